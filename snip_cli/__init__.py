@@ -1,0 +1,20 @@
+"""Prune a network at initialisation, train it, and log error against sparsity."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from snip_cli.pruning.mask import apply_mask as apply_mask
+    from snip_cli.pruning.prune import prune as prune
+
+__all__ = ["apply_mask", "prune"]
+
+_PLACES = {"prune": "snip_cli.pruning.prune", "apply_mask": "snip_cli.pruning.mask"}
+
+
+def __getattr__(name: str) -> Any:
+    # Imported on use: the command line imports this package for every --help and tab, and torch takes seconds.
+    if name not in _PLACES:
+        raise AttributeError(f"module 'snip_cli' has no attribute '{name}'")
+    import importlib
+
+    return getattr(importlib.import_module(_PLACES[name]), name)

@@ -1,0 +1,74 @@
+"""MNIST and Fashion-MNIST, read and downloaded by torchvision, and checked file by file."""
+
+import hashlib
+from pathlib import Path
+
+from filelock import FileLock
+
+from snip_cli.data.resident import Raw
+from snip_cli.errors import ConfigError
+from snip_cli.registry import datasets
+
+# MD5 of the unpacked files.
+MNIST_FILES = {
+    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+}
+FASHION_MNIST_FILES = {
+    "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+    "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+    "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+    "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+}
+
+
+@datasets.register("mnist")
+def mnist(root: Path) -> Raw:
+    """60,000 training and 10,000 test images of handwritten digits, 1×28×28, below `root`/MNIST/raw."""
+    return read_or_download("MNIST", MNIST_FILES, root)
+
+
+@datasets.register("fashion_mnist")
+def fashion_mnist(root: Path) -> Raw:
+    """60,000 training and 10,000 test images of clothes, 1×28×28, below `root`/FashionMNIST/raw."""
+    return read_or_download("FashionMNIST", FASHION_MNIST_FILES, root)
+
+
+def read_or_download(name: str, files: dict[str, str], root: Path) -> Raw:
+    """Read torchvision's data set `name`, after downloading what is missing and checking every file's MD5.
+
+    Raises ConfigError where the files are neither there nor to be had, or where one is truncated or altered.
+    """
+    import torchvision
+
+    reader = getattr(torchvision.datasets, name)
+    folder = root / name / "raw"
+    if not all((folder / file).is_file() for file in files):
+        download(name, reader, root, folder)
+    for file, md5 in files.items():
+        check(folder / file, md5)
+    train, test = reader(root, train=True), reader(root, train=False)
+    return Raw(train.data[:, None], train.targets, test.data[:, None], test.targets)
+
+
+def download(name: str, reader: type, root: Path, folder: Path) -> None:
+    """Let torchvision fetch or unpack the files; two runs that start together do it once."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / f".{name}.lock"):
+            reader(root, train=True, download=True)
+    except Exception as error:  # torchvision raises URLError, RuntimeError, OSError, zlib.error and more for a failed download
+        raise ConfigError(
+            f"{name} is not in {folder} and cannot be downloaded ({type(error).__name__}: {error}): "
+            f"put its four files there, or point dataset.root or $SNIP_DATA at the folder that holds {name}/raw."
+        ) from error
+
+
+def check(path: Path, md5: str) -> None:
+    """Raise ConfigError unless the file's MD5 is `md5`."""
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "md5").hexdigest()
+    if found != md5:
+        raise ConfigError(f"{path} is truncated or altered (MD5 {found}, expected {md5}): delete it and run again to download it anew.")

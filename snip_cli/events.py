@@ -1,0 +1,94 @@
+"""TensorBoard events, written with TensorBoard's own writer: one event file a folder, no stray sub-runs, no torch."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
+from tensorboard.plugins.hparams import summary_v2 as hparams
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+from snip_cli.record import EVALUATION_COLUMNS, RunFolder
+
+HPARAM_METRIC = "test_error_mean"
+
+
+class EventFile:
+    """A folder's only event file: older ones are removed when it is opened."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.glob("events.out.tfevents.*"):
+            old.unlink()
+        self._writer = EventFileWriter(str(folder))
+
+    def summary(self, summary: Any, step: int = 0) -> None:
+        self._writer.add_event(Event(wall_time=time.time(), step=step, summary=summary))
+
+    def scalar(self, tag: str, value: float, step: int) -> None:
+        self.summary(Summary(value=[Summary.Value(tag=tag, simple_value=value)]), step)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class RunEvents:
+    """One run's events: curves of every seed, the density of each layer after pruning, and one row of the HParams tab."""
+
+    def __init__(self, folder: RunFolder, finished: Sequence[int]) -> None:
+        self._folder, self._finished = folder, finished
+
+    def __enter__(self) -> "RunEvents":
+        self._file = EventFile(self._folder.path)
+        config = self._folder.config
+        row = {
+            "method": config.method_name,
+            "model": config.model.name,
+            "dataset": config.dataset.name,
+            "sparsity": config.sparsity,
+            "first_seed": config.seed,
+            "seeds": config.seeds,
+        }
+        columns = [hparams.HParam(name) for name in row]
+        self._file.summary(hparams.hparams_config_pb(columns, [hparams.Metric(HPARAM_METRIC, display_name="mean test error (%)")]))
+        self._file.summary(hparams.hparams_pb(row))
+        self._replay()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def _replay(self) -> None:
+        """Write the finished seeds' curves again: the event file is made anew whenever the run is opened."""
+        from snip_cli.record import read_evaluations
+
+        for row in read_evaluations(self._folder.path):
+            if int(row["seed"]) in self._finished:
+                self.evaluation(int(row["seed"]), {column: float(row[column]) for column in EVALUATION_COLUMNS})
+
+    def begin_seed(self, seed: int, layers: Sequence[dict[str, Any]], evaluations: Sequence[dict[str, float]]) -> None:
+        """The density of each layer (step = the layer's place), and the curves up to where the seed goes on."""
+        for place, layer in enumerate(layers):
+            self._file.scalar(f"density/{layer['name']}/seed{seed}", layer["kept"] / layer["total"], place)
+        for row in evaluations:
+            self.evaluation(seed, row)
+
+    def evaluation(self, seed: int, row: dict[str, float]) -> None:
+        for name, value in row.items():
+            if name != "iteration":
+                self._file.scalar(f"{name}/seed{seed}", value, int(row["iteration"]))
+
+    def finish(self, metrics: dict[str, Any]) -> None:
+        self._file.scalar(HPARAM_METRIC, metrics["test_error_mean"], 0)
+        self._file.summary(session_end())
+
+
+def session_end() -> Summary:
+    """What marks a row of the HParams tab as finished; TensorBoard's own function for it needs TensorFlow."""
+    end = plugin_data_pb2.SessionEndInfo(status=api_pb2.Status.STATUS_SUCCESS, end_time_secs=time.time())
+    data = plugin_data_pb2.HParamsPluginData(session_end_info=end)
+    tag = metadata.SESSION_END_INFO_TAG
+    return Summary(value=[Summary.Value(tag=tag, metadata=metadata.create_summary_metadata(data))])

@@ -1,0 +1,1 @@
+"""Pruning methods, one file each, and the mask they share."""

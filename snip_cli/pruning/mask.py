@@ -1,0 +1,87 @@
+"""The mask: one bool tensor per prunable parameter, True = kept, and what is done with it."""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from snip_cli.errors import ConfigError, RunError
+
+Mask = dict[str, Tensor]
+
+PRUNABLE_LAYERS = (nn.modules.conv._ConvNd, nn.Linear, nn.Bilinear, nn.RNNBase, nn.RNNCellBase)
+
+
+def prunable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Weights and biases of the convolution, linear and recurrent layers, by name; frozen ones (`requires_grad=False`) are left out.
+
+    All weights come first and then all biases, both in the order of the layers: the released code numbers them so, and the number
+    decides which of two equal scores is kept. A parameter that two layers share stands once.
+    """
+    seen: dict[nn.Parameter, str] = {}
+    for layer_name, layer in model.named_modules():
+        if isinstance(layer, PRUNABLE_LAYERS):
+            for name, parameter in layer.named_parameters(prefix=layer_name, recurse=False):
+                if parameter.requires_grad:
+                    seen.setdefault(parameter, name)
+    by_kind = sorted(seen.items(), key=lambda item: item[0].dim() == 1)
+    return {name: parameter for parameter, name in by_kind}
+
+
+def kept_count(total: int, sparsity: float) -> int:
+    """κ, the number of parameters that stay of `total`, as the released code rounds it.
+
+    Raises ConfigError where `sparsity` lies outside [0, 1) or leaves nothing.
+    """
+    if isinstance(sparsity, bool) or not isinstance(sparsity, int | float) or not 0.0 <= sparsity < 1.0:
+        raise ConfigError(f"sparsity must be a number in [0, 1), the fraction that is removed, not {sparsity!r}: 0.95 keeps 5 %.")
+    kept = int(round(total * (1 - sparsity)))
+    if kept < 1:
+        highest = math.floor((1 - 1 / total) * 1e6) / 1e6
+        raise ConfigError(f"sparsity={sparsity} keeps none of the {total:,} parameters: choose at most {highest}.")
+    return kept
+
+
+def top_mask(scores: Mapping[str, Tensor], kept: int) -> Mask:
+    """Keep exactly `kept` entries, those with the largest score over all parameters; of equal ones the earlier (Eq. 7, Lee et al. 2019).
+
+    A k-th value and a fill of the ties, not a sort. Which entries stay depends on the scores alone, on no device's tie order.
+
+    Raises RunError where a score is not finite.
+    """
+    for name, score in scores.items():
+        if not torch.isfinite(score).all():
+            raise RunError(f"The scores of {name} are not finite: use a smaller init, another saliency batch or dtype=float64.")
+    flat = torch.cat([score.detach().flatten() for score in scores.values()])
+    total = flat.numel()
+    assert 1 <= kept <= total
+    threshold = flat.kthvalue(total - kept + 1).values
+    keep = flat > threshold
+    ties = (flat == threshold).nonzero().squeeze(1)
+    keep[ties[: kept - int(keep.sum())]] = True
+    parts = keep.split([score.numel() for score in scores.values()])
+    return {name: part.view(score.shape) for (name, score), part in zip(scores.items(), parts, strict=True)}
+
+
+@torch.no_grad()
+def apply_mask(model: nn.Module, mask: Mapping[str, Tensor]) -> None:
+    """Set every pruned parameter of `model` to zero.
+
+    Raises ConfigError where the mask names a parameter that the model lacks or that has another shape.
+    """
+    parameters = dict(model.named_parameters())
+    for name, keep in mask.items():
+        if name not in parameters or parameters[name].shape != keep.shape:
+            raise ConfigError(f"The mask does not fit the model at '{name}': it was made for another architecture.")
+        parameters[name].mul_(keep.to(parameters[name].device))
+
+
+def layer_counts(mask: Mapping[str, Tensor]) -> list[dict[str, str | int]]:
+    """Per layer its name, total and kept parameters (weights and biases together), in the model's order."""
+    layers: dict[str, list[int]] = {}
+    for name, keep in mask.items():
+        layer = layers.setdefault(name.rpartition(".")[0], [0, 0])
+        layer[0] += keep.numel()
+        layer[1] += int(keep.sum())
+    return [{"name": name, "total": total, "kept": kept} for name, (total, kept) in layers.items()]

@@ -1,0 +1,252 @@
+"""What a run leaves in its folder: the one place that writes and reads it. Nothing in this file imports torch.
+
+`config.yaml` `env.json` `run.log` `metrics.csv` `mask.pt` `checkpoint.pt`, TensorBoard events, and last `metrics.json`, whose presence
+means that the run is finished for the seeds that it lists.
+"""
+
+import csv
+import io
+import json
+import logging
+import os
+import platform
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from filelock import FileLock, Timeout
+
+from snip_cli import config as configuration
+from snip_cli.config import Config
+from snip_cli.errors import ConfigError
+
+log = logging.getLogger("snip_cli")
+
+EVALUATION_COLUMNS = ("iteration", "learning_rate", "train_loss", "val_loss", "val_error", "test_loss", "test_error")
+PACKAGES = ("torch", "torchvision", "hydra-core", "omegaconf", "tensorboard", "numpy")
+
+Evaluation = dict[str, float]
+Result = dict[str, Any]
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
+    """Write a file so that after a crash at any moment it holds either the old content or the new, never a part."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    if os.name == "posix":  # elsewhere a folder cannot be opened to be synchronised
+        folder = os.open(path.parent, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+
+
+def write_text(path: Path, text: str) -> None:
+    """`write_atomically` for text."""
+    write_atomically(path, lambda file: file.write(text.encode()) and None)
+
+
+class RunFolder:
+    """A run's folder, open for writing: locked against a second process and with the log going to `run.log`."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.path = config.folder
+        self.started = time.perf_counter()
+        self._rows: list[dict[str, Any]] = []
+
+    @classmethod
+    @contextmanager
+    def open(cls, config: Config) -> Iterator["RunFolder"]:
+        """Make and lock the folder; raises ConfigError where it is not writable or the same run is already going."""
+        folder = cls(config)
+        try:
+            folder.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder.path / ".lock", timeout=0)
+            lock.acquire()
+        except Timeout:
+            raise ConfigError(f"The run {folder.path} is already going in another process: wait for it or choose another output_dir.") from None
+        except OSError as error:
+            raise ConfigError(f"{folder.path} is not writable ({error.strerror}): choose another output_dir.") from error
+        try:
+            with _log_to(folder.path / "run.log"):
+                yield folder
+        finally:
+            lock.release()
+
+    def begin(self, device: str) -> None:
+        """Write `config.yaml` and `env.json`."""
+        write_text(self.path / "config.yaml", configuration.to_yaml(self.config))
+        self.environment = {**environment(), "device": device}
+        earlier = read_json(self.path / "env.json")
+        if earlier:
+            older = earlier.pop("earlier", [])
+            self.environment["earlier"] = [*older, earlier]
+        self._write_environment(wall_seconds=None)
+
+    def _write_environment(self, **more: Any) -> None:
+        write_text(self.path / "env.json", json.dumps({**self.environment, **more}, indent=2) + "\n")
+
+    def restore_evaluations(self, finished: list[int], seed: int, evaluations: list[Evaluation]) -> None:
+        """Bring `metrics.csv` to the state of the checkpoint: the finished seeds' rows as they are, then `seed`'s evaluations."""
+        kept = [row for row in read_evaluations(self.path) if int(row["seed"]) in finished]
+        self._rows = [*kept, *(_row(seed, evaluation) for evaluation in evaluations)]
+        self._write_rows()
+
+    def add_evaluation(self, seed: int, evaluation: Evaluation) -> None:
+        """Append one row to `metrics.csv`."""
+        self._rows.append(_row(seed, evaluation))
+        self._write_rows()
+
+    def _write_rows(self) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, ("seed", *EVALUATION_COLUMNS), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self._rows)
+        write_text(self.path / "metrics.csv", text.getvalue())
+
+    def evaluations(self, seed: int) -> list[dict[str, Any]]:
+        """The rows of `metrics.csv` that belong to `seed`."""
+        return [row for row in self._rows if int(row["seed"]) == seed]
+
+    def finish(self, results: dict[int, Result], total: int, images_per_second: dict[int, float]) -> dict[str, Any]:
+        """Write `env.json` again, with the wall time, and last `metrics.json`; gives back what it holds."""
+        self._write_environment(wall_seconds=round(time.perf_counter() - self.started, 3), images_per_second=images_per_second)
+        metrics = summarise(self.config, results, total)
+        write_text(self.path / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+        return metrics
+
+
+def summarise(config: Config, results: dict[int, Result], total: int) -> dict[str, Any]:
+    """The content of `metrics.json` for the results of all seeds."""
+    seeds = [results[seed] for seed in sorted(results)]
+    layers = results[config.seed]["layers"]
+    kept = sum(layer["kept"] for layer in layers)
+    errors = [seed["test_error"] for seed in seeds]
+    return {
+        "method": config.method_name,
+        "model": config.model.name,
+        "dataset": config.dataset.name,
+        "sparsity_requested": config.sparsity,
+        "sparsity": 1 - kept / total,
+        "total": total,
+        "kept": kept,
+        "layers": layers,
+        "seeds": seeds,
+        "test_error_mean": statistics.fmean(errors),
+        "test_error_std": statistics.stdev(errors) if len(errors) > 1 else None,
+    }
+
+
+def result_of(seed: int, evaluations: list[Evaluation], layers: list[Any], *, train_seconds: float, prune_seconds: float) -> Result:
+    """One seed's entry of `metrics.json`: errors in percent, last and best of the last five evaluations (as the released code reports)."""
+    last = evaluations[-1]
+    return {
+        "seed": seed,
+        "test_error": last["test_error"],
+        "test_error_best": min(evaluation["test_error"] for evaluation in evaluations[-5:]),
+        "val_error": last["val_error"],
+        "iterations": int(last["iteration"]),
+        "layers": layers,
+        "train_seconds": round(train_seconds, 3),
+        "prune_seconds": round(prune_seconds, 6),
+    }
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The JSON object in a file, None where there is no file; raises ConfigError where it is damaged."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} is damaged ({error}): delete it, and the same command makes it anew.") from error
+
+
+def read_metrics(folder: Path) -> dict[str, Any] | None:
+    """`metrics.json` of a run, None where it is not finished."""
+    return read_json(folder / "metrics.json")
+
+
+def read_evaluations(folder: Path) -> list[dict[str, Any]]:
+    """The rows of `metrics.csv` as text, none where there is no such file."""
+    try:
+        with (folder / "metrics.csv").open(newline="") as file:
+            return list(csv.DictReader(file))
+    except FileNotFoundError:
+        return []
+
+
+def finished_seeds(config: Config) -> list[int]:
+    """The seeds asked for whose results the run's folder holds already."""
+    metrics = read_metrics(config.folder)
+    done = {result["seed"] for result in metrics["seeds"]} if metrics else set()
+    return [seed for seed in config.all_seeds if seed in done]
+
+
+def is_finished(config: Config) -> bool:
+    """Whether the run's folder holds a result for every seed asked for."""
+    return finished_seeds(config) == config.all_seeds
+
+
+def environment() -> dict[str, Any]:
+    """Versions, machine, commit and command line of this process."""
+    commit, dirty = git_state()
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(["snip-run", *sys.argv[1:]]),
+        "commit": commit,
+        "dirty": dirty,
+        "host": platform.node(),
+        "platform": platform.platform(),
+        "processors": os.cpu_count(),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in ("snip-run", *PACKAGES)},
+    }
+
+
+def git_state() -> tuple[str | None, bool | None]:
+    """(commit, whether files differ from it) of the checkout that this package lies in; (None, None) where it lies in none."""
+    package = Path(__file__).resolve().parent
+    if not (package.parent / ".git").exists():
+        return None, None
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=package, capture_output=True, text=True, check=True).stdout.strip()
+        status = subprocess.run(["git", "status", "--porcelain"], cwd=package, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+    return commit, bool(status.strip())
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _row(seed: int, evaluation: Evaluation) -> dict[str, Any]:
+    return {"seed": seed, **{column: evaluation[column] for column in EVALUATION_COLUMNS}}
+
+
+@contextmanager
+def _log_to(path: Path) -> Iterator[None]:
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setLevel(logging.DEBUG)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        handler.close()

@@ -1,0 +1,99 @@
+"""Name → function for methods, models, data sets and initialisers.
+
+A file registers what it offers with a decorator; every file of `snip_cli.data`, `snip_cli.models` and `snip_cli.pruning` is found by
+looking, and so is every Python file of a folder given with `--config-dir`.
+"""
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from snip_cli.errors import ConfigError
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint such as ` (did you mean 'sparsity'?)`, or an empty string where nothing is near."""
+    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" (did you mean '{matches[0]}'?)" if matches else ""
+
+
+class Registry:
+    """The functions of one kind, by name."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._functions: dict[str, Callable[..., Any]] = {}
+
+    def register(self, name: str) -> Callable[[Function], Function]:
+        """Decorator that files a function under `name`; a name can be taken once."""
+
+        def add(function: Function) -> Function:
+            taken = self._functions.get(name)
+            if taken is not None and taken.__module__ != function.__module__:
+                raise ConfigError(f"{self.kind} '{name}' is defined twice, in {taken.__module__} and {function.__module__}: rename one.")
+            self._functions[name] = function
+            return function
+
+        return add
+
+    def names(self) -> list[str]:
+        return sorted(self._functions)
+
+    def __getitem__(self, name: str) -> Callable[..., Any]:
+        if name not in self._functions:
+            raise ConfigError(f"No {self.kind} is called '{name}'{nearest(name, self.names())}; there are: {', '.join(self.names())}.")
+        return self._functions[name]
+
+    def check_options(self, name: str, options: Mapping[str, Any]) -> None:
+        """Raise ConfigError where an option is unknown to the function called `name` or not of the annotated type."""
+        parameters = inspect.signature(self[name]).parameters
+        known = {p.name: p for p in parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+        for key, value in options.items():
+            if key not in known:
+                raise ConfigError(f"{self.kind} '{name}' has no option '{key}'{nearest(key, known)}; it has: {', '.join(known) or 'none'}.")
+            wanted = known[key].annotation
+            if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+                continue
+            if wanted in (bool, int, float, str) and type(value) is not wanted:
+                raise ConfigError(f"{self.kind}.{key} must be of type {wanted.__name__}, not {value!r}.")
+
+
+methods = Registry("method")
+models = Registry("model")
+datasets = Registry("dataset")
+initialisers = Registry("init")
+
+
+def load_builtin() -> None:
+    """Import every file of the three packages that register something."""
+    for package_name in ("snip_cli.data", "snip_cli.models", "snip_cli.pruning"):
+        package = importlib.import_module(package_name)
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{package_name}.{module.name}")
+
+
+def load_folder(folder: Path) -> None:
+    """Import every Python file below `folder`, a user's own methods, models and data sets."""
+    for path in sorted(folder.rglob("*.py")):
+        name = "snip_user_" + "_".join(path.relative_to(folder).with_suffix("").parts)
+        if name in sys.modules:
+            continue
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[name]
+            if isinstance(error, ConfigError):
+                raise
+            raise ConfigError(f"{path} cannot be imported: {type(error).__name__}: {error}. Mend it or move it out of the folder.") from error

@@ -1,0 +1,65 @@
+"""`mask.pt` and `checkpoint.pt`: tensors and plain Python only, written atomically, read with `weights_only=True`."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from snip_cli.errors import ConfigError
+from snip_cli.pruning.mask import Mask
+from snip_cli.record import Result, read_metrics, write_atomically
+
+FORMAT = "snip-run 1"
+
+
+@dataclass
+class Saved:
+    """What a run has so far, by seed: final weights, masks and results; and the training state of the seed in progress."""
+
+    weights: dict[int, dict[str, torch.Tensor]] = field(default_factory=dict)
+    masks: dict[int, Mask] = field(default_factory=dict)
+    results: dict[int, Result] = field(default_factory=dict)
+    training: dict[str, Any] | None = None
+
+
+def save(folder: Path, saved: Saved) -> None:
+    """Write `checkpoint.pt`: the weights and results of the seeds done, and the state of the one in training if there is one."""
+    content = {"format": FORMAT, "run": folder.name, "weights": saved.weights, "results": saved.results}
+    if saved.training is not None:
+        content["training"] = saved.training
+    write_atomically(folder / "checkpoint.pt", lambda file: torch.save(content, file))
+
+
+def save_masks(folder: Path, saved: Saved) -> None:
+    """Write `mask.pt`: per seed the bool mask by parameter name, True = kept."""
+    write_atomically(folder / "mask.pt", lambda file: torch.save(saved.masks, file))
+
+
+def load(folder: Path) -> Saved:
+    """What the folder holds, empty where the run has not begun.
+
+    Raises ConfigError where a file is damaged or belongs to another run.
+    """
+    saved = Saved()
+    content = _read(folder / "checkpoint.pt")
+    if content is not None:
+        if not isinstance(content, dict) or content.get("format") != FORMAT or content.get("run") != folder.name:
+            raise ConfigError(f"{folder / 'checkpoint.pt'} belongs to another run or program: delete the folder to start over.")
+        saved.weights, saved.results, saved.training = content["weights"], content["results"], content.get("training")
+    metrics = read_metrics(folder)
+    if metrics is not None:
+        saved.results = {result["seed"]: result for result in metrics["seeds"]} | saved.results
+    masks = _read(folder / "mask.pt")
+    if isinstance(masks, dict):
+        saved.masks = masks
+    return saved
+
+
+def _read(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # torch.load raises whatever its unpickler and the zip reader stumble on
+        raise ConfigError(f"{path} is damaged and cannot be read: delete the folder {path.parent} to start over.") from error

@@ -1,0 +1,143 @@
+"""The training loop: one masked network, one schedule, from any iteration on."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from snip_cli.config import Schedule
+from snip_cli.data.resident import Data, training_batches
+from snip_cli.errors import RunError
+from snip_cli.pruning.mask import Mask, apply_mask, prunable_parameters
+from snip_cli.training.evaluation import evaluate
+
+
+@dataclass
+class Progress:
+    """How far a training is: all that a checkpoint must hold besides weights and optimizer state."""
+
+    iteration: int = 0
+    seconds: float = 0.0
+    evaluations: list[dict[str, float]] = field(default_factory=list)
+    # Training losses since the last evaluation.
+    losses: list[float] = field(default_factory=list)
+
+
+class Trainer:
+    """A model in training; its state can be taken (`state`) and set (`load`) between two iterations."""
+
+    def __init__(self, model: nn.Module, mask: Mask, data: Data, schedule: Schedule, seed: int) -> None:
+        self.model, self.data, self.schedule, self.seed = model, data, schedule, seed
+        self.optimizer = make_optimizer(model, schedule)
+        self.progress = Progress()
+        apply_mask(model, mask)
+        parameters = dict(model.named_parameters())
+        pruned = {name: keep for name, keep in mask.items() if not keep.all()}
+        self.pruned = [parameters[name] for name in pruned]
+        self.masks = [keep.to(parameters[name]) for name, keep in pruned.items()]
+
+    def step(self, images: Tensor, labels: Tensor) -> Tensor:
+        """One iteration: forward, backward, optimizer step, mask; returns the loss, still on the device."""
+        loss = F.cross_entropy(self.model(images), labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        if self.masks:
+            with torch.no_grad():
+                torch._foreach_mul_(self.pruned, self.masks)
+        return loss.detach()
+
+    def train(
+        self, *, evaluated: Callable[[dict[str, float]], None], checkpoint: Callable[[dict[str, Any]], None], bar: bool = False
+    ) -> None:
+        """Train to the schedule's end; `evaluated` gets each evaluation's row, `checkpoint` the state to be kept.
+
+        Nothing waits for the device between two evaluations.
+
+        Raises RunError where the loss is not finite; what `checkpoint` got before is from before that.
+        """
+        schedule, progress = self.schedule, self.progress
+        batches = training_batches(self.data.train, schedule.batch_size, self.seed, progress.iteration)
+        losses = [torch.tensor(loss) for loss in progress.losses]
+        started = time.perf_counter() - progress.seconds
+        evaluated_at = time.perf_counter()
+        self.model.train()
+        with tqdm(total=schedule.iterations, initial=progress.iteration, unit="it", disable=not bar, leave=False, dynamic_ncols=True) as meter:
+            for iteration in range(progress.iteration, schedule.iterations):
+                self.set_learning_rate(iteration)
+                losses.append(self.step(*next(batches)))
+                meter.update()
+                done = iteration + 1
+                due = done % schedule.evaluate_every == 0 or done == schedule.iterations
+                keep = done % schedule.checkpoint_every == 0 and done < schedule.iterations
+                if not (due or keep):
+                    continue
+                progress.losses = self.finite_losses(losses, done)
+                progress.iteration = done
+                if due:
+                    rate = len(losses) * schedule.batch_size / (time.perf_counter() - evaluated_at)
+                    progress.evaluations.append(self.evaluation(rate))
+                    evaluated(progress.evaluations[-1])
+                    progress.losses, losses, evaluated_at = [], [], time.perf_counter()
+                progress.seconds = time.perf_counter() - started
+                if keep:
+                    checkpoint(self.state())
+
+    def set_learning_rate(self, iteration: int) -> None:
+        """Set the rate of the iteration that comes next (counted from 0)."""
+        rate = self.schedule.rate_at(iteration)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+    def finite_losses(self, losses: list[Tensor], done: int) -> list[float]:
+        """The losses that end at iteration `done` as numbers; raises RunError at the first that is not finite."""
+        values = torch.stack(losses)
+        bad = (~torch.isfinite(values)).nonzero()
+        if len(bad):
+            iteration = done - len(losses) + int(bad[0])
+            rate = self.schedule.rate_at(iteration)
+            raise RunError(
+                f"The loss is not finite at iteration {iteration + 1} (learning rate {rate:g}): lower schedule.learning_rate or choose another init_train."
+            )
+        return values.tolist()
+
+    def evaluation(self, images_per_second: float) -> dict[str, float]:
+        """One row of metrics.csv, and the rate of images since the last one."""
+        val_error, val_loss = evaluate(self.model, self.data.validation)
+        test_error, test_loss = evaluate(self.model, self.data.test)
+        losses = self.progress.losses
+        return {
+            "iteration": self.progress.iteration,
+            "learning_rate": self.schedule.rate_at(self.progress.iteration - 1),
+            "train_loss": sum(losses) / len(losses),
+            "val_loss": val_loss,
+            "val_error": val_error,
+            "test_loss": test_loss,
+            "test_error": test_error,
+            "images_per_second": images_per_second,
+        }
+
+    def state(self) -> dict[str, Any]:
+        """All that is needed to go on, tensors and plain Python only."""
+        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "progress": vars(self.progress)}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave; raises RuntimeError, ValueError or KeyError where it belongs to another model."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.progress = Progress(**state["progress"])
+
+
+def make_optimizer(model: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
+    """SGD with momentum; weight decay on weights and biases of prunable layers, none on batch-norm, as in the released code."""
+    decayed = list(prunable_parameters(model).values())
+    others = [p for p in model.parameters() if not any(p is q for q in decayed)]
+    groups = [{"params": decayed, "weight_decay": schedule.weight_decay}]
+    if others:
+        groups.append({"params": others, "weight_decay": 0.0})
+    return torch.optim.SGD(groups, lr=schedule.learning_rate, momentum=schedule.momentum, fused=True)
