@@ -6,14 +6,14 @@ YAML holds the values and Hydra composes them; here they become frozen dataclass
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from snip_cli.errors import ConfigError
 from snip_cli.registry import nearest
@@ -88,7 +88,9 @@ class Schedule:
     def __post_init__(self) -> None:
         for key in ("iterations", "batch_size", "evaluate_every", "checkpoint_every"):
             require(getattr(self, key) >= 1, f"schedule.{key} must be at least 1, not {getattr(self, key)}.")
-        require(0 < self.learning_rate < math.inf, f"schedule.learning_rate must be positive, not {self.learning_rate}.")
+        require(
+            0 < self.learning_rate < math.inf, f"schedule.learning_rate must be positive, not {self.learning_rate}."
+        )
         require(0 <= self.momentum < 1, f"schedule.momentum must lie in [0, 1), not {self.momentum}.")
         require(0 <= self.weight_decay < math.inf, f"schedule.weight_decay must be 0 or more, not {self.weight_decay}.")
         require(0 < self.decay <= 1, f"schedule.decay must lie in (0, 1], not {self.decay}.")
@@ -120,7 +122,8 @@ class Config:
 
     def __post_init__(self) -> None:
         require(
-            0 <= self.sparsity < 1, f"sparsity must be a number in [0, 1), the fraction that is removed, not {self.sparsity}: 0.95 keeps 5 %."
+            0 <= self.sparsity < 1,
+            f"sparsity must be a number in [0, 1), the fraction that is removed, not {self.sparsity}: 0.95 keeps 5 %.",
         )
         require(self.seed >= 0, f"seed must be 0 or more, not {self.seed}.")
         require(self.seeds >= 1, f"seeds, the number of replicates, must be at least 1, not {self.seeds}.")
@@ -168,19 +171,29 @@ class Config:
         return everything
 
 
-SECTIONS: dict[str, type] = {"dataset": Dataset, "model": Model, "method": Method, "init": Init, "init_train": Init, "schedule": Schedule}
+SECTIONS: dict[str, type] = {
+    "dataset": Dataset,
+    "model": Model,
+    "method": Method,
+    "init": Init,
+    "init_train": Init,
+    "schedule": Schedule,
+}
 
 
 def load(composed: DictConfig) -> Config:
     """The checked configuration of a composed one; raises ConfigError."""
-    plain = OmegaConf.to_container(composed, resolve=True)
+    try:
+        plain = OmegaConf.to_container(composed, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"The configuration cannot be resolved: {' '.join(str(error).split())}.") from error
     assert isinstance(plain, dict)
     plain.pop("hydra", None)
     plain.pop("eval", None)
     known = {f.name for f in fields(Config)}
     for key in plain:
         require(key in known, f"There is no setting '{key}'{nearest(str(key), known)}; `snip-run --help` lists them.")
-    sections = {key: _section(key, plain[key]) for key in SECTIONS}
+    sections = {key: _section(key, plain.get(key)) for key in SECTIONS}
     scalars = {f.name: _typed(f.name, plain.get(f.name), f.type) for f in fields(Config) if f.name not in SECTIONS}
     return Config(**sections, **scalars)
 
@@ -189,7 +202,7 @@ def read(path: Path) -> Config:
     """The configuration that a run left in its folder (`config.yaml`); raises ConfigError."""
     try:
         composed = OmegaConf.load(path)
-    except (OSError, ValueError) as error:
+    except (OSError, YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read ({error}): name a run's folder, as snip-run prints it.") from error
     assert isinstance(composed, DictConfig)
     return load(composed)
@@ -199,23 +212,24 @@ def to_yaml(config: Config) -> str:
     """The configuration as YAML, in the form that `load` reads."""
     plain = asdict(config)
     for key in SECTIONS:
-        plain[key] = {**plain[key], **plain[key].pop("options", {})}
+        options = plain[key].pop("options", {})
+        plain[key].update(options)
     return OmegaConf.to_yaml(OmegaConf.create(plain))
 
 
 def _section(name: str, values: Any) -> Any:
     """The dataclass of one group; keys that it does not have are the options of the chosen function."""
-    require(isinstance(values, Mapping), f"{name} must be chosen, as in {name}=NAME; `snip-run --help` lists the choices.")
+    require(
+        isinstance(values, Mapping), f"{name} must be chosen, as in {name}=NAME; `snip-run --help` lists the choices."
+    )
     schema = SECTIONS[name]
     typed = {f.name: f for f in fields(schema) if f.name != "options"}
-    own: dict[str, Any] = {}
     for key, spec in typed.items():
-        if key in values:
-            own[key] = _typed(f"{name}.{key}", values[key], spec.type)
-    missing = [f for f in ("name",) if f not in own] or [
-        k for k in typed if k not in own and schema not in (Method,)
-    ]
-    require(not missing, f"The configuration of {name} has no '{missing[0] if missing else ''}': add it to its YAML.")
+        require(
+            key in values or spec.default is not MISSING,
+            f"The configuration of {name} has no '{key}': add it to its YAML.",
+        )
+    own = {key: _typed(f"{name}.{key}", values[key], spec.type) for key, spec in typed.items() if key in values}
     rest = {str(key): value for key, value in values.items() if key not in typed}
     if "options" in {f.name for f in fields(schema)}:
         return schema(**own, options=rest)
@@ -224,7 +238,13 @@ def _section(name: str, values: Any) -> Any:
     return schema(**own)
 
 
-WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", list[int]: "a list of whole numbers"}
+WORDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a word",
+    list[int]: "a list of whole numbers",
+}
 
 
 def _typed(key: str, value: Any, wanted: Any) -> Any:
@@ -233,17 +253,8 @@ def _typed(key: str, value: Any, wanted: Any) -> Any:
         return float(value)
     if wanted is str and type(value) in (int, float):
         return str(value)
-    if wanted == list[int]:
-        good = isinstance(value, list) and all(type(item) is int for item in value)
-    else:
-        good = type(value) is wanted
-    require(good, f"{key} must be {WORDS[wanted]}, not {value!r}.")
+    list_of_int = isinstance(value, list) and all(type(item) is int for item in value)
+    require(
+        list_of_int if wanted == list[int] else type(value) is wanted, f"{key} must be {WORDS[wanted]}, not {value!r}."
+    )
     return value
-
-
-def default_root() -> str:
-    """Where data sets lie unless `dataset.root` says otherwise: `$SNIP_DATA`, else `data`."""
-    return os.environ.get("SNIP_DATA", "data")
-
-
-__all__ = ["Config", "Dataset", "Init", "Method", "Model", "OmegaConfBaseException", "Schedule", "load", "read", "to_yaml"]

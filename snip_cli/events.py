@@ -53,7 +53,9 @@ class RunEvents:
             "seeds": config.seeds,
         }
         columns = [hparams.HParam(name) for name in row]
-        self._file.summary(hparams.hparams_config_pb(columns, [hparams.Metric(HPARAM_METRIC, display_name="mean test error (%)")]))
+        self._file.summary(
+            hparams.hparams_config_pb(columns, [hparams.Metric(HPARAM_METRIC, display_name="mean test error (%)")])
+        )
         self._file.summary(hparams.hparams_pb(row))
         self._replay()
         return self

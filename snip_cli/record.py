@@ -44,7 +44,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
         write(file)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(temporary, path)
+    temporary.replace(path)
     if os.name == "posix":  # elsewhere a folder cannot be opened to be synchronised
         folder = os.open(path.parent, os.O_RDONLY)
         os.fsync(folder)
@@ -75,12 +75,20 @@ class RunFolder:
             lock = FileLock(folder.path / ".lock", timeout=0)
             lock.acquire()
         except Timeout:
-            raise ConfigError(f"The run {folder.path} is already going in another process: wait for it or choose another output_dir.") from None
+            raise ConfigError(
+                f"The run {folder.path} is already going in another process: wait for it or choose another output_dir."
+            ) from None
         except OSError as error:
-            raise ConfigError(f"{folder.path} is not writable ({error.strerror}): choose another output_dir.") from error
+            raise ConfigError(
+                f"{folder.path} is not writable ({error.strerror}): choose another output_dir."
+            ) from error
         try:
             with _log_to(folder.path / "run.log"):
-                yield folder
+                try:
+                    yield folder
+                except Exception:
+                    log.debug("failed", exc_info=True)
+                    raise
         finally:
             lock.release()
 
@@ -121,7 +129,9 @@ class RunFolder:
 
     def finish(self, results: dict[int, Result], total: int, images_per_second: dict[int, float]) -> dict[str, Any]:
         """Write `env.json` again, with the wall time, and last `metrics.json`; gives back what it holds."""
-        self._write_environment(wall_seconds=round(time.perf_counter() - self.started, 3), images_per_second=images_per_second)
+        self._write_environment(
+            wall_seconds=round(time.perf_counter() - self.started, 3), images_per_second=images_per_second
+        )
         metrics = summarise(self.config, results, total)
         write_text(self.path / "metrics.json", json.dumps(metrics, indent=2) + "\n")
         return metrics
@@ -148,7 +158,9 @@ def summarise(config: Config, results: dict[int, Result], total: int) -> dict[st
     }
 
 
-def result_of(seed: int, evaluations: list[Evaluation], layers: list[Any], *, train_seconds: float, prune_seconds: float) -> Result:
+def result_of(
+    seed: int, evaluations: list[Evaluation], layers: list[Any], *, train_seconds: float, prune_seconds: float
+) -> Result:
     """One seed's entry of `metrics.json`: errors in percent, last and best of the last five evaluations (as the released code reports)."""
     last = evaluations[-1]
     return {
@@ -221,8 +233,12 @@ def git_state() -> tuple[str | None, bool | None]:
     if not (package.parent / ".git").exists():
         return None, None
     try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=package, capture_output=True, text=True, check=True).stdout.strip()
-        status = subprocess.run(["git", "status", "--porcelain"], cwd=package, capture_output=True, text=True, check=True).stdout
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=package, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        status = subprocess.run(
+            ["git", "status", "--porcelain"], cwd=package, capture_output=True, text=True, check=True
+        ).stdout
     except (OSError, subprocess.CalledProcessError):
         return None, None
     return commit, bool(status.strip())

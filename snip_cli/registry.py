@@ -38,7 +38,9 @@ class Registry:
         def add(function: Function) -> Function:
             taken = self._functions.get(name)
             if taken is not None and taken.__module__ != function.__module__:
-                raise ConfigError(f"{self.kind} '{name}' is defined twice, in {taken.__module__} and {function.__module__}: rename one.")
+                raise ConfigError(
+                    f"{self.kind} '{name}' is defined twice, in {taken.__module__} and {function.__module__}: rename one."
+                )
             self._functions[name] = function
             return function
 
@@ -49,7 +51,9 @@ class Registry:
 
     def __getitem__(self, name: str) -> Callable[..., Any]:
         if name not in self._functions:
-            raise ConfigError(f"No {self.kind} is called '{name}'{nearest(name, self.names())}; there are: {', '.join(self.names())}.")
+            raise ConfigError(
+                f"No {self.kind} is called '{name}'{nearest(name, self.names())}; there are: {', '.join(self.names())}."
+            )
         return self._functions[name]
 
     def check_options(self, name: str, options: Mapping[str, Any]) -> None:
@@ -58,7 +62,9 @@ class Registry:
         known = {p.name: p for p in parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY}
         for key, value in options.items():
             if key not in known:
-                raise ConfigError(f"{self.kind} '{name}' has no option '{key}'{nearest(key, known)}; it has: {', '.join(known) or 'none'}.")
+                raise ConfigError(
+                    f"{self.kind} '{name}' has no option '{key}'{nearest(key, known)}; it has: {', '.join(known) or 'none'}."
+                )
             wanted = known[key].annotation
             if wanted is float and isinstance(value, int) and not isinstance(value, bool):
                 continue
@@ -96,4 +102,6 @@ def load_folder(folder: Path) -> None:
             del sys.modules[name]
             if isinstance(error, ConfigError):
                 raise
-            raise ConfigError(f"{path} cannot be imported: {type(error).__name__}: {error}. Mend it or move it out of the folder.") from error
+            raise ConfigError(
+                f"{path} cannot be imported: {type(error).__name__}: {error}. Mend it or move it out of the folder."
+            ) from error

@@ -59,7 +59,9 @@ def download(name: str, reader: type, root: Path, folder: Path) -> None:
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / f".{name}.lock"):
             reader(root, train=True, download=True)
-    except Exception as error:  # torchvision raises URLError, RuntimeError, OSError, zlib.error and more for a failed download
+    except (
+        Exception
+    ) as error:  # torchvision raises URLError, RuntimeError, OSError, zlib.error and more for a failed download
         raise ConfigError(
             f"{name} is not in {folder} and cannot be downloaded ({type(error).__name__}: {error}): "
             f"put its four files there, or point dataset.root or $SNIP_DATA at the folder that holds {name}/raw."
@@ -71,4 +73,6 @@ def check(path: Path, md5: str) -> None:
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "md5").hexdigest()
     if found != md5:
-        raise ConfigError(f"{path} is truncated or altered (MD5 {found}, expected {md5}): delete it and run again to download it anew.")
+        raise ConfigError(
+            f"{path} is truncated or altered (MD5 {found}, expected {md5}): delete it and run again to download it anew."
+        )

@@ -70,7 +70,9 @@ def resident(raw: Raw, *, split_seed: int, device: torch.device, dtype: torch.dt
 
 def channel_statistics(images_NCHW: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation per channel of uint8 images scaled to [0, 1], exact in double precision."""
-    counts_CV = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in images_NCHW.transpose(0, 1)]).double()
+    counts_CV = torch.stack(
+        [torch.bincount(channel.flatten(), minlength=256) for channel in images_NCHW.transpose(0, 1)]
+    ).double()
     values_V = torch.arange(256, dtype=torch.float64) / 255
     share_CV = counts_CV / counts_CV.sum(dim=1, keepdim=True)
     mean_C = share_CV @ values_V

@@ -72,7 +72,7 @@ def initialise(model: nn.Module, name: str, generator: torch.Generator, **option
     draw = initialisers[name]
     prunable = prunable_parameters(model)
     for module in model.modules():
-        own = [p for p in module.parameters(recurse=False)]
+        own = list(module.parameters(recurse=False))
         if own and not any(p is q for p in own for q in prunable.values()) and hasattr(module, "reset_parameters"):
             module.reset_parameters()
     for parameter in prunable.values():

@@ -33,12 +33,19 @@ def lenet_5_caffe(shape: tuple[int, int, int], classes: int, *, conv_relu: bool 
     """
     channels, height, width = shape
     if height < 16 or width < 16:
-        raise ConfigError(f"lenet_5_caffe needs images of at least 16×16, not {height}×{width}: choose another model for this data set.")
+        raise ConfigError(
+            f"lenet_5_caffe needs images of at least 16×16, not {height}×{width}: choose another model for this data set."
+        )
     left = [((side - 4) // 2 - 4) // 2 for side in (height, width)]
     layers: list[tuple[str, nn.Module]] = [("conv1", nn.Conv2d(channels, 20, 5)), ("pool1", nn.MaxPool2d(2))]
     # ReLU after the pooling gives what ReLU before it gives, on a quarter of the values.
     layers += [("conv_relu1", nn.ReLU())] * conv_relu
     layers += [("conv2", nn.Conv2d(20, 50, 5)), ("pool2", nn.MaxPool2d(2))]
     layers += [("conv_relu2", nn.ReLU())] * conv_relu
-    layers += [("flatten", nn.Flatten()), ("fc1", nn.Linear(50 * prod(left), 500)), ("relu1", nn.ReLU()), ("fc2", nn.Linear(500, classes))]
+    layers += [
+        ("flatten", nn.Flatten()),
+        ("fc1", nn.Linear(50 * prod(left), 500)),
+        ("relu1", nn.ReLU()),
+        ("fc2", nn.Linear(500, classes)),
+    ]
     return nn.Sequential(OrderedDict(layers))

@@ -35,8 +35,10 @@ def kept_count(total: int, sparsity: float) -> int:
     Raises ConfigError where `sparsity` lies outside [0, 1) or leaves nothing.
     """
     if isinstance(sparsity, bool) or not isinstance(sparsity, int | float) or not 0.0 <= sparsity < 1.0:
-        raise ConfigError(f"sparsity must be a number in [0, 1), the fraction that is removed, not {sparsity!r}: 0.95 keeps 5 %.")
-    kept = int(round(total * (1 - sparsity)))
+        raise ConfigError(
+            f"sparsity must be a number in [0, 1), the fraction that is removed, not {sparsity!r}: 0.95 keeps 5 %."
+        )
+    kept = round(total * (1 - sparsity))
     if kept < 1:
         highest = math.floor((1 - 1 / total) * 1e6) / 1e6
         raise ConfigError(f"sparsity={sparsity} keeps none of the {total:,} parameters: choose at most {highest}.")
@@ -52,7 +54,9 @@ def top_mask(scores: Mapping[str, Tensor], kept: int) -> Mask:
     """
     for name, score in scores.items():
         if not torch.isfinite(score).all():
-            raise RunError(f"The scores of {name} are not finite: use a smaller init, another saliency batch or dtype=float64.")
+            raise RunError(
+                f"The scores of {name} are not finite: use a smaller init, another saliency batch or dtype=float64."
+            )
     flat = torch.cat([score.detach().flatten() for score in scores.values()])
     total = flat.numel()
     assert 1 <= kept <= total

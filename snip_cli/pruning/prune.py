@@ -44,7 +44,9 @@ def prune(
     parameters = prunable_parameters(model)
     total = sum(p.numel() for p in parameters.values())
     if total == 0:
-        raise ConfigError(f"method '{method}' does not fit this model: it has no convolution, linear or recurrent layer to prune.")
+        raise ConfigError(
+            f"method '{method}' does not fit this model: it has no convolution, linear or recurrent layer to prune."
+        )
     kept = kept_count(total, sparsity)
     batches = [batch] if isinstance(batch, tuple) else list(batch)
     generator = generator or torch.Generator().manual_seed(0)
@@ -57,4 +59,6 @@ def check_scores(method: str, scores: dict[str, Tensor], parameters: dict[str, n
     """Raise ConfigError unless there is one score for every prunable parameter's every entry."""
     for name, parameter in parameters.items():
         if name not in scores or scores[name].shape != parameter.shape:
-            raise ConfigError(f"method '{method}' does not fit this model: it gives no scores of shape {tuple(parameter.shape)} for '{name}'.")
+            raise ConfigError(
+                f"method '{method}' does not fit this model: it gives no scores of shape {tuple(parameter.shape)} for '{name}'."
+            )

@@ -15,4 +15,7 @@ def random(
     model: nn.Module, batches: Sequence[tuple[Tensor, Tensor]], loss: Loss, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """Scores: uniform in [0, 1), drawn in double precision on the CPU, the same for every device."""
-    return {name: torch.rand(p.shape, generator=generator, dtype=torch.float64) for name, p in prunable_parameters(model).items()}
+    return {
+        name: torch.rand(p.shape, generator=generator, dtype=torch.float64)
+        for name, p in prunable_parameters(model).items()
+    }

@@ -17,7 +17,8 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 def scoring_mode(model: nn.Module) -> Iterator[None]:
     """Training mode with the batch-norm layers alone in inference mode, as the released code scores; afterwards all as it was.
 
-    The whole model in inference mode would not do: cuDNN refuses a recurrent network's backward pass there.
+    The whole model in inference mode would not do: cuDNN refuses a recurrent network's backward pass there. On a GPU
+    convolutions are computed in full float32, deterministically: a score's last bits decide which connection stays.
     """
     modes = {module: module.training for module in model.modules()}
     model.train()
@@ -25,7 +26,8 @@ def scoring_mode(model: nn.Module) -> Iterator[None]:
         if isinstance(module, nn.modules.batchnorm._NormBase):
             module.eval()
     try:
-        yield
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            yield
     finally:
         for module, training in modes.items():
             module.training = training

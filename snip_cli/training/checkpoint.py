@@ -45,7 +45,9 @@ def load(folder: Path) -> Saved:
     content = _read(folder / "checkpoint.pt")
     if content is not None:
         if not isinstance(content, dict) or content.get("format") != FORMAT or content.get("run") != folder.name:
-            raise ConfigError(f"{folder / 'checkpoint.pt'} belongs to another run or program: delete the folder to start over.")
+            raise ConfigError(
+                f"{folder / 'checkpoint.pt'} belongs to another run or program: delete the folder to start over."
+            )
         saved.weights, saved.results, saved.training = content["weights"], content["results"], content.get("training")
     metrics = read_metrics(folder)
     if metrics is not None:
@@ -62,4 +64,6 @@ def _read(path: Path) -> Any:
     except FileNotFoundError:
         return None
     except Exception as error:  # torch.load raises whatever its unpickler and the zip reader stumble on
-        raise ConfigError(f"{path} is damaged and cannot be read: delete the folder {path.parent} to start over.") from error
+        raise ConfigError(
+            f"{path} is damaged and cannot be read: delete the folder {path.parent} to start over."
+        ) from error

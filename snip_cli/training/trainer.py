@@ -53,7 +53,11 @@ class Trainer:
         return loss.detach()
 
     def train(
-        self, *, evaluated: Callable[[dict[str, float]], None], checkpoint: Callable[[dict[str, Any]], None], bar: bool = False
+        self,
+        *,
+        evaluated: Callable[[dict[str, float]], None],
+        checkpoint: Callable[[dict[str, Any]], None],
+        bar: bool = False,
     ) -> None:
         """Train to the schedule's end; `evaluated` gets each evaluation's row, `checkpoint` the state to be kept.
 
@@ -67,7 +71,14 @@ class Trainer:
         started = time.perf_counter() - progress.seconds
         evaluated_at = time.perf_counter()
         self.model.train()
-        with tqdm(total=schedule.iterations, initial=progress.iteration, unit="it", disable=not bar, leave=False, dynamic_ncols=True) as meter:
+        with tqdm(
+            total=schedule.iterations,
+            initial=progress.iteration,
+            unit="it",
+            disable=not bar,
+            leave=False,
+            dynamic_ncols=True,
+        ) as meter:
             for iteration in range(progress.iteration, schedule.iterations):
                 self.set_learning_rate(iteration)
                 losses.append(self.step(*next(batches)))
@@ -124,7 +135,11 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         """All that is needed to go on, tensors and plain Python only."""
-        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "progress": vars(self.progress)}
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "progress": vars(self.progress),
+        }
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave; raises RuntimeError, ValueError or KeyError where it belongs to another model."""

@@ -1,0 +1,117 @@
+"""snip-run: reads the command line, answers what needs no torch, and hands the rest to `run` or `sweep`.
+
+Nothing here imports torch before a run really starts: --help and every tab would wait for it.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra._internal.utils import get_args_parser
+
+from snip_cli import config as configuration
+from snip_cli.composition import CONFIG_NAME, Composer, composer
+from snip_cli.errors import ConfigError, SnipError
+
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `snip-run` with `arguments` (default: those of the process); gives the exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    _log_to_console()
+    try:
+        flags = parse(arguments or ["experiment=quickstart"])
+        with composer(flags.config_dir) as compose:
+            if answer(compose, flags):
+                return 0
+            return start(compose, flags)
+    except SnipError as error:
+        print(f"snip-run: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("\nsnip-run: stopped; the same command goes on from the last checkpoint.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        sys.stdout = None
+        return SnipError.exit_code
+    except Exception as error:
+        logging.getLogger("snip_cli").debug("unexpected", exc_info=True)
+        print(
+            f"snip-run: unexpected {type(error).__name__}: {error}; the traceback is in the run's run.log.",
+            file=sys.stderr,
+        )
+        return SnipError.exit_code
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Flags and overrides; raises ConfigError where a flag is unknown."""
+    flags, unknown = get_args_parser().parse_known_args(list(arguments))
+    for word in unknown:
+        hint = f" Settings are written without dashes: {word.lstrip('-')}." if "=" in word else ""
+        raise ConfigError(f"There is no flag '{word}'; `snip-run --help` lists them.{hint}")
+    flags.config_dir = Path(flags.config_dir).expanduser() if flags.config_dir else None
+    return flags
+
+
+def answer(compose: Composer, flags: argparse.Namespace) -> bool:
+    """Answer --help, --cfg, --info and tab completion through Hydra; whether one of them was asked for."""
+    hydra = compose.hydra
+    if flags.help or flags.cfg:
+        compose.compose(flags.overrides)  # so that a mistake is told in one sentence
+    if flags.help:
+        hydra.app_help(CONFIG_NAME, get_args_parser(), flags)
+    elif flags.hydra_help:
+        hydra.hydra_help(CONFIG_NAME, get_args_parser(), flags)
+    elif flags.cfg:
+        hydra.show_cfg(CONFIG_NAME, flags.overrides, flags.cfg, flags.package, flags.resolve)
+    elif flags.info:
+        hydra.show_info(flags.info, CONFIG_NAME, flags.overrides)
+    elif flags.shell_completion:
+        hydra.shell_completion(CONFIG_NAME, flags.overrides)
+    else:
+        return False
+    return True
+
+
+def start(compose: Composer, flags: argparse.Namespace) -> int:
+    """Begin a run, a sweep or an evaluation; gives the exit code."""
+    if flags.multirun or compose.is_sweep(flags.overrides):
+        sweep = compose.sweep(flags.overrides)
+        from snip_cli.sweep import do_sweep
+
+        return do_sweep(compose.hydra, sweep, flags.config_dir)
+    composed = compose.compose(flags.overrides)
+    from snip_cli import registry
+
+    config = configuration.load(composed)
+    registry.load_builtin()
+    if flags.config_dir:
+        registry.load_folder(flags.config_dir)
+    if composed.eval is not None:
+        from snip_cli.evaluate import evaluate_again
+
+        evaluate_again(Path(composed.eval), device=config.device, root=config.dataset.root)
+    elif config.dry_run:
+        from snip_cli.plan import tell_plan
+
+        tell_plan([config])
+    else:
+        from snip_cli.run import run
+
+        run(config)
+    return 0
+
+
+def _log_to_console() -> None:
+    """Send the project's own messages, and nothing of its libraries, to standard output."""
+    log = logging.getLogger("snip_cli")
+    log.setLevel(logging.DEBUG)
+    log.propagate = False
+    if not log.handlers:
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setLevel(logging.INFO)
+        log.addHandler(handler)

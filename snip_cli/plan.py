@@ -1,0 +1,52 @@
+"""What a run or a sweep would do, told without doing it: no data, no download, nothing written."""
+
+from collections.abc import Sequence
+
+import torch
+from tabulate import tabulate
+from torch.utils.flop_counter import FlopCounterMode
+
+from snip_cli import record
+from snip_cli.config import Config
+from snip_cli.pruning.mask import kept_count
+from snip_cli.stages import build_model, check
+
+
+def multiply_accumulates(config: Config) -> int:
+    """Multiply-accumulates of the dense network's forward pass for one example; PyTorch counts two operations for each."""
+    with torch.device("meta"):
+        model = build_model(config).eval()
+        example = torch.empty(1, *config.dataset.shape)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            model(example)
+    return counter.get_total_flops() // 2
+
+
+def state(config: Config) -> str:
+    """Whether a run is done already: `done`, `to do`, or how many of its seeds are done."""
+    done = len(record.finished_seeds(config))
+    if done == config.seeds:
+        return "done"
+    return f"{done} of {config.seeds} seeds done" if done else "to do"
+
+
+def tell_plan(configs: Sequence[Config]) -> None:
+    """Print a row for each run: its folder, whether it is done, m, κ, multiply-accumulates and iterations. Raises ConfigError."""
+    rows = []
+    for config in configs:
+        total = check(config)
+        rows.append(
+            {
+                "folder": config.folder,
+                "state": state(config),
+                "total m": f"{total:,}",
+                "kept κ": f"{kept_count(total, config.sparsity):,}",
+                "dense multiply-accumulates": f"{multiply_accumulates(config):,}",
+                "iterations": f"{config.schedule.iterations:,}",
+                "seeds": config.seeds,
+            }
+        )
+    if len(rows) == 1:
+        print(tabulate(list(rows[0].items()), tablefmt="plain", disable_numparse=True))
+    else:
+        print(tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True))

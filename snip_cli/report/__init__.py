@@ -1,0 +1,1 @@
+"""Run folders → tables, figures and TensorBoard curves. Nothing in this package imports torch."""

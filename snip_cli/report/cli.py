@@ -1,0 +1,55 @@
+"""snip-report: run folders → table and figure."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from snip_cli.errors import SnipError
+from snip_cli.report.figure import draw
+from snip_cli.report.records import COLUMNS, read_tree
+from snip_cli.report.table import as_csv, as_text, cells
+
+EXAMPLES = """\
+examples:
+  snip-report runs/
+  snip-report runs/ --format markdown > results.md
+  snip-report runs/ --figure error.png
+  snip-report runs/ --by method,model,dataset,sparsity,schedule.iterations
+"""
+STYLES = {"text": "simple", "markdown": "github", "latex": "latex_booktabs"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `snip-report` with `arguments` (default: those of the process); gives the exit code."""
+    flags = parser().parse_args(arguments)
+    try:
+        found = cells(read_tree(flags.folder), flags.by.split(","))
+        print(as_csv(found) if flags.format == "csv" else as_text(found, STYLES[flags.format]))
+        if flags.figure:
+            draw(found, flags.figure)
+    except SnipError as error:
+        print(f"snip-report: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of snip-report."""
+    made = argparse.ArgumentParser(
+        prog="snip-report",
+        description="Table of test error (mean ± sample standard deviation over seeds) of all runs in a folder, beside the published numbers.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument(
+        "folder", type=Path, nargs="?", default=Path("runs"), help="output_dir of snip-run (default: runs)"
+    )
+    made.add_argument("--format", choices=("text", "csv", "markdown", "latex"), default="text")
+    made.add_argument(
+        "--figure", type=Path, metavar="FILE.png", help="draw error against sparsity, with a band over seeds"
+    )
+    made.add_argument(
+        "--by", default=",".join(COLUMNS), help="settings that tell rows apart; one that differs is named in any case"
+    )
+    return made

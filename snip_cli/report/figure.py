@@ -1,0 +1,70 @@
+"""Error against sparsity as a picture."""
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from snip_cli.errors import ConfigError
+from snip_cli.report.curves import shares_settings
+from snip_cli.report.table import Cell
+
+
+def draw(cells: Sequence[Cell], path: Path) -> None:
+    """Draw test error (mean, band of one sample standard deviation over seeds) against sparsity, a curve a method and model.
+
+    Published numbers are crosses. Raises ConfigError where nothing is finished or the file cannot be written.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    lines = grouped(cells)
+    if not lines:
+        raise ConfigError("There is nothing to draw: no run is finished.")
+    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
+    for name, line in lines.items():
+        sparsity = [100 * cell.key["sparsity"] for cell in line]
+        mean = [statistics.fmean(cell.errors) for cell in line]
+        std = [statistics.stdev(cell.errors) if len(cell.errors) > 1 else 0.0 for cell in line]
+        [curve] = axes.plot(sparsity, mean, marker="o", markersize=4, label=f"{name} ({seeds(line)})")
+        low, high = [m - s for m, s in zip(mean, std, strict=True)], [m + s for m, s in zip(mean, std, strict=True)]
+        axes.fill_between(sparsity, low, high, alpha=0.2, color=curve.get_color())
+        crosses = [(100 * cell.key["sparsity"], cell.published.error) for cell in line if cell.published]
+        if crosses:
+            axes.scatter(
+                *zip(*crosses, strict=True), marker="x", color=curve.get_color(), label=f"{name}, published", zorder=3
+            )
+    axes.set_xlabel("sparsity (%)")
+    axes.set_ylabel("test error (%)")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    try:
+        figure.savefig(path, dpi=150)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{path} cannot be written ({error}): name a .png, .pdf or .svg file in a folder that exists."
+        ) from error
+    finally:
+        pyplot.close(figure)
+
+
+def grouped(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
+    """Name of a line → its finished cells by rising sparsity, the reference first; references alone where there is nothing else."""
+    finished = [cell for cell in cells if cell.errors]
+    references = [cell for cell in finished if cell.settings["method"] == "reference"]
+    lines: dict[str, list[Cell]] = {}
+    for cell in finished:
+        if cell not in references:
+            name = ", ".join(str(value) for key, value in cell.key.items() if key != "sparsity" and value != "")
+            lines.setdefault(name, []).append(cell)
+    for line in lines.values():
+        line += [reference for reference in references if shares_settings(line[0], reference)]
+        line.sort(key=lambda cell: cell.key["sparsity"])
+    return lines or {"reference": references} if references else lines
+
+
+def seeds(line: Sequence[Cell]) -> str:
+    """How many seeds stand behind a line's points."""
+    counts = sorted({len(cell.errors) for cell in line})
+    return f"n = {counts[0]}" if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]}"

@@ -1,0 +1,73 @@
+"""Run folders → plain records."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from snip_cli import config as configuration
+from snip_cli import record
+from snip_cli.config import Config
+from snip_cli.errors import ConfigError
+
+# What tells runs apart by default; every other setting that differs is named beside them.
+COLUMNS = ("method", "model", "dataset", "sparsity")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run folder: its settings by dotted name, and its results by seed (none where it is not finished)."""
+
+    folder: Path
+    settings: dict[str, Any]
+    results: dict[int, dict[str, Any]]
+    wanted: list[int]
+
+
+def read_tree(top: Path) -> list[Record]:
+    """All runs below `top`, by folder name. Raises ConfigError where there is none."""
+    folders = sorted({path.parent for path in top.rglob("config.yaml")})
+    records = read_folders(folders)
+    if not records:
+        raise ConfigError(f"There is no run below {top}: name the output_dir of snip-run.")
+    return records
+
+
+def read_folders(folders: Iterable[Path]) -> list[Record]:
+    """The runs in these folders; one that has not begun is left out."""
+    return [read(folder) for folder in folders if (folder / "config.yaml").is_file()]
+
+
+def read(folder: Path) -> Record:
+    """The record in one run's folder. Raises ConfigError where a file is damaged."""
+    config = configuration.read(folder / "config.yaml")
+    metrics = record.read_metrics(folder)
+    results = {result["seed"]: result for result in metrics["seeds"]} if metrics else {}
+    return Record(folder, settings_of(config), results, config.all_seeds)
+
+
+def settings_of(config: Config) -> dict[str, Any]:
+    """All that determines a result but the seed, flat, with the four columns first."""
+    own = {
+        "method": config.method_name,
+        "model": config.model.name,
+        "dataset": config.dataset.name,
+        "sparsity": config.sparsity,
+    }
+    identity = config.identity()
+    del identity["seed"]
+    identity.pop("sparsity", None)
+    for group in ("method", "model", "dataset"):
+        identity.get(group, {}).pop("name", None)
+    return own | _flat(identity)
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            # The options of a group's function are settings of that group.
+            flat |= _flat(value, prefix if key == "options" else f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

@@ -1,0 +1,136 @@
+"""Records → cells over seeds → a table. Nothing is averaged over a setting that the table does not name."""
+
+import csv
+import io
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tabulate import tabulate
+
+from snip_cli.errors import ConfigError
+from snip_cli.registry import nearest
+from snip_cli.report.published import PUBLISHED, Published
+from snip_cli.report.records import COLUMNS, Record
+
+UNFINISHED = "-"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Replicates that differ in nothing but their seed."""
+
+    key: dict[str, Any]
+    settings: dict[str, Any]
+    errors: list[float]
+    errors_best: list[float]
+    wanted: int
+
+    @property
+    def published(self) -> Published | None:
+        s = self.settings
+        return PUBLISHED.get((s["method"], s["model"], s["dataset"], s["sparsity"]))
+
+
+def cells(records: Sequence[Record], by: Sequence[str] = COLUMNS) -> list[Cell]:
+    """Group records over seeds by the settings in `by` and by every other one in which they differ.
+
+    A seed that several folders hold counts once. Raises ConfigError where no record has a setting of that name.
+    """
+    known = sorted({name for record in records for name in record.settings})
+    for name in by:
+        if name not in known:
+            raise ConfigError(f"No run has a setting '{name}'{nearest(name, known)}; --by takes: {', '.join(known)}.")
+    names = [*by, *differing(records, by)]
+    groups: dict[tuple[str, ...], list[Record]] = {}
+    for record in records:
+        groups.setdefault(tuple(repr(record.settings.get(name)) for name in names), []).append(record)
+    made = [_cell(group, names) for group in groups.values()]
+    return sorted(
+        made,
+        key=lambda cell: [_order(cell.key[name]) for name in sorted(names, key=lambda n: n in ("method", "sparsity"))],
+    )
+
+
+def _order(value: Any) -> tuple[bool, bool, Any]:
+    """A key that sorts numbers before words, and the reference before every method."""
+    number = isinstance(value, int | float)
+    return (not number, value != "reference", value if number else str(value))
+
+
+def differing(records: Sequence[Record], by: Sequence[str]) -> list[str]:
+    """The settings outside `by` in which two records differ that `by` does not tell apart."""
+    groups: dict[tuple[str, ...], list[Record]] = {}
+    for record in records:
+        groups.setdefault(tuple(repr(record.settings.get(name)) for name in by), []).append(record)
+    found: dict[str, None] = {}
+    for group in groups.values():
+        for name in dict.fromkeys(name for record in group for name in record.settings):
+            if name not in by and len({repr(record.settings.get(name)) for record in group}) > 1:
+                found[name] = None
+    return list(found)
+
+
+def _cell(group: Sequence[Record], names: Sequence[str]) -> Cell:
+    results = {seed: result for record in group for seed, result in record.results.items()}
+    wanted = {seed for record in group for seed in record.wanted} | set(results)
+    return Cell(
+        key={name: group[0].settings.get(name, "") for name in names},
+        settings=group[0].settings,
+        errors=[results[seed]["test_error"] for seed in sorted(results)],
+        errors_best=[results[seed]["test_error_best"] for seed in sorted(results)],
+        wanted=len(wanted),
+    )
+
+
+def rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """The table's rows with numbers as they are: errors in percent, sample standard deviations, difference = ours − published."""
+    table = []
+    for cell in cells:
+        mean = statistics.fmean(cell.errors) if cell.errors else None
+        published = cell.published.error if cell.published else None
+        table.append(
+            {
+                **cell.key,
+                "n": len(cell.errors),
+                "wanted": cell.wanted,
+                "error": mean,
+                "std": statistics.stdev(cell.errors) if len(cell.errors) > 1 else None,
+                "best_of_last_5": statistics.fmean(cell.errors_best) if cell.errors_best else None,
+                "published": published,
+                "difference": mean - published if mean is not None and published is not None else None,
+            }
+        )
+    return table
+
+
+def as_csv(cells: Sequence[Cell]) -> str:
+    """The rows as CSV, numbers in full."""
+    table = rows(cells)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(table[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table)
+    return text.getvalue().rstrip("\n")
+
+
+def as_text(cells: Sequence[Cell], style: str = "simple") -> str:
+    """The rows for reading; `style` is a format of tabulate: `simple`, `github` (Markdown) or `latex_booktabs`."""
+    plus_minus = "±"
+    shown = []
+    for row, cell in zip(rows(cells), cells, strict=True):
+        error = UNFINISHED if row["error"] is None else f"{row['error']:.2f}"
+        if row["std"] is not None:
+            error += f" {plus_minus} {row['std']:.2f}"
+        shown.append(
+            {
+                **cell.key,
+                "n": str(row["n"]) if row["n"] == row["wanted"] else f"{row['n']} of {row['wanted']}",
+                "error (%)": error,
+                "best of last 5": UNFINISHED if row["best_of_last_5"] is None else f"{row['best_of_last_5']:.2f}",
+                "paper (%)": "" if row["published"] is None else f"{row['published']:.1f}",
+                "difference": "" if row["difference"] is None else f"{row['difference']:+.2f}",
+            }
+        )
+    return tabulate(shown, headers="keys", tablefmt=style, disable_numparse=True)

@@ -1,0 +1,114 @@
+"""Many runs: the plan first, then what is left to do through Hydra's launcher, then the table and the failures."""
+
+import functools
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.hydra import Hydra
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.types import HydraContext
+from omegaconf import DictConfig
+
+from snip_cli import config as configuration
+from snip_cli import record, registry
+from snip_cli.composition import Job, Sweep
+from snip_cli.errors import RunError, SnipError
+from snip_cli.plan import state, tell_plan
+from snip_cli.report.curves import write_curves
+from snip_cli.report.records import read_folders
+from snip_cli.report.table import as_text, cells
+from snip_cli.run import run
+from snip_cli.stages import check
+
+log = logging.getLogger("snip_cli")
+
+
+def do_sweep(hydra: Hydra, sweep: Sweep, config_dir: Path | None) -> int:
+    """Do all jobs of a sweep that are not done yet; gives 1 where one failed, else 0.
+
+    Raises ConfigError, before any work, where a job is told what cannot be.
+    """
+    load_functions(config_dir)
+    configs = [job.config for job in sweep.jobs]
+    for config in configs:
+        check(config)
+    if configs[0].dry_run:
+        tell_plan(configs)
+        return 0
+    runs = {job.config.folder: job for job in sweep.jobs}
+    waiting = [job for job in runs.values() if not record.is_finished(job.config)]
+    log.info("%s", plan(sweep.jobs, list(runs.values()), waiting))
+    returns = launch(hydra, sweep.master, waiting, config_dir) if waiting else []
+    failures = find_failures(waiting, returns)
+    close(list(runs.values()), failures)
+    return RunError.exit_code if failures else 0
+
+
+def load_functions(config_dir: Path | None) -> None:
+    """Fill the registry with the project's functions and those of a user's folder."""
+    registry.load_builtin()
+    if config_dir is not None:
+        registry.load_folder(config_dir)
+
+
+def plan(jobs: Sequence[Job], runs: Sequence[Job], waiting: Sequence[Job]) -> str:
+    """The sweep's plan in words: how many jobs, which folders, which are done already."""
+    shared = f" in {len(runs)} runs (at sparsity 0 all methods share the reference)" if len(runs) < len(jobs) else ""
+    lines = [f"{len(jobs)} jobs{shared}, {len(runs) - len(waiting)} done already:"]
+    lines += [f"  {state(job.config):8} {job.config.folder}" for job in runs]
+    return "\n".join(lines)
+
+
+def launch(hydra: Hydra, master: DictConfig, jobs: Sequence[Job], config_dir: Path | None) -> Sequence[JobReturn]:
+    """Hand the jobs to the launcher that the configuration names: one after another here, or a cluster's."""
+    launcher = Plugins.instance().instantiate_launcher(
+        hydra_context=HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(master)),
+        task_function=functools.partial(do_job, config_dir=config_dir),
+        config=master,
+    )
+    overrides = [[*job.overrides, "hydra.mode=RUN"] for job in jobs]
+    return launcher.launch(overrides, initial_job_idx=0)
+
+
+def do_job(composed: DictConfig, config_dir: Path | None = None) -> str | None:
+    """One job, in whatever process the launcher chose; gives the sentence of a failure, so that the sweep goes on past it."""
+    load_functions(config_dir)
+    config = configuration.load(composed)
+    try:
+        run(config)
+    except SnipError as error:
+        log.error("failed: %s", error)
+        return str(error)
+    except Exception as error:
+        log.error(
+            "failed: unexpected %s: %s; the traceback is in %s", type(error).__name__, error, config.folder / "run.log"
+        )
+        return f"unexpected {type(error).__name__}: {error}"
+    return None
+
+
+def find_failures(jobs: Sequence[Job], returns: Sequence[JobReturn]) -> dict[Path, str]:
+    """The folders of the jobs that left no result, and why. The folder decides: a job may have died without a word."""
+    failures = {}
+    for number, job in enumerate(jobs):
+        if not record.is_finished(job.config):
+            given = returns[number] if number < len(returns) else None
+            reason = given.return_value if given is not None and given.status is JobStatus.COMPLETED else None
+            failures[job.config.folder] = reason or "it ended without a result; see its run.log"
+    return failures
+
+
+def close(runs: Sequence[Job], failures: dict[Path, str]) -> None:
+    """Draw the curves anew, print the table of the sweep, its failures and what to type next."""
+    output_dir = Path(runs[0].config.output_dir)
+    write_curves(output_dir)
+    log.info("\n%s", as_text(cells(read_folders([job.config.folder for job in runs]))))
+    for folder, reason in failures.items():
+        log.error("\nfailed: %s\n  %s", folder, reason)
+    log.info("\nthe runs are in %s", output_dir)
+    log.info("  tensorboard --logdir %s", output_dir)
+    log.info("  snip-report %s --figure error.png", output_dir)
+    log.info("  snip-run experiment=table1_lenet_300_100 seeds=3")
