@@ -69,6 +69,8 @@ def run_seed(config: Config, seed: int, data: Data, folder: RunFolder, saved: Sa
     def evaluated(row: dict[str, float]) -> None:
         folder.add_evaluation(seed, row)
         events.evaluation(seed, row)
+        told_row = (row["iteration"], row["train_loss"], row["val_error"], row["test_error"])
+        log.debug("seed %d iteration %d: loss %.4f, validation error %.2f %%, test error %.2f %%", seed, *told_row)
 
     def keep(state: dict[str, Any]) -> None:
         saved.training = {"seed": seed, "mask": mask, "prune_seconds": prune_seconds, "state": state}

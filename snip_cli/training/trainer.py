@@ -28,6 +28,29 @@ class Progress:
     losses: list[float] = field(default_factory=list)
 
 
+class Clock:
+    """Seconds of training over all processes that took part, and images per second since the last evaluation in this one."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self._origin = time.perf_counter() - progress.seconds
+        self.begin_interval()
+
+    def seconds(self) -> float:
+        return time.perf_counter() - self._origin
+
+    def begin_interval(self) -> None:
+        self._interval, self._iteration = time.perf_counter(), self.progress.iteration
+
+    def images_per_second(self, batch_size: int) -> float:
+        return (self.progress.iteration - self._iteration) * batch_size / (time.perf_counter() - self._interval)
+
+
+def progress_bar(total: int, done: int, name: str, *, shown: bool) -> tqdm:
+    """A bar with rate and time left on standard error; nothing where it is not shown."""
+    return tqdm(total=total, initial=done, desc=name, unit="it", disable=not shown, leave=False, dynamic_ncols=True)
+
+
 class Trainer:
     """A model in training; its state can be taken (`state`) and set (`load`) between two iterations."""
 
@@ -67,35 +90,29 @@ class Trainer:
         """
         schedule, progress = self.schedule, self.progress
         batches = training_batches(self.data.train, schedule.batch_size, self.seed, progress.iteration)
-        losses = [torch.tensor(loss) for loss in progress.losses]
-        started = time.perf_counter() - progress.seconds
-        evaluated_at = time.perf_counter()
+        clock = Clock(progress)
+        fresh: list[Tensor] = []
         self.model.train()
-        with tqdm(
-            total=schedule.iterations,
-            initial=progress.iteration,
-            unit="it",
-            disable=not bar,
-            leave=False,
-            dynamic_ncols=True,
-        ) as meter:
-            for iteration in range(progress.iteration, schedule.iterations):
-                self.set_learning_rate(iteration)
-                losses.append(self.step(*next(batches)))
+        with progress_bar(schedule.iterations, progress.iteration, f"seed {self.seed}", shown=bar) as meter:
+            for done in range(progress.iteration + 1, schedule.iterations + 1):
+                self.set_learning_rate(done - 1)
+                fresh.append(self.step(*next(batches)))
                 meter.update()
-                done = iteration + 1
-                due = done % schedule.evaluate_every == 0 or done == schedule.iterations
-                keep = done % schedule.checkpoint_every == 0 and done < schedule.iterations
-                if not (due or keep):
-                    continue
-                progress.losses = self.finite_losses(losses, done)
-                progress.iteration = done
+                last = done == schedule.iterations
+                due = last or done % schedule.evaluate_every == 0
+                keep = done % schedule.checkpoint_every == 0 and not last
+                if due or keep:
+                    progress.losses += self.finite_losses(fresh, done)
+                    progress.iteration = done
+                    fresh.clear()
                 if due:
-                    rate = len(losses) * schedule.batch_size / (time.perf_counter() - evaluated_at)
-                    progress.evaluations.append(self.evaluation(rate))
-                    evaluated(progress.evaluations[-1])
-                    progress.losses, losses, evaluated_at = [], [], time.perf_counter()
-                progress.seconds = time.perf_counter() - started
+                    row = self.evaluation(clock.images_per_second(schedule.batch_size))
+                    progress.evaluations.append(row)
+                    progress.losses.clear()
+                    evaluated(row)
+                    meter.set_postfix_str(f"test error {row['test_error']:.2f} %")
+                    clock.begin_interval()
+                progress.seconds = clock.seconds()
                 if keep:
                     checkpoint(self.state())
 
@@ -113,7 +130,8 @@ class Trainer:
             iteration = done - len(losses) + int(bad[0])
             rate = self.schedule.rate_at(iteration)
             raise RunError(
-                f"The loss is not finite at iteration {iteration + 1} (learning rate {rate:g}): lower schedule.learning_rate or choose another init_train."
+                f"The loss is not finite at iteration {iteration + 1} (learning rate {rate:g}): "
+                "lower schedule.learning_rate or choose another init_train."
             )
         return values.tolist()
 
