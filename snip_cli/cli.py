@@ -6,7 +6,8 @@ Nothing here imports torch before a run really starts: --help and every tab woul
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from hydra._internal.utils import get_args_parser
@@ -17,18 +18,17 @@ from snip_cli.errors import ConfigError, SnipError
 
 INTERRUPTED = 130
 
+log = logging.getLogger("snip_cli")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `snip-run` with `arguments` (default: those of the process); gives the exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    _log_to_console()
     try:
-        flags = parse(arguments or ["experiment=quickstart"])
-        with composer(flags.config_dir) as compose:
-            if answer(compose, flags):
-                return 0
-            return start(compose, flags)
+        with console():
+            flags = parse(arguments or ["experiment=quickstart"])
+            with composer(flags.config_dir) as compose:
+                return 0 if answer(compose, flags) else start(compose, flags)
     except SnipError as error:
         print(f"snip-run: {error}", file=sys.stderr)
         return error.exit_code
@@ -39,17 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout = None
         return SnipError.exit_code
     except Exception as error:
-        logging.getLogger("snip_cli").debug("unexpected", exc_info=True)
-        print(
-            f"snip-run: unexpected {type(error).__name__}: {error}; the traceback is in the run's run.log.",
-            file=sys.stderr,
-        )
+        print(f"snip-run: unexpected {type(error).__name__}: {error}; the traceback is in the run's run.log.", file=sys.stderr)
         return SnipError.exit_code
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """Flags and overrides; raises ConfigError where a flag is unknown."""
-    flags, unknown = get_args_parser().parse_known_args(list(arguments))
+    """Flags and overrides, in any order; raises ConfigError where a flag is unknown."""
+    flags, unknown = get_args_parser().parse_known_intermixed_args(list(arguments))
     for word in unknown:
         hint = f" Settings are written without dashes: {word.lstrip('-')}." if "=" in word else ""
         raise ConfigError(f"There is no flag '{word}'; `snip-run --help` lists them.{hint}")
@@ -106,12 +102,15 @@ def start(compose: Composer, flags: argparse.Namespace) -> int:
     return 0
 
 
-def _log_to_console() -> None:
+@contextmanager
+def console() -> Iterator[None]:
     """Send the project's own messages, and nothing of its libraries, to standard output."""
-    log = logging.getLogger("snip_cli")
     log.setLevel(logging.DEBUG)
     log.propagate = False
-    if not log.handlers:
-        handler = logging.StreamHandler(sys.stdout)
-        handler.setLevel(logging.INFO)
-        log.addHandler(handler)
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setLevel(logging.INFO)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)

@@ -1,0 +1,51 @@
+"""Every YAML file that is shipped composes, says how it is used, and runs briefly."""
+
+import re
+
+import pytest
+
+from snip_cli import registry
+from snip_cli.cli import main
+from snip_cli.composition import CONFIGS
+
+FILES = sorted(path.relative_to(CONFIGS) for path in CONFIGS.glob("*/*.yaml") if path.parent.name != "hydra")
+CHOICES = {group: sorted(p.stem for p in (CONFIGS / group).glob("*.yaml")) for group in {str(f.parent) for f in FILES}}
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_its_first_line_is_the_command_that_runs_it(file):
+    lines = (CONFIGS / file).read_text().splitlines()
+    first = lines[1] if lines[0].startswith("# @package") else lines[0]
+    assert re.fullmatch(rf"# snip-run {file.parent}={file.stem}( seeds=20)?", first)
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if str(f.parent) != "experiment"], ids=str)
+def test_it_composes_and_its_names_are_registered(file, capsys):
+    assert main([f"{file.parent}={file.stem}", "dry_run=true"]) == 0
+    assert "266,610" in capsys.readouterr().out or str(file) == "model/lenet_5_caffe.yaml"
+
+
+@pytest.mark.parametrize("name", CHOICES["experiment"])
+def test_every_experiment_runs_briefly(name, tmp_path):
+    short = ["schedule.iterations=2", "schedule.evaluate_every=2", "device=cpu"]
+    assert main([f"experiment={name}", "dataset=digits", *short, f"output_dir={tmp_path}"]) == 0
+    assert list(tmp_path.glob("*/metrics.json"))
+
+
+@pytest.mark.parametrize(
+    "group, kind",
+    [("method", registry.methods), ("model", registry.models), ("dataset", registry.datasets), ("init", registry.initialisers)],
+)
+def test_every_registered_name_has_its_yaml(group, kind):
+    assert CHOICES[group] == kind.names()
+
+
+def test_both_initialisers_have_the_same_choices():
+    assert CHOICES["init"] == CHOICES["init_train"]
+
+
+def test_debug_short_runs_in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["debug=short", "dataset=digits"]) == 0
+    assert list((tmp_path / "runs_debug").glob("*/metrics.json"))
+    assert not (tmp_path / "runs").exists()

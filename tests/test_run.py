@@ -1,0 +1,196 @@
+"""What one run leaves in its folder, and what the same command does the second time."""
+
+import csv
+import json
+
+import pytest
+import torch
+import yaml
+
+from snip_cli.cli import main
+from snip_cli.record import read_metrics
+from tests.commands import QUICK, only_run, run_quick
+
+SECONDS = ("train_seconds", "prune_seconds")
+
+
+def metrics_of(folder):
+    return read_metrics(folder)
+
+
+def without_seconds(metrics):
+    """The metrics without what differs from one machine and day to another."""
+    seeds = [{key: value for key, value in seed.items() if key not in SECONDS} for seed in metrics["seeds"]]
+    return {**metrics, "seeds": seeds}
+
+
+def test_a_run_leaves_its_files_and_no_others(tmp_path):
+    folder = run_quick(tmp_path)
+    [events] = folder.glob("events.out.tfevents.*")
+    names = {path.name for path in folder.iterdir()} - {events.name, ".lock"}
+    assert names == {"config.yaml", "env.json", "run.log", "metrics.csv", "mask.pt", "checkpoint.pt", "metrics.json"}
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+
+
+def test_the_folder_name_can_be_read(tmp_path):
+    assert run_quick(tmp_path, "sparsity=0.95").name.startswith("snip-lenet_300_100-digits-s0.95-seed0-")
+
+
+def test_metrics_json(tmp_path):
+    metrics = metrics_of(run_quick(tmp_path, "sparsity=0.95", "seeds=2"))
+    assert (metrics["method"], metrics["model"], metrics["dataset"]) == ("snip", "lenet_300_100", "digits")
+    assert metrics["sparsity_requested"] == 0.95
+    assert (metrics["total"], metrics["kept"]) == (266_610, 13_331)
+    assert metrics["sparsity"] == pytest.approx(1 - 13_331 / 266_610)
+    assert [layer["name"] for layer in metrics["layers"]] == ["fc1", "fc2", "fc3"]
+    assert [layer["total"] for layer in metrics["layers"]] == [235_500, 30_100, 1_010]
+    assert sum(layer["kept"] for layer in metrics["layers"]) == 13_331
+    first, second = metrics["seeds"]
+    assert set(first) == {"seed", "test_error", "test_error_best", "val_error", "iterations", "layers", *SECONDS}
+    assert (first["seed"], second["seed"], first["iterations"]) == (0, 1, 8)
+    assert first["layers"] == metrics["layers"]
+    errors = torch.tensor([first["test_error"], second["test_error"]], dtype=torch.float64)
+    assert metrics["test_error_mean"] == pytest.approx(errors.mean().item())
+    assert metrics["test_error_std"] == pytest.approx(errors.std().item())
+
+
+def test_one_seed_has_no_standard_deviation(tmp_path):
+    assert metrics_of(run_quick(tmp_path))["test_error_std"] is None
+
+
+def test_metrics_csv_has_a_row_an_evaluation_and_the_last_is_the_result(tmp_path):
+    folder = run_quick(tmp_path, "seeds=2", "schedule.iterations=10")
+    with (folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["seed"], row["iteration"]) for row in rows] == [(s, i) for s in "01" for i in ("4", "8", "10")]
+    assert float(rows[2]["test_error"]) == metrics_of(folder)["seeds"][0]["test_error"]
+
+
+def test_test_error_best_is_the_best_of_the_last_five_evaluations(tmp_path):
+    folder = run_quick(tmp_path, "schedule.iterations=8", "schedule.evaluate_every=1")
+    with (folder / "metrics.csv").open() as file:
+        errors = [float(row["test_error"]) for row in csv.DictReader(file)]
+    [seed] = metrics_of(folder)["seeds"]
+    assert seed["test_error"] == errors[-1]
+    assert seed["test_error_best"] == min(errors[-5:])
+
+
+def test_the_checkpoint_of_a_finished_run_holds_weights_and_no_optimizer_state(tmp_path):
+    folder = run_quick(tmp_path)
+    content = torch.load(folder / "checkpoint.pt", weights_only=True)
+    assert set(content) == {"format", "run", "weights", "results"}
+    assert "training" not in content
+    mask = torch.load(folder / "mask.pt", weights_only=True)[0]
+    for name, keep in mask.items():
+        assert keep.dtype is torch.bool
+        assert not content["weights"][0][name][~keep].any()
+
+
+def test_env_json_tells_versions_machine_and_command(tmp_path):
+    env = json.loads((run_quick(tmp_path) / "env.json").read_text())
+    assert env["packages"]["torch"] == torch.__version__.split("+")[0] or env["packages"]["torch"] == torch.__version__
+    assert env["device"].startswith("cpu")
+    assert env["wall_seconds"] > 0
+    assert {"commit", "dirty", "command", "started", "host", "python"} <= set(env)
+
+
+def test_the_same_command_skips_a_finished_run(tmp_path, capsys):
+    folder = run_quick(tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir() if path.name not in ("run.log", ".lock")}
+    assert run_quick(tmp_path) == folder
+    assert "finished already" in capsys.readouterr().out
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_a_finished_run_of_another_commit_is_used_and_said_so(tmp_path, capsys):
+    folder = run_quick(tmp_path)
+    env = json.loads((folder / "env.json").read_text())
+    (folder / "env.json").write_text(json.dumps({**env, "commit": "f" * 40}))
+    run_quick(tmp_path)
+    said = capsys.readouterr().out
+    assert ("by commit fffffffff" in said) == (env["commit"] is not None)
+
+
+def test_more_seeds_add_the_missing_ones(tmp_path):
+    folder = run_quick(tmp_path / "grown", "seeds=1")
+    first = metrics_of(folder)["seeds"][0]
+    assert run_quick(tmp_path / "grown", "seeds=3") == folder
+    grown = metrics_of(folder)
+    assert grown["seeds"][0] == first
+    at_once = metrics_of(run_quick(tmp_path / "at_once", "seeds=3"))
+    assert without_seconds(grown) == without_seconds(at_once)
+    assert sorted(torch.load(folder / "mask.pt", weights_only=True)) == [0, 1, 2]
+    assert len(list(folder.glob("events.out.tfevents.*"))) == 1
+    assert (folder / "metrics.csv").read_text() == (only_run(tmp_path / "at_once") / "metrics.csv").read_text()
+
+
+def test_a_replicate_is_the_run_with_that_first_seed(tmp_path):
+    many = metrics_of(run_quick(tmp_path / "many", "seeds=2"))
+    one = metrics_of(run_quick(tmp_path / "one", "seed=1"))
+    assert without_seconds(many)["seeds"][1] == without_seconds(one)["seeds"][0]
+
+
+def test_the_reference_is_one_run_for_all_methods(tmp_path):
+    folders = [run_quick(tmp_path, "sparsity=0", f"method={name}") for name in ("snip", "random", "magnitude")]
+    assert len(set(folders)) == 1
+    assert folders[0].name.startswith("reference-lenet_300_100-digits-seed0-")
+    metrics = metrics_of(folders[0])
+    assert metrics["kept"] == metrics["total"]
+    assert metrics["sparsity"] == 0
+
+
+def test_methods_train_from_the_same_weights(tmp_path, monkeypatch):
+    """Whatever is pruned, a seed's trained weights and batches are the same draws; only the mask differs."""
+    from snip_cli.training.trainer import Trainer
+
+    starts = []
+    step = Trainer.step
+
+    def first_step(self, images, labels):
+        starts.append((self.model.fc1.weight.detach().clone(), images))
+        return step(self, images, labels)
+
+    monkeypatch.setattr(Trainer, "step", first_step)
+    for number, name in enumerate(("snip", "random", "magnitude")):
+        run_quick(tmp_path / str(number), f"method={name}", "schedule.iterations=1", "sparsity=0.5")
+    run_quick(tmp_path / "reference", "sparsity=0", "schedule.iterations=1")
+    *pruned, (full, batch) = starts
+    for weights, images in pruned:
+        kept = weights != 0
+        assert torch.equal(weights[kept], full[kept])
+        assert torch.equal(images, batch)
+
+
+def test_dry_run_needs_no_data_and_writes_nothing(tmp_path, capsys):
+    arguments = ["dry_run=true", "dataset=mnist", "model=lenet_5_caffe", "sparsity=0.99", f"dataset.root={tmp_path / 'none'}"]
+    assert main([*arguments, f"output_dir={tmp_path / 'runs'}"]) == 0
+    said = capsys.readouterr().out
+    for words in ("snip-lenet_5_caffe-mnist-s0.99-seed0-", "to do", "431,080", "4,311", "2,293,000", "100,000"):
+        assert words in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_dry_run_tells_a_finished_run(tmp_path, capsys):
+    run_quick(tmp_path)
+    capsys.readouterr()
+    assert main([*QUICK, f"output_dir={tmp_path}", "dry_run=true"]) == 0
+    assert "done" in capsys.readouterr().out
+
+
+def test_eval_evaluates_a_finished_run_again(tmp_path, capsys):
+    folder = run_quick(tmp_path, "seeds=2")
+    capsys.readouterr()
+    assert main([f"eval={folder}"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    for line, seed in zip(said, metrics_of(folder)["seeds"], strict=True):
+        error = f"{seed['test_error']:.2f} %"
+        assert line.startswith(f"seed {seed['seed']}: test error {error} (recorded: {error})")
+
+
+def test_config_yaml_is_the_resolved_configuration(tmp_path):
+    folder = run_quick(tmp_path, "sparsity=0.95")
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert config["sparsity"] == 0.95
+    assert config["schedule"]["milestones"] == [1000]
+    assert config["method"]["accumulate"] == "sum"
+    assert "$" not in (folder / "config.yaml").read_text()
