@@ -39,7 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout = None
         return SnipError.exit_code
     except Exception as error:
-        print(f"snip-run: unexpected {type(error).__name__}: {error}; the traceback is in the run's run.log.", file=sys.stderr)
+        print(
+            f"snip-run: unexpected {type(error).__name__}: {error}; the traceback is in the run's run.log.",
+            file=sys.stderr,
+        )
         return SnipError.exit_code
 
 

@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from tensorboard.plugins.hparams import summary_v2 as hparams
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from snip_cli.record import EVALUATION_COLUMNS, RunFolder
+from snip_cli.record import EVALUATION_COLUMNS, RunFolder, read_evaluations
 
 HPARAM_METRIC = "test_error_mean"
+# TensorBoard shows five columns at first, and among them those that are said to differ.
+HPARAMS_THAT_DIFFER = ("method", "model", "dataset", "sparsity")
 
 
 class EventFile:
@@ -28,8 +30,9 @@ class EventFile:
     def summary(self, summary: Any, step: int = 0) -> None:
         self._writer.add_event(Event(wall_time=time.time(), step=step, summary=summary))
 
-    def scalar(self, tag: str, value: float, step: int) -> None:
-        self.summary(Summary(value=[Summary.Value(tag=tag, simple_value=value)]), step)
+    def scalar(self, tag: str, value: float, step: int, description: str = "") -> None:
+        about = SummaryMetadata(summary_description=description)
+        self.summary(Summary(value=[Summary.Value(tag=tag, simple_value=value, metadata=about)]), step)
 
     def close(self) -> None:
         self._writer.close()
@@ -52,10 +55,7 @@ class RunEvents:
             "first_seed": config.seed,
             "seeds": config.seeds,
         }
-        columns = [hparams.HParam(name) for name in row]
-        self._file.summary(
-            hparams.hparams_config_pb(columns, [hparams.Metric(HPARAM_METRIC, display_name="mean test error (%)")])
-        )
+        self._file.summary(experiment(list(row)))
         self._file.summary(hparams.hparams_pb(row))
         self._replay()
         return self
@@ -65,16 +65,15 @@ class RunEvents:
 
     def _replay(self) -> None:
         """Write the finished seeds' curves again: the event file is made anew whenever the run is opened."""
-        from snip_cli.record import read_evaluations
-
         for row in read_evaluations(self._folder.path):
             if int(row["seed"]) in self._finished:
                 self.evaluation(int(row["seed"]), {column: float(row[column]) for column in EVALUATION_COLUMNS})
 
     def begin_seed(self, seed: int, layers: Sequence[dict[str, Any]], evaluations: Sequence[dict[str, float]]) -> None:
-        """The density of each layer (step = the layer's place), and the curves up to where the seed goes on."""
+        """The density of the layers (step = a layer's place), and the curves up to where the seed goes on."""
+        places = "step = layer: " + ", ".join(f"{place} {layer['name']}" for place, layer in enumerate(layers))
         for place, layer in enumerate(layers):
-            self._file.scalar(f"density/{layer['name']}/seed{seed}", layer["kept"] / layer["total"], place)
+            self._file.scalar(f"density/seed{seed}", layer["kept"] / layer["total"], place, places)
         for row in evaluations:
             self.evaluation(seed, row)
 
@@ -88,9 +87,20 @@ class RunEvents:
         self._file.summary(session_end())
 
 
+def experiment(names: Sequence[str]) -> Summary:
+    """The columns of the HParams tab and its one metric, the mean test error."""
+    columns = [api_pb2.HParamInfo(name=name, differs=name in HPARAMS_THAT_DIFFER) for name in names]
+    metric = api_pb2.MetricInfo(name=api_pb2.MetricName(tag=HPARAM_METRIC), display_name="mean test error (%)")
+    made = api_pb2.Experiment(hparam_infos=columns, metric_infos=[metric])
+    return _plugin_summary(metadata.EXPERIMENT_TAG, plugin_data_pb2.HParamsPluginData(experiment=made))
+
+
 def session_end() -> Summary:
-    """What marks a row of the HParams tab as finished; TensorBoard's own function for it needs TensorFlow."""
+    """What marks a row of the HParams tab as finished."""
     end = plugin_data_pb2.SessionEndInfo(status=api_pb2.Status.STATUS_SUCCESS, end_time_secs=time.time())
-    data = plugin_data_pb2.HParamsPluginData(session_end_info=end)
-    tag = metadata.SESSION_END_INFO_TAG
+    return _plugin_summary(metadata.SESSION_END_INFO_TAG, plugin_data_pb2.HParamsPluginData(session_end_info=end))
+
+
+def _plugin_summary(tag: str, data: plugin_data_pb2.HParamsPluginData) -> Summary:
+    # TensorBoard's own functions for these two need TensorFlow, or cannot say which columns differ.
     return Summary(value=[Summary.Value(tag=tag, metadata=metadata.create_summary_metadata(data))])

@@ -11,7 +11,13 @@ from snip_cli.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
 # Long enough for two evaluations and a checkpoint.
-QUICK = ["dataset=digits", "schedule.iterations=8", "schedule.evaluate_every=4", "schedule.checkpoint_every=4", "device=cpu"]
+QUICK = [
+    "dataset=digits",
+    "schedule.iterations=8",
+    "schedule.evaluate_every=4",
+    "schedule.checkpoint_every=4",
+    "device=cpu",
+]
 
 
 def only_run(output_dir: Path) -> Path:

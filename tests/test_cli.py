@@ -15,13 +15,18 @@ def test_help_starts_with_examples_and_then_lists_the_choices(capsys):
     said = capsys.readouterr().out
     examples, choices, settings = said.index("snip-run method=snip"), said.index("Choices"), said.index("Settings")
     assert examples < choices < settings
-    for line in ("method: magnitude, random, snip", "model: lenet_300_100, lenet_5_caffe", "dataset: digits, fashion_mnist, mnist"):
+    for line in (
+        "method: magnitude, random, snip",
+        "model: lenet_300_100, lenet_5_caffe",
+        "dataset: digits, fashion_mnist, mnist",
+    ):
         assert line in said
     assert "${hydra" not in said
 
 
 @pytest.mark.parametrize(
-    "module, arguments", [("snip_cli", ["--help"]), ("snip_cli", ["-sc", "query=bash"]), ("snip_cli.report", ["--help"])]
+    "module, arguments",
+    [("snip_cli", ["--help"]), ("snip_cli", ["-sc", "query=bash"]), ("snip_cli.report", ["--help"])],
 )
 def test_help_and_completion_import_no_torch(module, arguments):
     program = (

@@ -34,7 +34,12 @@ def test_every_experiment_runs_briefly(name, tmp_path):
 
 @pytest.mark.parametrize(
     "group, kind",
-    [("method", registry.methods), ("model", registry.models), ("dataset", registry.datasets), ("init", registry.initialisers)],
+    [
+        ("method", registry.methods),
+        ("model", registry.models),
+        ("dataset", registry.datasets),
+        ("init", registry.initialisers),
+    ],
 )
 def test_every_registered_name_has_its_yaml(group, kind):
     assert CHOICES[group] == kind.names()

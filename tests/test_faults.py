@@ -35,7 +35,10 @@ CONFIGURATION = {
     "negative seeds": (["seeds=-2"], ["seeds", "at least 1"]),
     "empty batch": (["schedule.batch_size=0"], ["schedule.batch_size must be at least 1"]),
     "empty saliency batch": (["method.batch_size=0"], ["method.batch_size must be at least 1"]),
-    "saliency batch larger than the data": (["method.batch_size=5000"], ["5,000", "1,347 training images", "lower one"]),
+    "saliency batch larger than the data": (
+        ["method.batch_size=5000"],
+        ["5,000", "1,347 training images", "lower one"],
+    ),
     "option of the wrong type": (["method.ema_decay=often"], ["method.ema_decay must be of type float"]),
     "option out of range": (["method.accumulate=max", "method.batches=2"], ["sum or ema"]),
     "milestones that fall": (["schedule.milestones=[5,3]"], ["schedule.milestones must be positive and rising"]),
@@ -82,7 +85,9 @@ def test_data_that_is_not_there_and_cannot_be_downloaded(tmp_path, capsys, monke
         raise OSError("no route to host")
 
     monkeypatch.setattr(MNIST, "download", no_network)
-    code = main(["dataset=mnist", "schedule.iterations=2", f"output_dir={tmp_path}", f"dataset.root={tmp_path / 'empty'}"])
+    code = main(
+        ["dataset=mnist", "schedule.iterations=2", f"output_dir={tmp_path}", f"dataset.root={tmp_path / 'empty'}"]
+    )
     said = capsys.readouterr().err
     assert code == 2
     assert str(tmp_path / "empty" / "MNIST" / "raw") in said
@@ -96,7 +101,9 @@ def test_a_truncated_data_file_is_named(tmp_path, capsys):
     names = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
     for name in names:
         (raw / name).write_bytes(b"\0\0\x08\x01")
-    code = main(["dataset=mnist", "schedule.iterations=2", f"output_dir={tmp_path / 'runs'}", f"dataset.root={tmp_path}"])
+    code = main(
+        ["dataset=mnist", "schedule.iterations=2", f"output_dir={tmp_path / 'runs'}", f"dataset.root={tmp_path}"]
+    )
     said = capsys.readouterr().err
     assert code == 2
     assert str(raw / names[0]) in said
@@ -128,7 +135,12 @@ def test_a_loss_that_is_not_finite(tmp_path, capsys):
 
 def test_the_last_good_checkpoint_outlives_a_loss_that_is_not_finite(tmp_path, capsys):
     """The weights grow until they overflow; the checkpoint is from before that and holds finite weights only."""
-    settings = ["schedule.learning_rate=40", "schedule.weight_decay=0.1", "schedule.milestones=[]", "schedule.momentum=0.99"]
+    settings = [
+        "schedule.learning_rate=40",
+        "schedule.weight_decay=0.1",
+        "schedule.milestones=[]",
+        "schedule.momentum=0.99",
+    ]
     code = main([*QUICK, f"output_dir={tmp_path}", "schedule.iterations=400", "schedule.checkpoint_every=1", *settings])
     assert code == 1
     assert "not finite" in capsys.readouterr().err
@@ -186,7 +198,9 @@ def test_a_damaged_record_is_refused(tmp_path, capsys):
 
 def test_the_same_run_twice_at_once_is_refused_and_the_lock_dies_with_its_owner(tmp_path, capsys):
     command = [*QUICK, f"output_dir={tmp_path}", "schedule.iterations=100000", "schedule.checkpoint_every=5"]
-    first = subprocess.Popen([sys.executable, "-m", "snip_cli", *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    first = subprocess.Popen(
+        [sys.executable, "-m", "snip_cli", *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         wait_for(tmp_path, first)
         assert main(command) == 2

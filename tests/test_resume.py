@@ -54,7 +54,10 @@ def reached(output_dir, seed, iteration):
         if iteration == 0:
             return True
         training = torch.load(file, weights_only=True).get("training")
-        return training is not None and (training["seed"], training["state"]["progress"]["iteration"]) >= (seed, iteration)
+        return training is not None and (training["seed"], training["state"]["progress"]["iteration"]) >= (
+            seed,
+            iteration,
+        )
     return False
 
 

@@ -162,7 +162,13 @@ def test_methods_train_from_the_same_weights(tmp_path, monkeypatch):
 
 
 def test_dry_run_needs_no_data_and_writes_nothing(tmp_path, capsys):
-    arguments = ["dry_run=true", "dataset=mnist", "model=lenet_5_caffe", "sparsity=0.99", f"dataset.root={tmp_path / 'none'}"]
+    arguments = [
+        "dry_run=true",
+        "dataset=mnist",
+        "model=lenet_5_caffe",
+        "sparsity=0.99",
+        f"dataset.root={tmp_path / 'none'}",
+    ]
     assert main([*arguments, f"output_dir={tmp_path / 'runs'}"]) == 0
     said = capsys.readouterr().out
     for words in ("snip-lenet_5_caffe-mnist-s0.99-seed0-", "to do", "431,080", "4,311", "2,293,000", "100,000"):

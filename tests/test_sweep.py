@@ -41,7 +41,10 @@ def test_a_dry_sweep_tells_the_plan_and_does_nothing(tmp_path, capsys):
 
 def test_flags_may_stand_anywhere(tmp_path):
     assert main([*QUICK, "sparsity=0.5,0.9", f"output_dir={tmp_path}", "--multirun"]) == 0
-    assert sorted(read_metrics(path.parent)["sparsity_requested"] for path in tmp_path.glob("*/metrics.json")) == [0.5, 0.9]
+    assert sorted(read_metrics(path.parent)["sparsity_requested"] for path in tmp_path.glob("*/metrics.json")) == [
+        0.5,
+        0.9,
+    ]
 
 
 def test_an_experiment_may_be_a_sweep_by_itself(tmp_path, capsys):

@@ -107,11 +107,11 @@ def test_a_sparsity_that_keeps_nothing_is_refused():
         kept_count(1000, 0.9999)
 
 
-@pytest.mark.parametrize("total", [*range(1, 200), 1_000_000, 266_610, 431_080, 10_958_666])
-def test_the_highest_sparsity_that_the_refusal_names_keeps_something(total):
-    with pytest.raises(ConfigError) as refusal:
-        kept_count(total, 1 - 1e-12)
-    assert kept_count(total, float(str(refusal.value).split()[-1].rstrip("."))) >= 1
+def test_the_highest_sparsity_that_the_refusal_names_keeps_something():
+    for total in [*range(1, 200), 266_610, 431_080, 10_958_666]:
+        with pytest.raises(ConfigError) as refusal:
+            kept_count(total, 1 - 1e-12)
+        assert kept_count(total, float(str(refusal.value).split()[-1].rstrip("."))) >= 1
 
 
 def test_all_weights_come_before_all_biases_and_batch_norm_is_left_out():

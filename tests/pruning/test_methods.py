@@ -1,0 +1,155 @@
+"""What every registered method that scores connections must do, on every small network."""
+
+import copy
+import itertools
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from snip_cli import registry
+from snip_cli.errors import ConfigError, RunError
+from snip_cli.pruning.mask import prunable_parameters
+from snip_cli.pruning.prune import prune
+
+every_method = pytest.mark.parametrize("method", registry.methods.names())
+
+
+def generator():
+    return torch.Generator().manual_seed(3)
+
+
+def masks_equal(first, second):
+    return list(first) == list(second) and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def untrained_state(model):
+    """All that pruning must leave alone: parameters, buffers, gradients, what is trained, and every module's mode."""
+    tensors = {**model.state_dict(), **{f"{name}.grad": p.grad for name, p in model.named_parameters()}}
+    flags = [module.training for module in model.modules()] + [p.requires_grad for p in model.parameters()]
+    return copy.deepcopy(tensors), flags
+
+
+@every_method
+@pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.9, 0.97])
+def test_exactly_kappa_parameters_are_kept(method, sparsity, network, batch):
+    total = sum(p.numel() for p in prunable_parameters(network).values())
+    mask = prune(network, batch, F.cross_entropy, method=method, sparsity=sparsity)
+    assert sum(int(keep.sum()) for keep in mask.values()) == round(total * (1 - sparsity))
+
+
+@every_method
+def test_the_mask_is_bool_and_has_the_shape_of_every_prunable_parameter(method, network, batch):
+    mask = prune(network, batch, F.cross_entropy, method=method)
+    expected = {name: p.shape for name, p in prunable_parameters(network).items()}
+    assert list(mask) == list(expected)
+    assert {name: keep.shape for name, keep in mask.items()} == expected
+    assert all(keep.dtype == torch.bool for keep in mask.values())
+
+
+@every_method
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_every_score_is_a_finite_number_and_needs_no_gradient(method, dtype, network, batch):
+    batches = [(batch[0].to(dtype), batch[1])] * 2
+    scores = registry.methods[method](network.to(dtype), batches, F.cross_entropy, generator())
+    assert all(torch.isfinite(score).all() and not score.requires_grad for score in scores.values())
+
+
+@every_method
+def test_the_same_generator_gives_the_same_mask_whatever_the_global_one_holds(method, network, batch):
+    masks = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        masks.append(prune(network, batch, F.cross_entropy, method=method, generator=generator()))
+    assert masks_equal(*masks)
+
+
+@every_method
+def test_pruning_leaves_the_model_and_the_global_generator_alone(method, network, batch):
+    for module, training in zip(network.modules(), itertools.cycle([False, True])):
+        module.training = training
+    for parameter in network.parameters():
+        parameter.grad = torch.full_like(parameter, 0.5)
+    (tensors, flags), random_state = untrained_state(network), torch.get_rng_state()
+    prune(network, batch, F.cross_entropy, method=method)
+    tensors_after, flags_after = untrained_state(network)
+    assert flags_after == flags
+    assert masks_equal(tensors_after, tensors)
+    assert torch.equal(torch.get_rng_state(), random_state)
+
+
+@every_method
+def test_pruning_leaves_the_batch_alone(method, network, batch):
+    before = copy.deepcopy(batch)
+    prune(network, batch, F.cross_entropy, method=method)
+    assert all(torch.equal(now, then) for now, then in zip(batch, before, strict=True))
+
+
+@every_method
+def test_a_frozen_parameter_is_not_pruned(method, network, batch):
+    frozen = next(iter(prunable_parameters(network)))
+    network.get_parameter(frozen).requires_grad_(False)
+    assert frozen not in prune(network, batch, F.cross_entropy, method=method)
+
+
+@every_method
+def test_an_unknown_option_is_refused(method, network, batch):
+    with pytest.raises(ConfigError, match=f"method '{method}' has no option 'colour'"):
+        prune(network, batch, F.cross_entropy, method=method, colour="red")
+
+
+def test_random_masks_differ_between_generators_and_keep_no_favourites(network, batch):
+    def random_mask(seed):
+        drawn = torch.Generator().manual_seed(seed)
+        mask = prune(network, batch, F.cross_entropy, method="random", sparsity=0.5, generator=drawn)
+        return torch.cat([keep.flatten() for keep in mask.values()])
+
+    masks = torch.stack([random_mask(seed) for seed in range(200)]).double()
+    # The share of masks that keep a connection has a standard deviation of 0.035.
+    assert (masks.mean(dim=0) - 0.5).abs().max() < 5 * 0.036
+
+
+def test_magnitude_keeps_the_largest_weights_of_the_whole_network():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    values = [[0.1, -0.9], [0.3, 0.0]], [[-0.8, 0.2]]
+    for layer, value in zip(model, values, strict=True):
+        layer.weight.data = torch.tensor(value)
+        nn.init.zeros_(layer.bias)
+    batch = torch.ones(1, 2), torch.zeros(1, 1)
+    mask = prune(model, batch, F.mse_loss, method="magnitude", sparsity=2 / 3)
+    assert mask["0.weight"].tolist() == [[False, True], [True, False]]
+    assert mask["1.weight"].tolist() == [[True, False]]
+    assert not mask["0.bias"].any() and not mask["1.bias"].any()
+
+
+def test_a_single_batch_is_a_list_of_one(network, batch):
+    listed = prune(network, [batch], F.cross_entropy)
+    assert masks_equal(prune(network, batch, F.cross_entropy), listed)
+
+
+def test_an_unknown_method_is_refused_with_the_nearest_name(network, batch):
+    with pytest.raises(ConfigError, match="No method is called 'snap' \\(did you mean 'snip'\\?\\)"):
+        prune(network, batch, F.cross_entropy, method="snap")
+
+
+def test_a_model_without_anything_to_prune_is_refused(batch):
+    with pytest.raises(ConfigError, match="no convolution, linear or recurrent layer"):
+        prune(nn.Sequential(nn.Flatten(), nn.LayerNorm(64).double()), batch, F.cross_entropy)
+
+
+def test_a_loss_that_is_not_finite_is_told_as_scores_that_are_not(network, batch):
+    with pytest.raises(RunError, match="are not finite"):
+        prune(network, batch, lambda outputs, labels: F.cross_entropy(outputs, labels) * torch.nan)
+
+
+@pytest.mark.parametrize("spoil", [dict.popitem, lambda scores: scores.update({next(iter(scores)): torch.ones(1)})])
+def test_a_method_that_leaves_out_scores_is_refused(spoil, network, batch, monkeypatch):
+    def incomplete(model, batches, loss, generator):
+        scores = {name: p.detach() for name, p in prunable_parameters(model).items()}
+        spoil(scores)
+        return scores
+
+    monkeypatch.setitem(registry.methods._functions, "incomplete", incomplete)
+    with pytest.raises(ConfigError, match="method 'incomplete' does not fit this model: it gives no scores of shape"):
+        prune(network, batch, F.cross_entropy, method="incomplete")

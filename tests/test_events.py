@@ -1,0 +1,54 @@
+"""What TensorBoard is given: one event file and one row of the HParams tab a run."""
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import metadata
+
+from snip_cli.record import read_metrics
+from tests.commands import run_quick
+
+
+def test_one_event_file_holds_the_curves_of_every_seed(tmp_path):
+    folder = run_quick(tmp_path, "seeds=2", "sparsity=0.95")
+    events = EventAccumulator(str(folder)).Reload()
+    names = (
+        "learning_rate",
+        "train_loss",
+        "val_loss",
+        "val_error",
+        "test_loss",
+        "test_error",
+        "images_per_second",
+        "density",
+    )
+    assert set(events.Tags()["scalars"]) == {f"{name}/seed{seed}" for name in names for seed in (0, 1)} | {
+        "test_error_mean"
+    }
+    for seed, result in enumerate(read_metrics(folder)["seeds"]):
+        curve = events.Scalars(f"test_error/seed{seed}")
+        assert [event.step for event in curve] == [4, 8]
+        assert abs(curve[-1].value - result["test_error"]) < 1e-5
+
+
+def test_the_density_of_every_layer(tmp_path):
+    folder = run_quick(tmp_path, "sparsity=0.95")
+    events = EventAccumulator(str(folder)).Reload()
+    layers = read_metrics(folder)["layers"]
+    found = [(event.step, round(event.value, 6)) for event in events.Scalars("density/seed0")]
+    assert found == [(place, round(layer["kept"] / layer["total"], 6)) for place, layer in enumerate(layers)]
+
+
+def test_one_row_of_the_hparams_tab(tmp_path):
+    folder = run_quick(tmp_path, "seeds=2", "sparsity=0.95")
+    assert len(list(folder.glob("events.out.tfevents.*"))) == 1
+    assert not [path for path in folder.iterdir() if path.is_dir()]
+    events = EventAccumulator(str(folder)).Reload()
+    content = events.PluginTagToContent(metadata.PLUGIN_NAME)
+    assert set(content) == {metadata.EXPERIMENT_TAG, metadata.SESSION_START_INFO_TAG, metadata.SESSION_END_INFO_TAG}
+    start = metadata.parse_session_start_info_plugin_data(content[metadata.SESSION_START_INFO_TAG])
+    row = {name: value.string_value or value.number_value for name, value in start.hparams.items()}
+    assert row == {
+        **{"method": "snip", "model": "lenet_300_100", "dataset": "digits"},
+        **{"sparsity": 0.95, "first_seed": 0.0, "seeds": 2.0},
+    }
+    [mean] = events.Scalars("test_error_mean")
+    assert abs(mean.value - read_metrics(folder)["test_error_mean"]) < 1e-5
