@@ -6,6 +6,7 @@ Nothing here imports torch before a run really starts: --help and every tab woul
 import argparse
 import logging
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,10 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout = None
         return SnipError.exit_code
     except Exception as error:
-        print(
-            f"snip-run: unexpected {type(error).__name__}: {error}; the traceback is in the run's run.log.",
-            file=sys.stderr,
-        )
+        if not (notes := getattr(error, "__notes__", [])):  # it happened outside any run, which would have kept it
+            traceback.print_exc()
+        print("; ".join([f"snip-run: unexpected {type(error).__name__}: {error}", *notes]), file=sys.stderr)
         return SnipError.exit_code
 
 

@@ -25,6 +25,13 @@ def require(condition: bool, sentence: str) -> None:
         raise ConfigError(sentence)
 
 
+def check_sparsity(sparsity: float) -> None:
+    """Raise ConfigError unless `sparsity` is a number in [0, 1)."""
+    number = isinstance(sparsity, int | float) and not isinstance(sparsity, bool)
+    sentence = f"sparsity must be a number in [0, 1), the fraction that is removed, not {sparsity!r}: 0.95 keeps 5 %."
+    require(number and 0 <= sparsity < 1, sentence)
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A data set's name, where it lies, and the shape that models are built for without reading it."""
@@ -121,10 +128,7 @@ class Config:
     dry_run: bool
 
     def __post_init__(self) -> None:
-        require(
-            0 <= self.sparsity < 1,
-            f"sparsity must be a number in [0, 1), the fraction that is removed, not {self.sparsity}: 0.95 keeps 5 %.",
-        )
+        check_sparsity(self.sparsity)
         require(self.seed >= 0, f"seed must be 0 or more, not {self.seed}.")
         require(self.seeds >= 1, f"seeds, the number of replicates, must be at least 1, not {self.seeds}.")
         require(self.device in ("auto", "cpu", "cuda"), f"device must be auto, cpu or cuda, not '{self.device}'.")

@@ -14,6 +14,7 @@ import shlex
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -56,6 +57,16 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda file: file.write(text.encode()) and None)
 
 
+def make_writable(folder: Path) -> None:
+    """Make a folder and try to write there; raises ConfigError where that fails."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigError(f"{folder} is not writable ({error.strerror}): choose another output_dir.") from error
+
+
 class RunFolder:
     """A run's folder, open for writing: locked against a second process and with the log going to `run.log`."""
 
@@ -70,24 +81,21 @@ class RunFolder:
     def open(cls, config: Config) -> Iterator["RunFolder"]:
         """Make and lock the folder; raises ConfigError where it is not writable or the same run is already going."""
         folder = cls(config)
+        make_writable(folder.path)
         try:
-            folder.path.mkdir(parents=True, exist_ok=True)
             lock = FileLock(folder.path / ".lock", timeout=0)
             lock.acquire()
         except Timeout:
             raise ConfigError(
                 f"The run {folder.path} is already going in another process: wait for it or choose another output_dir."
             ) from None
-        except OSError as error:
-            raise ConfigError(
-                f"{folder.path} is not writable ({error.strerror}): choose another output_dir."
-            ) from error
         try:
             with _log_to(folder.path / "run.log"):
                 try:
                     yield folder
-                except Exception:
+                except Exception as error:
                     log.debug("failed", exc_info=True)
+                    error.add_note(f"its traceback is in {folder.path / 'run.log'}")
                     raise
         finally:
             lock.release()
@@ -179,7 +187,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """The JSON object in a file, None where there is no file; raises ConfigError where it is damaged."""
     try:
         return json.loads(path.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} is damaged ({error}): delete it, and the same command makes it anew.") from error

@@ -31,9 +31,9 @@ def run(config: Config) -> dict[str, Any]:
     """
     total = check(config)
     device = find_device(config.device)
+    if record.is_finished(config):
+        return reuse(config.folder)
     with RunFolder.open(config) as folder:
-        if record.is_finished(config):
-            return reuse(folder)
         log.info("%s", announce(config, device))
         data = load_data(config.dataset, device, getattr(torch, config.dtype))
         saved = checkpoint.load(folder.path)
@@ -109,14 +109,14 @@ def resume(trainer: Trainer, state: dict[str, Any], folder: Path) -> None:
     log.info("goes on from iteration %d", trainer.progress.iteration)
 
 
-def reuse(folder: RunFolder) -> dict[str, Any]:
+def reuse(folder: Path) -> dict[str, Any]:
     """The metrics of a finished run, with one line that says so, and by which commit where that was another one."""
-    metrics = record.read_metrics(folder.path)
+    metrics = record.read_metrics(folder)
     assert metrics is not None
-    before = (record.read_json(folder.path / "env.json") or {}).get("commit")
+    before = (record.read_json(folder / "env.json") or {}).get("commit")
     now = record.git_state()[0]
     note = f" by commit {before[:9]} (now {now[:9]})" if before and now and before != now else ""
-    log.info("finished already%s: test error %s  →  %s", note, told(metrics), folder.path)
+    log.info("finished already%s: test error %s  →  %s", note, told(metrics), folder)
     return metrics
 
 

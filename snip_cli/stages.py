@@ -74,7 +74,7 @@ def load_data(dataset: Dataset, device: torch.device, dtype: torch.dtype) -> Dat
     return data
 
 
-@functools.cache
+@functools.lru_cache(maxsize=1)
 def _load_data(name: str, root: str, split_seed: int, device: torch.device, dtype: torch.dtype) -> Data:
     return resident(registry.datasets[name](Path(root)), split_seed=split_seed, device=device, dtype=dtype)
 

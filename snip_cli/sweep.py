@@ -21,7 +21,7 @@ from snip_cli.report.curves import write_curves
 from snip_cli.report.records import read_folders
 from snip_cli.report.table import as_text, cells
 from snip_cli.run import run
-from snip_cli.stages import check
+from snip_cli.stages import check, find_device
 
 log = logging.getLogger("snip_cli")
 
@@ -38,6 +38,9 @@ def do_sweep(hydra: Hydra, sweep: Sweep, config_dir: Path | None) -> int:
     if configs[0].dry_run:
         tell_plan(configs)
         return 0
+    for config in configs:
+        find_device(config.device)
+        record.make_writable(Path(config.output_dir))
     runs = {job.config.folder: job for job in sweep.jobs}
     waiting = [job for job in runs.values() if not record.is_finished(job.config)]
     log.info("%s", plan(sweep.jobs, list(runs.values()), waiting))
@@ -83,10 +86,9 @@ def do_job(composed: DictConfig, config_dir: Path | None = None) -> str | None:
         log.error("failed: %s", error)
         return str(error)
     except Exception as error:
-        log.error(
-            "failed: unexpected %s: %s; the traceback is in %s", type(error).__name__, error, config.folder / "run.log"
-        )
-        return f"unexpected {type(error).__name__}: {error}"
+        sentence = "; ".join([f"unexpected {type(error).__name__}: {error}", *getattr(error, "__notes__", [])])
+        log.error("failed: %s", sentence)
+        return sentence
     return None
 
 

@@ -6,13 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from snip_cli.pruning.mask import prunable_parameters
-from snip_cli.pruning.snip import Loss
+from snip_cli.pruning.protocol import Batch, Loss
 from snip_cli.registry import methods
 
 
 @methods.register("magnitude")
-def magnitude(
-    model: nn.Module, batches: Sequence[tuple[Tensor, Tensor]], loss: Loss, generator: torch.Generator
-) -> dict[str, Tensor]:
+def magnitude(model: nn.Module, batches: Sequence[Batch], loss: Loss, generator: torch.Generator) -> dict[str, Tensor]:
     """Scores: |w| of the initial weights. Biases start at zero and so go first."""
     return {name: p.detach().abs() for name, p in prunable_parameters(model).items()}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from snip_cli.config import check_sparsity
 from snip_cli.errors import ConfigError, RunError
 
 Mask = dict[str, Tensor]
@@ -34,10 +35,7 @@ def kept_count(total: int, sparsity: float) -> int:
 
     Raises ConfigError where `sparsity` lies outside [0, 1) or leaves nothing.
     """
-    if isinstance(sparsity, bool) or not isinstance(sparsity, int | float) or not 0.0 <= sparsity < 1.0:
-        raise ConfigError(
-            f"sparsity must be a number in [0, 1), the fraction that is removed, not {sparsity!r}: 0.95 keeps 5 %."
-        )
+    check_sparsity(sparsity)
     kept = round(total * (1 - sparsity))
     if kept < 1:
         highest = math.floor((1 - 1 / total) * 1e6) / 1e6

@@ -8,9 +8,7 @@ from torch import Tensor, nn
 from snip_cli import registry
 from snip_cli.errors import ConfigError
 from snip_cli.pruning.mask import Mask, kept_count, prunable_parameters, top_mask
-from snip_cli.pruning.snip import Loss
-
-Batch = tuple[Tensor, Tensor]
+from snip_cli.pruning.protocol import Batch, Loss
 
 
 def prune(

@@ -6,14 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from snip_cli.pruning.mask import prunable_parameters
-from snip_cli.pruning.snip import Loss
+from snip_cli.pruning.protocol import Batch, Loss
 from snip_cli.registry import methods
 
 
 @methods.register("random")
-def random(
-    model: nn.Module, batches: Sequence[tuple[Tensor, Tensor]], loss: Loss, generator: torch.Generator
-) -> dict[str, Tensor]:
+def random(model: nn.Module, batches: Sequence[Batch], loss: Loss, generator: torch.Generator) -> dict[str, Tensor]:
     """Scores: uniform in [0, 1), drawn in double precision on the CPU, the same for every device."""
     return {
         name: torch.rand(p.shape, generator=generator, dtype=torch.float64)

@@ -1,6 +1,6 @@
 """SNIP: single-shot network pruning by connection sensitivity (Lee, Ajanthan, Torr, ICLR 2019)."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -8,9 +8,8 @@ from torch import Tensor, nn
 
 from snip_cli.errors import ConfigError
 from snip_cli.pruning.mask import prunable_parameters
+from snip_cli.pruning.protocol import Batch, Loss
 from snip_cli.registry import methods
-
-Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 @contextmanager
@@ -33,7 +32,7 @@ def scoring_mode(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def connection_sensitivity(model: nn.Module, batch: tuple[Tensor, Tensor], loss: Loss) -> dict[str, Tensor]:
+def connection_sensitivity(model: nn.Module, batch: Batch, loss: Loss) -> dict[str, Tensor]:
     """Saliency s = |g| / Σ|g| of every prunable parameter for one batch (Eq. 6), g = ∂L/∂c at c = 1 (Eq. 5).
 
     By the chain rule g = w · ∂L/∂w, so that one forward and backward pass of the bare network gives it. All zero where g is.
@@ -51,7 +50,7 @@ def connection_sensitivity(model: nn.Module, batch: tuple[Tensor, Tensor], loss:
 @methods.register("snip")
 def snip(
     model: nn.Module,
-    batches: Sequence[tuple[Tensor, Tensor]],
+    batches: Sequence[Batch],
     loss: Loss,
     generator: torch.Generator,
     *,

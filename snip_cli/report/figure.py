@@ -24,13 +24,13 @@ def draw(cells: Sequence[Cell], path: Path) -> None:
         raise ConfigError("There is nothing to draw: no run is finished.")
     figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
     for name, line in lines.items():
-        sparsity = [100 * cell.key["sparsity"] for cell in line]
+        sparsity = [100 * cell.settings["sparsity"] for cell in line]
         mean = [statistics.fmean(cell.errors) for cell in line]
         std = [statistics.stdev(cell.errors) if len(cell.errors) > 1 else 0.0 for cell in line]
         [curve] = axes.plot(sparsity, mean, marker="o", markersize=4, label=f"{name} ({seeds(line)})")
         low, high = [m - s for m, s in zip(mean, std, strict=True)], [m + s for m, s in zip(mean, std, strict=True)]
         axes.fill_between(sparsity, low, high, alpha=0.2, color=curve.get_color())
-        crosses = [(100 * cell.key["sparsity"], cell.published.error) for cell in line if cell.published]
+        crosses = [(100 * cell.settings["sparsity"], cell.published.error) for cell in line if cell.published]
         if crosses:
             axes.scatter(
                 *zip(*crosses, strict=True), marker="x", color=curve.get_color(), label=f"{name}, published", zorder=3
@@ -60,7 +60,7 @@ def grouped(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
             lines.setdefault(name, []).append(cell)
     for line in lines.values():
         line += [reference for reference in references if shares_settings(line[0], reference)]
-        line.sort(key=lambda cell: cell.key["sparsity"])
+        line.sort(key=lambda cell: cell.settings["sparsity"])
     return lines or {"reference": references} if references else lines
 
 
