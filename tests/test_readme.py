@@ -1,0 +1,49 @@
+"""The README is true: its commands compose, its Python runs, its method of one's own works."""
+
+import re
+import shlex
+
+import pytest
+
+from snip_cli.cli import main
+from snip_cli.record import read_metrics
+from tests.commands import ROOT, only_run
+
+README = (ROOT / "README.md").read_text()
+COMMANDS = [line.strip() for line in README.splitlines() if line.startswith("    snip-run ")]
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
+[PYTHON, METHOD] = [text for language, text in BLOCKS if language == "python"]
+[YAML] = [text for language, text in BLOCKS if language == "yaml"]
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if "eval=" not in c and "--config-dir" not in c])
+def test_a_command_composes(command, tmp_path, capsys):
+    arguments = shlex.split(command)[1:]
+    assert main([*arguments, "dry_run=true", f"output_dir={tmp_path}"]) == 0
+    assert "to do" in capsys.readouterr().out
+
+
+def test_the_python_example_prunes_a_network_of_the_users():
+    names = {}
+    exec(PYTHON, names)
+    kept = sum(int(keep.sum()) for keep in names["mask"].values())
+    total = sum(keep.numel() for keep in names["mask"].values())
+    assert kept == round(total * (1 - 0.9))
+    parameters = dict(names["model"].named_parameters())
+    assert all(not parameters[name][~keep].any() for name, keep in names["mask"].items())
+
+
+def test_a_method_of_ones_own_takes_less_than_30_lines(tmp_path):
+    assert len(METHOD.splitlines()) + len(YAML.splitlines()) < 30
+    (tmp_path / "mine" / "method").mkdir(parents=True)
+    (tmp_path / "mine" / "taylor.py").write_text(METHOD)
+    (tmp_path / "mine" / "method" / "taylor.yaml").write_text(YAML)
+    [command] = [c for c in COMMANDS if "--config-dir" in c]
+    arguments = [str(tmp_path / "mine") if word == "mine" else word for word in shlex.split(command)[1:]]
+    assert main([*arguments, "schedule.iterations=2", f"output_dir={tmp_path / 'runs'}"]) == 0
+    assert read_metrics(only_run(tmp_path / "runs"))["method"] == "taylor"
+
+
+def test_it_says_how_to_cite_both_papers():
+    assert "Single-shot Network Pruning based on Connection Sensitivity" in README
+    assert "Slimming Neural Networks Using Adaptive Connectivity Scores" in README
