@@ -70,7 +70,7 @@ class Composer:
         """The composed configuration, Hydra's own part included."""
         try:
             return self.hydra.compose_config(CONFIG_NAME, list(overrides), run_mode=mode)
-        except (HydraException, OmegaConfBaseException) as error:
+        except (HydraException, OmegaConfBaseException, AssertionError) as error:
             raise ConfigError(self.explain(error, overrides)) from error
 
     def is_sweep(self, overrides: Sequence[str]) -> bool:

@@ -172,6 +172,9 @@ class Config:
         if self.is_reference:
             for key in ("method", "init", "sparsity"):
                 del everything[key]
+        for section in everything.values():
+            if isinstance(section, dict) and "options" in section:
+                section["options"] = {key: _without_point(value) for key, value in section["options"].items()}
         return everything
 
 
@@ -208,7 +211,9 @@ def read(path: Path) -> Config:
         composed = OmegaConf.load(path)
     except (OSError, YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read ({error}): name a run's folder, as snip-run prints it.") from error
-    assert isinstance(composed, DictConfig)
+    require(
+        isinstance(composed, DictConfig), f"{path} is no configuration: name a run's folder, as snip-run prints it."
+    )
     return load(composed)
 
 
@@ -219,6 +224,11 @@ def to_yaml(config: Config) -> str:
         options = plain[key].pop("options", {})
         plain[key].update(options)
     return OmegaConf.to_yaml(OmegaConf.create(plain))
+
+
+def _without_point(value: Any) -> Any:
+    """A whole number as an int, so that 1 and 1.0 are the same option."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _section(name: str, values: Any) -> Any:
@@ -253,7 +263,7 @@ WORDS = {
 
 def _typed(key: str, value: Any, wanted: Any) -> Any:
     """`value` if it is of the wanted type (a whole number will do for a number); raises ConfigError."""
-    if wanted is float and type(value) is int:
+    if wanted is float and type(value) is int and abs(value) < 2**63:
         return float(value)
     if wanted is str and type(value) in (int, float):
         return str(value)

@@ -5,6 +5,7 @@ looking, and so is every Python file of a folder given with `--config-dir`.
 """
 
 import difflib
+import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -25,6 +26,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f" (did you mean '{matches[0]}'?)" if matches else ""
 
 
+def _place(function: Callable[..., Any]) -> tuple[str, str]:
+    """Where a function is defined; the same for a file that is imported again."""
+    return function.__module__, function.__qualname__
+
+
 class Registry:
     """The functions of one kind, by name."""
 
@@ -37,7 +43,7 @@ class Registry:
 
         def add(function: Function) -> Function:
             taken = self._functions.get(name)
-            if taken is not None and taken.__module__ != function.__module__:
+            if taken is not None and _place(taken) != _place(function):
                 raise ConfigError(
                     f"{self.kind} '{name}' is defined twice, in {taken.__module__} and {function.__module__}: rename one."
                 )
@@ -89,7 +95,8 @@ def load_builtin() -> None:
 def load_folder(folder: Path) -> None:
     """Import every Python file below `folder`, a user's own methods, models and data sets."""
     for path in sorted(folder.rglob("*.py")):
-        name = "snip_user_" + "_".join(path.relative_to(folder).with_suffix("").parts)
+        # The path tells two files of the same name apart.
+        name = f"snip_user_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
         if name in sys.modules:
             continue
         spec = importlib.util.spec_from_file_location(name, path)

@@ -37,35 +37,47 @@ def fashion_mnist(root: Path) -> Raw:
 
 
 def read_or_download(name: str, files: dict[str, str], root: Path) -> Raw:
-    """Read torchvision's data set `name`, after downloading what is missing and checking every file's MD5.
+    """Read the four files of torchvision's data set `name`, after downloading what is missing and checking every file's MD5.
 
     Raises ConfigError where the files are neither there nor to be had, or where one is truncated or altered.
     """
+    from torchvision.datasets.mnist import read_image_file, read_label_file
+
+    folder = root / name / "raw"
+    paths = {file: folder / file for file in files}
+    if not all(path.is_file() for path in paths.values()):
+        download(name, root, list(paths.values()))
+    for file, path in paths.items():
+        check(path, files[file])
+    train_images, train_labels, test_images, test_labels = (str(path) for path in paths.values())
+    return Raw(
+        read_image_file(train_images)[:, None],
+        read_label_file(train_labels),
+        read_image_file(test_images)[:, None],
+        read_label_file(test_labels),
+    )
+
+
+def download(name: str, root: Path, files: list[Path]) -> None:
+    """Let torchvision fetch or unpack the files; two runs that start together do it once."""
     import torchvision
 
-    reader = getattr(torchvision.datasets, name)
     folder = root / name / "raw"
-    if not all((folder / file).is_file() for file in files):
-        download(name, reader, root, folder)
-    for file, md5 in files.items():
-        check(folder / file, md5)
-    train, test = reader(root, train=True), reader(root, train=False)
-    return Raw(train.data[:, None], train.targets, test.data[:, None], test.targets)
-
-
-def download(name: str, reader: type, root: Path, folder: Path) -> None:
-    """Let torchvision fetch or unpack the files; two runs that start together do it once."""
+    reason = "the download left them out"
     try:
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / f".{name}.lock"):
-            reader(root, train=True, download=True)
+            getattr(torchvision.datasets, name)(root, train=True, download=True)
+        if all(file.is_file() for file in files):
+            return
     except (
         Exception
     ) as error:  # torchvision raises URLError, RuntimeError, OSError, zlib.error and more for a failed download
-        raise ConfigError(
-            f"{name} is not in {folder} and cannot be downloaded ({type(error).__name__}: {error}): "
-            f"put its four files there, or point dataset.root or $SNIP_DATA at the folder that holds {name}/raw."
-        ) from error
+        reason = f"{type(error).__name__}: {error}"
+    raise ConfigError(
+        f"{name} is not in {folder} and cannot be downloaded ({reason}): "
+        f"put its four files there, or point dataset.root or $SNIP_DATA at the folder that holds {name}/raw."
+    )
 
 
 def check(path: Path, md5: str) -> None:

@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from snip_cli.pruning.mask import prunable_parameters
+from snip_cli.pruning.mask import PRUNABLE_LAYERS, prunable_parameters
 from snip_cli.registry import initialisers
 
 # Standard deviation of a unit normal that is truncated at ±2.
@@ -70,12 +70,12 @@ def initialise(model: nn.Module, name: str, generator: torch.Generator, **option
     (batch-norm) go back to their own start.
     """
     draw = initialisers[name]
-    prunable = prunable_parameters(model)
-    for module in model.modules():
-        own = list(module.parameters(recurse=False))
-        if own and not any(p is q for p in own for q in prunable.values()) and hasattr(module, "reset_parameters"):
-            module.reset_parameters()
-    for parameter in prunable.values():
+    with torch.random.fork_rng(devices=[]):  # such layers draw, if they draw, from the global generator
+        torch.manual_seed(generator.initial_seed())
+        for module in model.modules():
+            if not isinstance(module, PRUNABLE_LAYERS) and hasattr(module, "reset_parameters"):
+                module.reset_parameters()
+    for parameter in prunable_parameters(model).values():
         if parameter.dim() > 1:
             draw(parameter, generator, **options)
         else:

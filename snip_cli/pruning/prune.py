@@ -46,7 +46,8 @@ def prune(
             f"method '{method}' does not fit this model: it has no convolution, linear or recurrent layer to prune."
         )
     kept = kept_count(total, sparsity)
-    batches = [batch] if isinstance(batch, tuple) else list(batch)
+    # A DataLoader gives one batch as a list of two tensors.
+    batches = [batch] if isinstance(batch[0], Tensor) else list(batch)
     generator = generator or torch.Generator().manual_seed(0)
     scores = registry.methods[method](model, batches, loss, generator, **options)
     check_scores(method, scores, parameters)

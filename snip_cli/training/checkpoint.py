@@ -53,7 +53,9 @@ def load(folder: Path) -> Saved:
     if metrics is not None:
         saved.results = {result["seed"]: result for result in metrics["seeds"]} | saved.results
     masks = _read(folder / "mask.pt")
-    if isinstance(masks, dict):
+    if masks is not None:
+        if not isinstance(masks, dict) or not all(isinstance(mask, dict) for mask in masks.values()):
+            raise ConfigError(f"{folder / 'mask.pt'} belongs to another program: delete the folder to start over.")
         saved.masks = masks
     return saved
 

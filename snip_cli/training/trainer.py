@@ -1,5 +1,6 @@
 """The training loop: one masked network, one schedule, from any iteration on."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -127,18 +128,22 @@ class Trainer:
         values = torch.stack(losses)
         bad = (~torch.isfinite(values)).nonzero()
         if len(bad):
-            iteration = done - len(losses) + int(bad[0])
-            rate = self.schedule.rate_at(iteration)
-            raise RunError(
-                f"The loss is not finite at iteration {iteration + 1} (learning rate {rate:g}): "
-                "lower schedule.learning_rate or choose another init_train."
-            )
+            raise self.not_finite(done - len(losses) + int(bad[0]) + 1)
         return values.tolist()
+
+    def not_finite(self, done: int) -> RunError:
+        """The error that says that iteration `done` (counted from 1) met or left a loss that is not finite."""
+        return RunError(
+            f"The loss is not finite at iteration {done} (learning rate {self.schedule.rate_at(done - 1):g}): "
+            "lower schedule.learning_rate or choose another init_train."
+        )
 
     def evaluation(self, images_per_second: float) -> dict[str, float]:
         """One row of metrics.csv, and the rate of images since the last one."""
         val_error, val_loss = evaluate(self.model, self.data.validation)
         test_error, test_loss = evaluate(self.model, self.data.test)
+        if not (math.isfinite(val_loss) and math.isfinite(test_loss)):  # the last step may have ruined the weights
+            raise self.not_finite(self.progress.iteration)
         losses = self.progress.losses
         return {
             "iteration": self.progress.iteration,
