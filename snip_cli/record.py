@@ -9,17 +9,11 @@ import io
 import json
 import logging
 import os
-import platform
-import shlex
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,12 +21,12 @@ from filelock import FileLock, Timeout
 
 from snip_cli import config as configuration
 from snip_cli.config import Config
+from snip_cli.environment import environment
 from snip_cli.errors import ConfigError
 
 log = logging.getLogger("snip_cli")
 
 EVALUATION_COLUMNS = ("iteration", "learning_rate", "train_loss", "val_loss", "val_error", "test_loss", "test_error")
-PACKAGES = ("torch", "torchvision", "hydra-core", "omegaconf", "tensorboard", "numpy")
 
 Evaluation = dict[str, float]
 Result = dict[str, Any]
@@ -217,46 +211,6 @@ def finished_seeds(config: Config) -> list[int]:
 def is_finished(config: Config) -> bool:
     """Whether the run's folder holds a result for every seed asked for."""
     return finished_seeds(config) == config.all_seeds
-
-
-def environment() -> dict[str, Any]:
-    """Versions, machine, commit and command line of this process."""
-    commit, dirty = git_state()
-    return {
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(["snip-run", *sys.argv[1:]]),
-        "commit": commit,
-        "dirty": dirty,
-        "host": platform.node(),
-        "platform": platform.platform(),
-        "processors": os.cpu_count(),
-        "python": platform.python_version(),
-        "packages": {name: _version(name) for name in ("snip-run", *PACKAGES)},
-    }
-
-
-def git_state() -> tuple[str | None, bool | None]:
-    """(commit, whether files differ from it) of the checkout that this package lies in; (None, None) where it lies in none."""
-    package = Path(__file__).resolve().parent
-    if not (package.parent / ".git").exists():
-        return None, None
-    try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=package, capture_output=True, text=True, check=True
-        ).stdout.strip()
-        status = subprocess.run(
-            ["git", "status", "--porcelain"], cwd=package, capture_output=True, text=True, check=True
-        ).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return None, None
-    return commit, bool(status.strip())
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _row(seed: int, evaluation: Evaluation) -> dict[str, Any]:

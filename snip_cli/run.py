@@ -10,6 +10,7 @@ import torch
 from snip_cli import record
 from snip_cli.config import Config
 from snip_cli.data.resident import Data
+from snip_cli.environment import git_state
 from snip_cli.errors import ConfigError, RunError
 from snip_cli.events import RunEvents
 from snip_cli.pruning.mask import layer_counts
@@ -114,7 +115,7 @@ def reuse(folder: Path) -> dict[str, Any]:
     metrics = record.read_metrics(folder)
     assert metrics is not None
     before = (record.read_json(folder / "env.json") or {}).get("commit")
-    now = record.git_state()[0]
+    now = git_state()[0]
     note = f" by commit {before[:9]} (now {now[:9]})" if before and now and before != now else ""
     log.info("finished already%s: test error %s  →  %s", note, told(metrics), folder)
     return metrics

@@ -79,30 +79,30 @@ def channel_statistics(images_NCHW: Tensor) -> tuple[Tensor, Tensor]:
     return mean_C, (share_CV @ values_V.square() - mean_C.square()).clamp_min(1e-12).sqrt()
 
 
-def batch_indices(count: int, batch_size: int, seed: int, start: int = 0) -> Iterator[Tensor]:
+def batch_indices(
+    count: int, batch_size: int, seed: int, start: int = 0, device: torch.device | None = None
+) -> Iterator[Tensor]:
     """Rows of the training split for iteration `start`, `start` + 1, …: reshuffled every epoch, batches go on across its end.
 
-    The order follows from the seed and the iteration alone.
+    The order is drawn on the CPU and follows from the seed and the iteration alone; an epoch of it lies on `device` at a time.
     """
-    position = start * batch_size
-    epoch, offset = divmod(position, count)
-    order = _epoch_order(count, seed, epoch)[offset:]
+
+    def epoch_order(epoch: int) -> Tensor:
+        return torch.randperm(count, generator=generator(seed, "batch order", epoch)).to(device)
+
+    epoch, offset = divmod(start * batch_size, count)
+    order = epoch_order(epoch)[offset:]
     while True:
         while len(order) < batch_size:
             epoch += 1
-            order = torch.cat([order, _epoch_order(count, seed, epoch)])
+            order = torch.cat([order, epoch_order(epoch)])
         yield order[:batch_size]
         order = order[batch_size:]
 
 
-def _epoch_order(count: int, seed: int, epoch: int) -> Tensor:
-    return torch.randperm(count, generator=generator(seed, "batch order", epoch))
-
-
 def training_batches(split: Split, batch_size: int, seed: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
     """Training batches from iteration `start` on, for ever."""
-    for rows in batch_indices(len(split), batch_size, seed, start):
-        rows = rows.to(split.labels.device, non_blocking=True)
+    for rows in batch_indices(len(split), batch_size, seed, start, split.labels.device):
         yield split.images[rows], split.labels[rows]
 
 

@@ -1,0 +1,53 @@
+"""What a result was made with: versions, machine, commit and command line."""
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("snip-run", "torch", "torchvision", "hydra-core", "omegaconf", "tensorboard", "numpy")
+
+
+def environment() -> dict[str, Any]:
+    """Versions, machine, commit and command line of this process."""
+    commit, dirty = git_state()
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(["snip-run", *sys.argv[1:]]),
+        "commit": commit,
+        "dirty": dirty,
+        "host": platform.node(),
+        "platform": platform.platform(),
+        "processors": os.cpu_count(),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def git_state() -> tuple[str | None, bool | None]:
+    """(commit, whether files differ from it) of the checkout that this package lies in; (None, None) where it lies in none."""
+    package = Path(__file__).resolve().parent
+    if not (package.parent / ".git").exists():
+        return None, None
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=package, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        status = subprocess.run(
+            ["git", "status", "--porcelain"], cwd=package, capture_output=True, text=True, check=True
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+    return commit, bool(status.strip())
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
