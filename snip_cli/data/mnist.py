@@ -73,10 +73,10 @@ def download(name: str, root: Path, files: list[Path]) -> None:
     except (
         Exception
     ) as error:  # torchvision raises URLError, RuntimeError, OSError, zlib.error and more for a failed download
-        reason = f"{type(error).__name__}: {error}"
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
     raise ConfigError(
         f"{name} is not in {folder} and cannot be downloaded ({reason}): "
-        f"put its four files there, or point dataset.root or $SNIP_DATA at the folder that holds {name}/raw."
+        f"put {', '.join(file.name for file in files)} there, or point dataset.root or $SNIP_DATA at the folder that holds {name}/raw."
     )
 
 

@@ -4,6 +4,8 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy
+
 from snip_cli.errors import ConfigError
 from snip_cli.report.curves import shares_settings
 from snip_cli.report.table import Cell
@@ -12,7 +14,8 @@ from snip_cli.report.table import Cell
 def draw(cells: Sequence[Cell], path: Path) -> None:
     """Draw test error (mean, band of one sample standard deviation over seeds) against sparsity, a curve a method and model.
 
-    Published numbers are crosses. Raises ConfigError where nothing is finished or the file cannot be written.
+    The axis is stretched towards 100 %, where pruning is interesting: even steps are even factors of what is kept. Published numbers
+    are crosses, beside runs of the same protocol. Raises ConfigError where nothing is finished or the file cannot be written.
     """
     import matplotlib
 
@@ -30,11 +33,18 @@ def draw(cells: Sequence[Cell], path: Path) -> None:
         [curve] = axes.plot(sparsity, mean, marker="o", markersize=4, label=f"{name} ({seeds(line)})")
         low, high = [m - s for m, s in zip(mean, std, strict=True)], [m + s for m, s in zip(mean, std, strict=True)]
         axes.fill_between(sparsity, low, high, alpha=0.2, color=curve.get_color())
-        crosses = [(100 * cell.settings["sparsity"], cell.published.error) for cell in line if cell.published]
+        crosses = [
+            (100 * cell.settings["sparsity"], cell.published.error)
+            for cell in line
+            if cell.published and not cell.deviations
+        ]
         if crosses:
             axes.scatter(
                 *zip(*crosses, strict=True), marker="x", color=curve.get_color(), label=f"{name}, published", zorder=3
             )
+    axes.set_xscale("function", functions=(stretch, shrink))
+    axes.set_xticks(sorted({100 * cell.settings["sparsity"] for line in lines.values() for cell in line}))
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("sparsity (%)")
     axes.set_ylabel("test error (%)")
     axes.grid(alpha=0.3)
@@ -47,6 +57,16 @@ def draw(cells: Sequence[Cell], path: Path) -> None:
         ) from error
     finally:
         pyplot.close(figure)
+
+
+def stretch(sparsity: numpy.ndarray) -> numpy.ndarray:
+    """Sparsity in percent → −log₁₀ of the fraction that is kept."""
+    return -numpy.log10(numpy.clip(1 - numpy.asarray(sparsity) / 100, 1e-6, None))
+
+
+def shrink(stretched: numpy.ndarray) -> numpy.ndarray:
+    """The inverse of `stretch`."""
+    return 100 * (1 - 10 ** -numpy.asarray(stretched))
 
 
 def grouped(cells: Sequence[Cell]) -> dict[str, list[Cell]]:

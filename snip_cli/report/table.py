@@ -32,6 +32,11 @@ class Cell:
         s = self.settings
         return PUBLISHED.get((s["method"], s["model"], s["dataset"], s["sparsity"]))
 
+    @property
+    def deviations(self) -> list[str]:
+        """The settings that are not those of the published number; none where none is published."""
+        return self.published.deviations(self.settings) if self.published else []
+
 
 def cells(records: Sequence[Record], by: Sequence[str] = COLUMNS) -> list[Cell]:
     """Group records over seeds by the settings in `by` and by every other one in which they differ.
@@ -100,6 +105,7 @@ def rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
                 "best_of_last_5": statistics.fmean(cell.errors_best) if cell.errors_best else None,
                 "published": published,
                 "difference": mean - published if mean is not None and published is not None else None,
+                "deviations": " ".join(cell.deviations),
             }
         )
     return table
@@ -116,21 +122,23 @@ def as_csv(cells: Sequence[Cell]) -> str:
 
 
 def as_text(cells: Sequence[Cell], style: str = "simple") -> str:
-    """The rows for reading; `style` is a format of tabulate: `simple`, `github` (Markdown) or `latex_booktabs`."""
-    plus_minus = "±"
-    shown = []
-    for row, cell in zip(rows(cells), cells, strict=True):
-        error = UNFINISHED if row["error"] is None else f"{row['error']:.2f}"
-        if row["std"] is not None:
-            error += f" {plus_minus} {row['std']:.2f}"
-        shown.append(
-            {
-                **cell.key,
-                "n": str(row["n"]) if row["n"] == row["wanted"] else f"{row['n']} of {row['wanted']}",
-                "error (%)": error,
-                "best of last 5": UNFINISHED if row["best_of_last_5"] is None else f"{row['best_of_last_5']:.2f}",
-                "paper (%)": "" if row["published"] is None else f"{row['published']:.1f}",
-                "difference": "" if row["difference"] is None else f"{row['difference']:+.2f}",
-            }
-        )
-    return tabulate(shown, headers="keys", tablefmt=style, disable_numparse=True)
+    """The rows for reading; `style` is a format of tabulate: `simple`, `github` (Markdown) or `latex_booktabs`.
+
+    A published number whose protocol a row does not follow has a star, and a line below the table says what differs.
+    """
+    table = [_shown(row, cell) for row, cell in zip(rows(cells), cells, strict=True)]
+    text = tabulate(table, headers="keys", tablefmt=style, disable_numparse=True)
+    differing = dict.fromkeys(setting for cell in cells for setting in cell.deviations)
+    return text + (f"\n\n* not the published protocol: {', '.join(differing)}" if differing else "")
+
+
+def _shown(row: dict[str, Any], cell: Cell) -> dict[str, str]:
+    error = UNFINISHED if row["error"] is None else f"{row['error']:.2f}"
+    return {
+        **{name: str(value) for name, value in cell.key.items()},
+        "n": str(row["n"]) if row["n"] == row["wanted"] else f"{row['n']} of {row['wanted']}",
+        "error (%)": error if row["std"] is None else f"{error} ± {row['std']:.2f}",
+        "best of last 5": UNFINISHED if row["best_of_last_5"] is None else f"{row['best_of_last_5']:.2f}",
+        "paper (%)": "" if row["published"] is None else f"{row['published']:.1f}{' *' if cell.deviations else ''}",
+        "difference": "" if row["difference"] is None else f"{row['difference']:+.2f}",
+    }

@@ -67,5 +67,5 @@ def _read(path: Path) -> Any:
         return None
     except Exception as error:  # torch.load raises whatever its unpickler and the zip reader stumble on
         raise ConfigError(
-            f"{path} is damaged and cannot be read: delete the folder {path.parent} to start over."
+            f"{path} is damaged and cannot be read: restore it, or delete the folder {path.parent} to start over."
         ) from error

@@ -99,6 +99,17 @@ def test_the_published_numbers_are_those_of_table_1():
     }
 
 
+def test_a_run_that_does_not_follow_the_published_protocol_is_marked(tmp_path, capsys):
+    record(tmp_path, "a", [7.2], iterations=300)
+    record(tmp_path, "b", [2.4], sparsity=0.98)
+    main([str(tmp_path)])
+    short, full, *_, note = (line for line in capsys.readouterr().out.splitlines()[2:] if line)
+    assert "1.6 *" in short
+    assert "2.4" in full
+    assert "*" not in full
+    assert note == "* not the published protocol: schedule.iterations=300"
+
+
 def test_an_unfinished_cell_is_a_dash(tmp_path):
     record(tmp_path, "a", [])
     record(tmp_path, "b", [1.0, 2.0], sparsity=0.98, seeds=5)
