@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from snip_cli.pruning.prune import prune as prune
 
 __all__ = ["apply_mask", "prune"]
+__version__ = "0.1.0"
 
 _PLACES = {"prune": "snip_cli.pruning.prune", "apply_mask": "snip_cli.pruning.mask"}
 

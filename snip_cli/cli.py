@@ -13,6 +13,7 @@ from pathlib import Path
 
 from hydra._internal.utils import get_args_parser
 
+from snip_cli import __version__
 from snip_cli import config as configuration
 from snip_cli.composition import CONFIG_NAME, Composer, composer
 from snip_cli.errors import ConfigError, SnipError
@@ -25,6 +26,9 @@ log = logging.getLogger("snip_cli")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `snip-run` with `arguments` (default: those of the process); gives the exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments == ["--version"]:
+        print(f"snip-run {__version__}")
+        return 0
     try:
         with console():
             flags = parse(arguments or ["experiment=quickstart"])
@@ -47,11 +51,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """Flags and overrides, in any order; raises ConfigError where a flag is unknown."""
+    """Flags and overrides, in any order; raises ConfigError where a flag is unknown or not supported here."""
     flags, unknown = get_args_parser().parse_known_intermixed_args(list(arguments))
     for word in unknown:
         hint = f" Settings are written without dashes: {word.lstrip('-')}." if "=" in word else ""
         raise ConfigError(f"There is no flag '{word}'; `snip-run --help` lists them.{hint}")
+    for name in ("config_name", "config_path", "experimental_rerun"):
+        if getattr(flags, name):
+            raise ConfigError(
+                f"--{name.replace('_', '-')} is not supported; --config-dir DIR adds configurations of your own."
+            )
     flags.config_dir = Path(flags.config_dir).expanduser() if flags.config_dir else None
     return flags
 
@@ -87,9 +96,7 @@ def start(compose: Composer, flags: argparse.Namespace) -> int:
     from snip_cli import registry
 
     config = configuration.load(composed)
-    registry.load_builtin()
-    if flags.config_dir:
-        registry.load_folder(flags.config_dir)
+    registry.load_all(flags.config_dir)
     if composed.eval is not None:
         from snip_cli.evaluate import evaluate_again
 
@@ -105,12 +112,21 @@ def start(compose: Composer, flags: argparse.Namespace) -> int:
     return 0
 
 
+class ConsoleHandler(logging.StreamHandler):
+    """Lets a closed pipe through, which logging would report with a traceback for every line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        if isinstance(sys.exc_info()[1], BrokenPipeError):
+            raise
+        super().handleError(record)
+
+
 @contextmanager
 def console() -> Iterator[None]:
     """Send the project's own messages, and nothing of its libraries, to standard output."""
     log.setLevel(logging.DEBUG)
     log.propagate = False
-    handler = logging.StreamHandler(sys.stdout)
+    handler = ConsoleHandler(sys.stdout)
     handler.setLevel(logging.INFO)
     log.addHandler(handler)
     try:

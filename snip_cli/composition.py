@@ -15,6 +15,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from snip_cli import config as configuration
 from snip_cli.config import Config
@@ -70,7 +71,7 @@ class Composer:
         """The composed configuration, Hydra's own part included."""
         try:
             return self.hydra.compose_config(CONFIG_NAME, list(overrides), run_mode=mode)
-        except (HydraException, OmegaConfBaseException, AssertionError) as error:
+        except (HydraException, OmegaConfBaseException, YAMLError, AssertionError) as error:
             raise ConfigError(self.explain(error, overrides)) from error
 
     def is_sweep(self, overrides: Sequence[str]) -> bool:
@@ -87,7 +88,12 @@ class Composer:
             [batch] = BasicSweeper.split_arguments(parsed, None)
         except HydraException as error:
             raise ConfigError(self.explain(error, overrides)) from error
-        jobs = [Job(configuration.load(self.compose([*job, "hydra.mode=RUN"])), tuple(job)) for job in batch]
+        jobs = []
+        for job in batch:
+            composed = self.compose([*job, "hydra.mode=RUN"])
+            if composed.eval is not None:
+                raise ConfigError("eval evaluates one finished run: leave out -m and experiments that sweep.")
+            jobs.append(Job(configuration.load(composed), tuple(job)))
         return Sweep(master, jobs)
 
     def explain(self, error: Exception, overrides: Sequence[str]) -> str:

@@ -43,6 +43,9 @@ class Dataset:
     split_seed: int
 
     def __post_init__(self) -> None:
+        shaped = len(self.shape) == 3 and all(size >= 1 for size in self.shape)
+        require(shaped, f"dataset.shape must be [channels, height, width], not {self.shape}.")
+        require(self.classes >= 1, f"dataset.classes must be at least 1, not {self.classes}.")
         require(0 <= self.split_seed < 2**32, f"dataset.split_seed must lie in [0, 2^32), not {self.split_seed}.")
 
 
@@ -214,7 +217,10 @@ def read(path: Path) -> Config:
     require(
         isinstance(composed, DictConfig), f"{path} is no configuration: name a run's folder, as snip-run prints it."
     )
-    return load(composed)
+    try:
+        return load(composed)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
 
 
 def to_yaml(config: Config) -> str:

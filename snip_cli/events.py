@@ -1,7 +1,7 @@
 """TensorBoard events, written with TensorBoard's own writer: one event file a folder, no stray sub-runs, no torch."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ class EventFile:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.glob("events.out.tfevents.*"):
-            old.unlink()
+            old.unlink(missing_ok=True)
         self._writer = EventFileWriter(str(folder))
 
     def summary(self, summary: Any, step: int = 0) -> None:
@@ -41,7 +41,7 @@ class EventFile:
 class RunEvents:
     """One run's events: curves of every seed, the density of each layer after pruning, and one row of the HParams tab."""
 
-    def __init__(self, folder: RunFolder, finished: Sequence[int]) -> None:
+    def __init__(self, folder: RunFolder, finished: Mapping[int, dict[str, Any]]) -> None:
         self._folder, self._finished = folder, finished
 
     def __enter__(self) -> "RunEvents":
@@ -64,7 +64,12 @@ class RunEvents:
         self._file.close()
 
     def _replay(self) -> None:
-        """Write the finished seeds' curves again: the event file is made anew whenever the run is opened."""
+        """Write the finished seeds' densities and curves again (but images per second, which `env.json` keeps).
+
+        The event file is made anew whenever the run is opened.
+        """
+        for seed, result in self._finished.items():
+            self.begin_seed(seed, result["layers"], [])
         for row in read_evaluations(self._folder.path):
             if int(row["seed"]) in self._finished:
                 self.evaluation(int(row["seed"]), {column: float(row[column]) for column in EVALUATION_COLUMNS})

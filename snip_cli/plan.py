@@ -26,7 +26,7 @@ def state(config: Config) -> str:
     """Whether a run is done already: `done`, `to do`, or how many of its seeds are done."""
     done = len(record.finished_seeds(config))
     if done == config.seeds:
-        return "done"
+        return f"done{record.other_commit(config.folder)}"
     return f"{done} of {config.seeds} seeds done" if done else "to do"
 
 

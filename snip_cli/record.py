@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from snip_cli import config as configuration
 from snip_cli.config import Config
-from snip_cli.environment import environment
+from snip_cli.environment import environment, git_state
 from snip_cli.errors import ConfigError
 
 log = logging.getLogger("snip_cli")
@@ -114,7 +114,7 @@ class RunFolder:
         self._write_rows()
 
     def add_evaluation(self, seed: int, evaluation: Evaluation) -> None:
-        """Append one row to `metrics.csv`."""
+        """Write `metrics.csv` with one row more."""
         self._rows.append(_row(seed, evaluation))
         self._write_rows()
 
@@ -125,18 +125,11 @@ class RunFolder:
         writer.writerows(self._rows)
         write_text(self.path / "metrics.csv", text.getvalue())
 
-    def evaluations(self, seed: int) -> list[dict[str, Any]]:
-        """The rows of `metrics.csv` that belong to `seed`."""
-        return [row for row in self._rows if int(row["seed"]) == seed]
-
-    def finish(self, results: dict[int, Result], total: int, images_per_second: dict[int, float]) -> dict[str, Any]:
-        """Write `env.json` again, with the wall time, and last `metrics.json`; gives back what it holds."""
-        self._write_environment(
-            wall_seconds=round(time.perf_counter() - self.started, 3), images_per_second=images_per_second
-        )
-        metrics = summarise(self.config, results, total)
+    def finish(self, metrics: dict[str, Any], images_per_second: dict[int, float]) -> None:
+        """Write `env.json` again, with the wall time and each newly trained seed's rate, and last `metrics.json`."""
+        wall_seconds = round(time.perf_counter() - self.started, 3)
+        self._write_environment(wall_seconds=wall_seconds, images_per_second=images_per_second)
         write_text(self.path / "metrics.json", json.dumps(metrics, indent=2) + "\n")
-        return metrics
 
 
 def summarise(config: Config, results: dict[int, Result], total: int) -> dict[str, Any]:
@@ -193,12 +186,25 @@ def read_metrics(folder: Path) -> dict[str, Any] | None:
 
 
 def read_evaluations(folder: Path) -> list[dict[str, Any]]:
-    """The rows of `metrics.csv` as text, none where there is no such file."""
+    """The rows of `metrics.csv` as text, none where there is no such file; raises ConfigError where it is damaged."""
+    path = folder / "metrics.csv"
     try:
-        with (folder / "metrics.csv").open(newline="") as file:
-            return list(csv.DictReader(file))
+        with path.open(newline="") as file:
+            found = list(csv.DictReader(file))
     except FileNotFoundError:
         return []
+    if any(None in row or not {"seed", *EVALUATION_COLUMNS} <= row.keys() for row in found):
+        raise ConfigError(f"{path} is damaged: delete it, and the same command goes on without the rows it held.")
+    return found
+
+
+def other_commit(folder: Path) -> str:
+    """A note that names the commit that made a folder's results, where it is not the present one or had changes; else nothing."""
+    made = read_json(folder / "env.json") or {}
+    before, now = made.get("commit"), git_state()[0]
+    if before and now and before != now:
+        return f" by commit {before[:9]} (now {now[:9]})"
+    return " by changed code" if made.get("dirty") else ""
 
 
 def finished_seeds(config: Config) -> list[int]:
@@ -222,6 +228,7 @@ def _log_to(path: Path) -> Iterator[None]:
     handler = logging.FileHandler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     handler.setLevel(logging.DEBUG)
+    log.setLevel(logging.DEBUG)  # also where no command line has set it, as in a cluster's worker
     log.addHandler(handler)
     try:
         yield

@@ -84,6 +84,13 @@ datasets = Registry("dataset")
 initialisers = Registry("init")
 
 
+def load_all(folder: Path | None) -> None:
+    """Import the project's own functions and, if there is a folder of the user's, those in it."""
+    load_builtin()
+    if folder is not None:
+        load_folder(folder)
+
+
 def load_builtin() -> None:
     """Import every file of the three packages that register something."""
     for package_name in ("snip_cli.data", "snip_cli.models", "snip_cli.pruning"):
@@ -93,8 +100,9 @@ def load_builtin() -> None:
 
 
 def load_folder(folder: Path) -> None:
-    """Import every Python file below `folder`, a user's own methods, models and data sets."""
-    for path in sorted(folder.rglob("*.py")):
+    """Import a user's own methods, models and data sets: the Python files in `folder` and beside the YAML files in its groups."""
+    groups = {path.parent for path in folder.glob("*/*.yaml")}
+    for path in sorted(path for place in (folder, *groups) for path in place.glob("*.py")):
         # The path tells two files of the same name apart.
         name = f"snip_user_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
         if name in sys.modules:

@@ -2,6 +2,8 @@
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,6 @@ import torch
 from snip_cli import record
 from snip_cli.config import Config
 from snip_cli.data.resident import Data
-from snip_cli.environment import git_state
 from snip_cli.errors import ConfigError, RunError
 from snip_cli.events import RunEvents
 from snip_cli.pruning.mask import layer_counts
@@ -34,20 +35,37 @@ def run(config: Config) -> dict[str, Any]:
     device = find_device(config.device)
     if record.is_finished(config):
         return reuse(config.folder)
-    with RunFolder.open(config) as folder:
+    with RunFolder.open(config) as folder, out_of_memory_told():
         log.info("%s", announce(config, device))
-        data = load_data(config.dataset, device, getattr(torch, config.dtype))
-        saved = checkpoint.load(folder.path)
+        saved = checkpoint.load(folder.path, run=folder.path.name)
         folder.begin(describe(device))
+        data = load_data(config.dataset, device, getattr(torch, config.dtype), config.schedule.batch_size)
         rates: dict[int, float] = {}
-        with RunEvents(folder, sorted(saved.results)) as events:
+        with RunEvents(folder, saved.results) as events:
             for seed in config.all_seeds:
                 if seed not in saved.results:
                     rates[seed] = run_seed(config, seed, data, folder, saved, events)
-            metrics = folder.finish(saved.results, total, rates)
+            metrics = record.summarise(config, saved.results, total)
             events.finish(metrics)
+        if saved.training is not None:  # of a seed that was asked for once and is not now
+            saved.training = None
+            checkpoint.save(folder.path, saved)
+        folder.finish(metrics, rates)
     log.info("test error %s  →  %s", told(metrics), folder.path)
     return metrics
+
+
+@contextmanager
+def out_of_memory_told() -> Iterator[None]:
+    """Raise RunError, with what to lower, where the device or the machine has no memory left."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        # The CPU's allocator raises a plain RuntimeError.
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        remedy = "lower schedule.batch_size or method.batch_size, or use device=cpu or a smaller model"
+        raise RunError(f"Out of memory: {remedy}.") from error
 
 
 def run_seed(config: Config, seed: int, data: Data, folder: RunFolder, saved: Saved, events: RunEvents) -> float:
@@ -77,10 +95,7 @@ def run_seed(config: Config, seed: int, data: Data, folder: RunFolder, saved: Sa
         saved.training = {"seed": seed, "mask": mask, "prune_seconds": prune_seconds, "state": state}
         checkpoint.save(folder.path, saved)
 
-    try:
-        trainer.train(evaluated=evaluated, checkpoint=keep, bar=sys.stderr.isatty())
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise RunError("Out of memory: lower schedule.batch_size, or use device=cpu or a smaller model.") from error
+    trainer.train(evaluated=evaluated, checkpoint=keep, bar=sys.stderr.isatty())
     progress = trainer.progress
     seconds = {"train_seconds": progress.seconds, "prune_seconds": prune_seconds}
     saved.results[seed] = record.result_of(seed, progress.evaluations, layers, **seconds)
@@ -114,10 +129,7 @@ def reuse(folder: Path) -> dict[str, Any]:
     """The metrics of a finished run, with one line that says so, and by which commit where that was another one."""
     metrics = record.read_metrics(folder)
     assert metrics is not None
-    before = (record.read_json(folder / "env.json") or {}).get("commit")
-    now = git_state()[0]
-    note = f" by commit {before[:9]} (now {now[:9]})" if before and now and before != now else ""
-    log.info("finished already%s: test error %s  →  %s", note, told(metrics), folder)
+    log.info("finished already%s: test error %s  →  %s", record.other_commit(folder), told(metrics), folder)
     return metrics
 
 

@@ -56,16 +56,20 @@ def describe(device: torch.device) -> str:
     return f"cpu ({torch.get_num_threads()} threads)"
 
 
-def load_data(dataset: Dataset, device: torch.device, dtype: torch.dtype) -> Data:
+def load_data(dataset: Dataset, device: torch.device, dtype: torch.dtype, batch_size: int = 1) -> Data:
     """The data set, resident on `device`; the runs of a sweep share it.
 
-    Raises ConfigError where it is not there, damaged, or not what its YAML says.
+    Raises ConfigError where it is not there, damaged, not what its YAML says, or smaller than one batch.
     """
     data = _load_data(dataset.name, dataset.root, dataset.split_seed, device, dtype)
     shape, classes = list(data.train.images.shape[1:]), int(data.train.labels.max()) + 1
     if shape != dataset.shape:
         raise ConfigError(
             f"dataset '{dataset.name}' has images of shape {shape} but its YAML says {dataset.shape}: correct `shape`."
+        )
+    if batch_size > len(data.train):
+        raise ConfigError(
+            f"schedule.batch_size={batch_size:,} is more than the {len(data.train):,} training images: lower it."
         )
     if classes > dataset.classes:
         raise ConfigError(
@@ -87,8 +91,11 @@ def build_model(config: Config) -> nn.Module:
 
 def drawn_model(config: Config, seed: int, stream: str, init: Init, data: Data) -> nn.Module:
     """The network with weights drawn from `stream` on the CPU, then put where the data is."""
-    model = build_model(config)
-    initialise(model, init.name, generator(seed, stream), **init.options)
+    draws = generator(seed, stream)
+    with torch.random.fork_rng(devices=[]):  # a network may draw parameters of its own, from the global generator
+        torch.manual_seed(draws.initial_seed())
+        model = build_model(config)
+        initialise(model, init.name, draws, **init.options)
     images = data.train.images
     return model.to(images.device, images.dtype, memory_format=torch.channels_last)
 
@@ -103,6 +110,9 @@ def find_mask(config: Config, seed: int, data: Data) -> tuple[Mask, float]:
     if config.is_reference:
         return {name: torch.ones(p.shape, dtype=torch.bool) for name, p in prunable_parameters(model).items()}, 0.0
     batches = saliency_batches(data.train, config.method.batch_size, config.method.batches, seed)
+    torch.manual_seed(
+        generator(seed, "scoring").initial_seed()
+    )  # for what a network draws in its forward pass, as dropout does
     started = time.perf_counter()
     mask = prune(
         model,

@@ -2,6 +2,9 @@
 
 import functools
 import logging
+import shlex
+import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +18,8 @@ from omegaconf import DictConfig
 from snip_cli import config as configuration
 from snip_cli import record, registry
 from snip_cli.composition import Job, Sweep
-from snip_cli.errors import RunError, SnipError
+from snip_cli.config import Config
+from snip_cli.errors import ConfigError, RunError, SnipError
 from snip_cli.plan import state, tell_plan
 from snip_cli.report.curves import write_curves
 from snip_cli.report.records import read_folders
@@ -31,35 +35,49 @@ def do_sweep(hydra: Hydra, sweep: Sweep, config_dir: Path | None) -> int:
 
     Raises ConfigError, before any work, where a job is told what cannot be.
     """
-    load_functions(config_dir)
+    registry.load_all(config_dir)
     configs = [job.config for job in sweep.jobs]
     for config in configs:
         check(config)
     if configs[0].dry_run:
         tell_plan(configs)
         return 0
+    output_dir = the_output_dir(configs)
     for config in configs:
         find_device(config.device)
-        record.make_writable(Path(config.output_dir))
-    runs = {job.config.folder: job for job in sweep.jobs}
-    waiting = [job for job in runs.values() if not record.is_finished(job.config)]
-    log.info("%s", plan(sweep.jobs, list(runs.values()), waiting))
+    record.make_writable(output_dir)
+    runs = one_job_a_folder(sweep.jobs)
+    waiting = [job for job in runs if not record.is_finished(job.config)]
+    log.info("%s", plan(sweep.jobs, runs, waiting))
     returns = launch(hydra, sweep.master, waiting, config_dir) if waiting else []
     failures = find_failures(waiting, returns)
-    close(list(runs.values()), failures)
+    close(output_dir, runs, failures)
     return RunError.exit_code if failures else 0
 
 
-def load_functions(config_dir: Path | None) -> None:
-    """Fill the registry with the project's functions and those of a user's folder."""
-    registry.load_builtin()
-    if config_dir is not None:
-        registry.load_folder(config_dir)
+def the_output_dir(configs: Sequence[Config]) -> Path:
+    """The one folder that all jobs write to; raises ConfigError where they differ."""
+    folders = sorted({config.output_dir for config in configs})
+    if len(folders) > 1:
+        raise ConfigError(f"output_dir cannot be swept over ({', '.join(folders)}): one sweep writes to one folder.")
+    return Path(folders[0])
+
+
+def one_job_a_folder(jobs: Sequence[Job]) -> list[Job]:
+    """Of the jobs that share a run folder the one that asks for most seeds; the reference serves every method."""
+    runs: dict[Path, Job] = {}
+    for job in jobs:
+        held = runs.setdefault(job.config.folder, job)
+        if job.config.seeds > held.config.seeds:
+            runs[job.config.folder] = job
+    return list(runs.values())
 
 
 def plan(jobs: Sequence[Job], runs: Sequence[Job], waiting: Sequence[Job]) -> str:
     """The sweep's plan in words: how many jobs, which folders, which are done already."""
-    shared = f" in {len(runs)} runs (at sparsity 0 all methods share the reference)" if len(runs) < len(jobs) else ""
+    shared = (
+        f" in {len(runs)} runs (some share one, as all methods share the reference)" if len(runs) < len(jobs) else ""
+    )
     lines = [f"{len(jobs)} jobs{shared}, {len(runs) - len(waiting)} done already:"]
     lines += [f"  {state(job.config):8} {job.config.folder}" for job in runs]
     return "\n".join(lines)
@@ -73,12 +91,16 @@ def launch(hydra: Hydra, master: DictConfig, jobs: Sequence[Job], config_dir: Pa
         config=master,
     )
     overrides = [[*job.overrides, "hydra.mode=RUN"] for job in jobs]
-    return launcher.launch(overrides, initial_job_idx=0)
+    try:
+        return launcher.launch(overrides, initial_job_idx=0)
+    except Exception as error:  # a launcher whose workers died; the folders tell which jobs are done
+        log.error("the launcher failed: %s: %s", type(error).__name__, error)
+        return []
 
 
 def do_job(composed: DictConfig, config_dir: Path | None = None) -> str | None:
     """One job, in whatever process the launcher chose; gives the sentence of a failure, so that the sweep goes on past it."""
-    load_functions(config_dir)
+    registry.load_all(config_dir)
     config = configuration.load(composed)
     try:
         run(config)
@@ -103,14 +125,23 @@ def find_failures(jobs: Sequence[Job], returns: Sequence[JobReturn]) -> dict[Pat
     return failures
 
 
-def close(runs: Sequence[Job], failures: dict[Path, str]) -> None:
-    """Draw the curves anew, print the table of the sweep, its failures and what to type next."""
-    output_dir = Path(runs[0].config.output_dir)
-    write_curves(output_dir)
+def close(output_dir: Path, runs: Sequence[Job], failures: dict[Path, str]) -> None:
+    """Print the table of the sweep, its failures and what to type next, and draw the curves anew."""
     log.info("\n%s", as_text(cells(read_folders([job.config.folder for job in runs]))))
     for folder, reason in failures.items():
         log.error("\nfailed: %s\n  %s", folder, reason)
-    log.info("\nthe runs are in %s", output_dir)
-    log.info("  tensorboard --logdir %s", output_dir)
-    log.info("  snip-report %s --figure error.png", output_dir)
-    log.info("  snip-run experiment=table1_lenet_300_100 seeds=3")
+    try:
+        write_curves(output_dir)
+    except OSError as error:
+        log.warning("the curves for TensorBoard could not be written: %s", error)
+    folder = shlex.quote(str(output_dir))
+    log.info("\nthe runs are in %s", folder)
+    log.info("  %s --logdir %s", command("tensorboard"), folder)
+    log.info("  %s %s --figure error.png", command("snip-report"), folder)
+    log.info("  %s experiment=table1_lenet_300_100 seeds=3", command("snip-run"))
+
+
+def command(name: str) -> str:
+    """A command as it can be typed here: its name, or its path where it lies in an environment that is not active."""
+    beside = Path(sys.executable).with_name(name)
+    return name if shutil.which(name) or not beside.exists() else shlex.quote(str(beside))

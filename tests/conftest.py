@@ -1,5 +1,7 @@
 """What many test files need: one thread, the filled registry, three small networks and a batch that fits them all."""
 
+import sys
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -8,6 +10,18 @@ from snip_cli import registry
 
 torch.set_num_threads(1)
 registry.load_builtin()
+
+
+@pytest.fixture(autouse=True)
+def registry_as_it_was(monkeypatch):
+    """What a test's own Python files register and import is gone after it."""
+    for kind in (registry.methods, registry.models, registry.datasets, registry.initialisers):
+        monkeypatch.setattr(kind, "_functions", dict(kind._functions))
+    before = set(sys.modules)
+    yield
+    for module in set(sys.modules) - before:
+        if module.startswith("snip_user_"):
+            del sys.modules[module]
 
 
 class Recurrent(nn.Module):

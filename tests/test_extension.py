@@ -1,10 +1,11 @@
 """A method, a model, a data set and an initialiser from outside the package: one Python file and one YAML each, no fork."""
 
 import pytest
+import torch
 
 from snip_cli.cli import main
 from snip_cli.record import read_metrics
-from tests.commands import QUICK, only_run
+from tests.commands import QUICK, only_run, train_until_checkpoint
 
 FILES = {
     "smallest.py": """
@@ -99,3 +100,31 @@ def test_its_options_are_checked(folder, tmp_path, capsys):
 def test_the_help_lists_it(folder, capsys):
     assert main(["--help", "--config-dir", str(folder)]) == 0
     assert "method: magnitude, random, smallest, snip" in capsys.readouterr().out
+
+
+def test_a_network_that_draws_while_it_trains_gives_the_same_bits_again_and_after_a_stop(folder, tmp_path):
+    """Dropout, and a parameter that the network draws itself: a seed fixes both, and so does a checkpoint."""
+    (folder / "model" / "dropping.yaml").write_text("name: dropping\n")
+    (folder / "dropping.py").write_text(
+        "import torch\nfrom torch import nn\nfrom snip_cli.registry import models\n\n\n"
+        "class Shifted(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.shift = nn.Parameter(torch.randn(784))\n\n"
+        "    def forward(self, x):\n"
+        "        return x + self.shift\n\n\n"
+        "@models.register('dropping')\n"
+        "def dropping(shape, classes):\n"
+        "    return nn.Sequential(nn.Flatten(), Shifted(), nn.Linear(784, 20), nn.Dropout(0.5), nn.Linear(20, classes))\n"
+    )
+    command = [*QUICK, "--config-dir", str(folder), "model=dropping"]
+    contents = []
+    for name in ("first", "second", "stopped"):
+        output_dir = tmp_path / name
+        if name == "stopped":
+            train_until_checkpoint([*command, f"output_dir={output_dir}"], output_dir)
+        torch.rand(3)  # somebody else draws from the global generator
+        assert main([*command, f"output_dir={output_dir}"]) == 0
+        contents.append(torch.load(only_run(output_dir) / "checkpoint.pt", weights_only=True)["weights"][0])
+    for other in contents[1:]:
+        assert all(torch.equal(contents[0][name], other[name]) for name in contents[0])

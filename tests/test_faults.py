@@ -255,3 +255,50 @@ def test_an_unexpected_failure_is_one_line_and_its_traceback_is_in_the_log(tmp_p
     assert said.count("\n") == 1
     assert "ZeroDivisionError: surprise" in said
     assert "Traceback" in (only_run(tmp_path) / "run.log").read_text()
+
+
+@pytest.mark.parametrize(
+    "settings, phrase", [(["init.std=0.0"], "init.std must be a positive"), (["init.std=-1.0"], "positive")]
+)
+def test_an_initialiser_out_of_range(settings, phrase, tmp_path, capsys):
+    assert main([*QUICK, "init=rn", *settings, f"output_dir={tmp_path}"]) == 2
+    assert phrase in capsys.readouterr().err
+
+
+def test_a_batch_larger_than_the_data(tmp_path, capsys):
+    assert main([*QUICK, "schedule.batch_size=5000000", f"output_dir={tmp_path}"]) == 2
+    assert "more than the 1,347 training images" in capsys.readouterr().err
+
+
+def test_scores_that_are_all_zero_choose_nothing(tmp_path, capsys, monkeypatch):
+    from snip_cli.models import initialisers
+
+    monkeypatch.setattr(initialisers, "scale_variance", lambda weight, generator, variance: weight.zero_())
+    assert main([*QUICK, f"output_dir={tmp_path}"]) == 1
+    assert "Every saliency is zero" in capsys.readouterr().err
+
+
+def test_the_cpu_running_out_of_memory_is_told_too(tmp_path, capsys, monkeypatch):
+    from snip_cli.training.trainer import Trainer
+
+    def exhausted(self, images, labels):
+        raise RuntimeError(
+            "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate"
+        )
+
+    monkeypatch.setattr(Trainer, "step", exhausted)
+    assert main([*QUICK, f"output_dir={tmp_path}"]) == 1
+    assert "Out of memory: lower schedule.batch_size" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--config-name=other", "--experimental-rerun=x"])
+def test_a_flag_that_would_be_ignored_is_refused(flag, capsys):
+    assert main([flag]) == 2
+    assert "is not supported" in capsys.readouterr().err
+
+
+def test_a_yaml_file_of_the_users_that_is_none(tmp_path, capsys):
+    (tmp_path / "method").mkdir()
+    (tmp_path / "method" / "broken.yaml").write_text("name: [\n")
+    assert main([*QUICK, "--config-dir", str(tmp_path), "method=broken", f"output_dir={tmp_path / 'runs'}"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1

@@ -1,5 +1,3 @@
-import sys
-
 import pytest
 
 from snip_cli import registry
@@ -31,18 +29,14 @@ def colours():
 
 
 @pytest.fixture
-def user(tmp_path, monkeypatch):
-    """A user's folder; what its files register and import is gone after the test."""
-    monkeypatch.setattr(registry.methods, "_functions", dict(registry.methods._functions))
-    before = set(sys.modules)
-    yield tmp_path
-    for module in set(sys.modules) - before:
-        if module.startswith("snip_user_"):
-            del sys.modules[module]
+def user(tmp_path):
+    """A user's folder."""
+    return tmp_path
 
 
 def method_file(path, name, value="None"):
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_suffix(".yaml").write_text(f"name: {name}\n")
     path.write_text(
         f"from snip_cli.registry import methods\n\n@methods.register('{name}')\ndef {name}():\n    return {value}\n"
     )
@@ -149,10 +143,12 @@ def test_loading_the_builtin_functions_again_changes_nothing(kind):
     assert KINDS[kind].kind == kind
 
 
-def test_every_python_file_below_a_users_folder_is_imported(user):
+def test_the_python_files_in_a_users_folder_and_beside_its_yaml_are_imported(user):
     method_file(user / "mine.py", "mine")
     method_file(user / "more" / "deep.py", "deep")
     (user / "notes.txt").write_text("not Python")
+    (user / "venv").mkdir()
+    (user / "venv" / "setup.py").write_text("raise SystemExit('nobody asked for this')\n")
     load_folder(user)
     assert {"mine", "deep", "snip"} < set(registry.methods.names())
 

@@ -1,5 +1,7 @@
 """A sweep: plan, jobs, table, curves, and what is skipped the second time."""
 
+import pytest
+
 from snip_cli.cli import main
 from snip_cli.record import read_metrics
 from tests.commands import QUICK
@@ -10,7 +12,7 @@ SWEEP = [*QUICK, "-m", "method=snip,random", "sparsity=0,0.9", "schedule.iterati
 def test_a_sweep_prints_its_plan_first_and_the_table_last(tmp_path, capsys):
     assert main([*SWEEP, f"output_dir={tmp_path}"]) == 0
     said = capsys.readouterr().out
-    assert said.startswith("4 jobs in 3 runs (at sparsity 0 all methods share the reference), 0 done already:")
+    assert said.startswith("4 jobs in 3 runs (some share one, as all methods share the reference), 0 done already:")
     plan, _, table = said.partition("error (%)")
     assert plan.count("to do") == 3
     for method in ("reference", "snip", "random"):
@@ -26,7 +28,7 @@ def test_the_same_sweep_again_does_nothing_and_shows_the_same_table(tmp_path, ca
     times = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/metrics.json")}
     assert main([*SWEEP, f"output_dir={tmp_path}"]) == 0
     second = capsys.readouterr().out
-    assert "4 jobs in 3 runs (at sparsity 0 all methods share the reference), 3 done already:" in second
+    assert "4 jobs in 3 runs (some share one, as all methods share the reference), 3 done already:" in second
     assert second.partition("error (%)")[2] == first.partition("error (%)")[2]
     assert times == {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/metrics.json")}
 
@@ -52,3 +54,51 @@ def test_an_experiment_may_be_a_sweep_by_itself(tmp_path, capsys):
     assert main(["experiment=quickstart", *short, f"output_dir={tmp_path}"]) == 0
     found = sorted(read_metrics(path.parent)["sparsity_requested"] for path in tmp_path.glob("*/metrics.json"))
     assert found == [0, 0.9, 0.95, 0.98]
+
+
+def test_jobs_that_share_a_folder_are_one_run_with_the_most_seeds(tmp_path):
+    assert main([*QUICK, "-m", "seeds=2,1", "schedule.iterations=2", f"output_dir={tmp_path}"]) == 0
+    [metrics] = tmp_path.glob("*/metrics.json")
+    assert len(read_metrics(metrics.parent)["seeds"]) == 2
+
+
+def test_when_every_job_fails_early_the_failures_are_told(tmp_path, capsys, monkeypatch):
+    from torchvision.datasets import MNIST
+
+    def no_network(self):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(MNIST, "download", no_network)
+    arguments = [
+        "-m",
+        "dataset=mnist",
+        f"dataset.root={tmp_path / 'none'}",
+        "sparsity=0,0.9",
+        f"output_dir={tmp_path / 'runs'}",
+    ]
+    assert main(arguments) == 1
+    said = capsys.readouterr().out
+    assert said.count("failed: MNIST is not in") == 2
+    assert said.count("\nfailed: ") >= 2
+
+
+def test_a_launcher_that_dies_ends_in_the_table_and_the_failures(tmp_path, capsys, monkeypatch):
+    from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+
+    def die(self, job_overrides, initial_job_idx):
+        raise ChildProcessError("a worker was killed")
+
+    monkeypatch.setattr(BasicLauncher, "launch", die)
+    assert main([*SWEEP, f"output_dir={tmp_path}"]) == 1
+    said = capsys.readouterr().out
+    assert "a worker was killed" in said
+    assert said.count("it ended without a result") == 3
+
+
+@pytest.mark.parametrize(
+    "arguments, phrase", [(["eval=runs/a,runs/b"], "one finished run"), (["output_dir=a,b"], "cannot be swept over")]
+)
+def test_what_cannot_be_swept_over(arguments, phrase, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main([*QUICK, "-m", *arguments]) == 2
+    assert phrase in capsys.readouterr().err

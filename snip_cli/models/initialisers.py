@@ -9,11 +9,18 @@ import math
 import torch
 from torch import Tensor, nn
 
+from snip_cli.errors import ConfigError
 from snip_cli.pruning.mask import PRUNABLE_LAYERS, prunable_parameters
 from snip_cli.registry import initialisers
 
 # Standard deviation of a unit normal that is truncated at ±2.
 TRUNCATED_STD = 0.87962566103423978
+
+
+def check_std(std: float) -> None:
+    """Raise ConfigError unless the standard deviation is positive."""
+    if not 0 < std < math.inf:
+        raise ConfigError(f"init.std must be a positive number, not {std}.")
 
 
 def fans(weight: Tensor) -> tuple[int, int]:
@@ -34,13 +41,15 @@ def scale_variance(weight: Tensor, generator: torch.Generator, variance: float) 
 
 @initialisers.register("rn")
 def rn(weight: Tensor, generator: torch.Generator, *, std: float = 1.0) -> None:
-    """Random normal."""
+    """Random normal of standard deviation `std` > 0."""
+    check_std(std)
     weight.normal_(0.0, std, generator=generator)
 
 
 @initialisers.register("tn")
 def tn(weight: Tensor, generator: torch.Generator, *, std: float = 1.0) -> None:
-    """Truncated random normal."""
+    """Random normal of standard deviation `std` > 0, truncated at two of them."""
+    check_std(std)
     truncated_normal(weight, generator, std)
 
 

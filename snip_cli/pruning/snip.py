@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from snip_cli.errors import ConfigError
+from snip_cli.errors import ConfigError, RunError
 from snip_cli.pruning.mask import prunable_parameters
 from snip_cli.pruning.protocol import Batch, Loss
 from snip_cli.registry import methods
@@ -44,7 +44,8 @@ def connection_sensitivity(model: nn.Module, batch: Batch, loss: Loss) -> dict[s
         gradients = torch.autograd.grad(value, list(parameters.values()), allow_unused=True, materialize_grads=True)
     sensitivity = {name: (p.detach() * g).abs_() for (name, p), g in zip(parameters.items(), gradients, strict=True)}
     total = torch.stack([s.sum() for s in sensitivity.values()]).sum()
-    return {name: s.div_(total) if total > 0 else s for name, s in sensitivity.items()}
+    total = torch.where(total > 0, total, 1)
+    return {name: s.div_(total) for name, s in sensitivity.items()}
 
 
 @methods.register("snip")
@@ -62,6 +63,10 @@ def snip(
     Args:
         accumulate: `sum` adds the batches' saliencies, `ema` takes their exponential moving average.
         ema_decay: weight of what came before in the moving average, in [0, 1).
+
+    Raises:
+        ConfigError: an option is out of range.
+        RunError: every saliency is zero.
     """
     if accumulate not in ("sum", "ema"):
         raise ConfigError(f"method.accumulate must be sum or ema, not {accumulate!r}.")
@@ -74,4 +79,8 @@ def snip(
                 scores[name].add_(saliency)
             else:
                 scores[name].mul_(ema_decay).add_(saliency, alpha=1 - ema_decay)
+    if not any(bool(score.any()) for score in scores.values()):
+        raise RunError(
+            "Every saliency is zero, so that there is nothing to choose by: use another init or saliency batch."
+        )
     return scores

@@ -1,6 +1,7 @@
 """snip-report: run folders → table and figure."""
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,8 @@ from snip_cli.errors import SnipError
 from snip_cli.report.figure import draw
 from snip_cli.report.records import COLUMNS, read_tree
 from snip_cli.report.table import as_csv, as_text, cells
+
+log = logging.getLogger("snip_cli")
 
 EXAMPLES = """\
 examples:
@@ -23,14 +26,21 @@ STYLES = {"text": "simple", "markdown": "github", "latex": "latex_booktabs"}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `snip-report` with `arguments` (default: those of the process); gives the exit code."""
     flags = parser().parse_args(arguments)
+    warnings = logging.StreamHandler(sys.stderr)
+    log.addHandler(warnings)
     try:
         found = cells(read_tree(flags.folder), flags.by.split(","))
         print(as_csv(found) if flags.format == "csv" else as_text(found, STYLES[flags.format]))
         if flags.figure:
             draw(found, flags.figure)
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        sys.stdout = None
+        return SnipError.exit_code
     except SnipError as error:
         print(f"snip-report: {error}", file=sys.stderr)
         return error.exit_code
+    finally:
+        log.removeHandler(warnings)
     return 0
 
 

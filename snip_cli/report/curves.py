@@ -1,13 +1,13 @@
 """Error against sparsity as curves that TensorBoard draws: one folder a method and model below `curves`."""
 
 import re
-import shutil
 import statistics
 from pathlib import Path
 
-from snip_cli.events import EventFile
+from filelock import FileLock
+
 from snip_cli.report.records import read_folders
-from snip_cli.report.table import Cell, cells
+from snip_cli.report.table import Cell, cells, lines
 
 TAG = "error_against_sparsity"
 STEPS = 10_000  # TensorBoard's axis holds whole numbers: step = sparsity × 10,000
@@ -19,47 +19,29 @@ def write_curves(output_dir: Path) -> list[Path]:
     Step = sparsity × 10,000, value = mean test error in percent over the seeds. Every method's curve starts from the reference of its
     own model, data set and schedule.
     """
+    from snip_cli.events import EventFile  # TensorBoard takes a while to import, and a table needs none of it
+
     folder = output_dir / "curves"
-    if folder.exists():
-        shutil.rmtree(folder)
+    found = lines(cells(read_folders(sorted(output_dir.glob("*")))))
+    folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for name, points in curves(cells(read_folders(sorted(output_dir.glob("*"))))).items():
-        file = EventFile(folder / name)
-        for sparsity, error in sorted(points.items()):
-            file.scalar(TAG, error, round(sparsity * STEPS))
-        file.close()
-        written.append(folder / name)
+    with FileLock(output_dir / ".curves.lock"):
+        for old in folder.glob("*/events.out.tfevents.*"):
+            old.unlink(missing_ok=True)
+        for line in found:
+            if line[-1].settings["method"] == "reference":
+                continue
+            file = EventFile(folder / curve_name(line[-1]))
+            for cell in line:
+                file.scalar(TAG, statistics.fmean(cell.errors), round(cell.settings["sparsity"] * STEPS))
+            file.close()
+            written.append(folder / curve_name(line[-1]))
     return written
-
-
-def curves(cells: list[Cell]) -> dict[str, dict[float, float]]:
-    """Name of a curve → sparsity → mean error. A setting beside method, model and data set that differs is part of the name."""
-    finished = [cell for cell in cells if cell.errors]
-    references = [cell for cell in finished if cell.key["method"] == "reference"]
-    made: dict[str, dict[float, float]] = {}
-    for cell in finished:
-        if cell.key["method"] != "reference":
-            points = made.setdefault(curve_name(cell), {})
-            points[cell.key["sparsity"]] = statistics.fmean(cell.errors)
-            for reference in references:
-                if shares_settings(cell, reference):
-                    points[0.0] = statistics.fmean(reference.errors)
-    return made
-
-
-def shares_settings(cell: Cell, reference: Cell) -> bool:
-    """Whether the reference is this cell's: alike in all that determines a reference."""
-    own = {key: value for key, value in reference.settings.items() if key not in ("method", "sparsity")}
-    return all(cell.settings.get(key) == value for key, value in own.items())
 
 
 def curve_name(cell: Cell) -> str:
     """Method, model, data set and whatever else tells the cell from another, as a folder's name."""
     key = {name: value for name, value in cell.key.items() if name != "sparsity"}
-    words = [
-        key.pop("method"),
-        key.pop("model"),
-        key.pop("dataset"),
-        *(f"{name}={value}" for name, value in key.items() if value != ""),
-    ]
+    first = [key.pop("method"), key.pop("model"), key.pop("dataset")]
+    words = [*first, *(f"{name}={value}" for name, value in key.items() if value != "")]
     return re.sub(r"[^\w.=,-]+", "_", "-".join(map(str, words)))

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy
 
 from snip_cli.errors import ConfigError
-from snip_cli.report.curves import shares_settings
-from snip_cli.report.table import Cell
+from snip_cli.report.table import Cell, lines
 
 
 def draw(cells: Sequence[Cell], path: Path) -> None:
@@ -22,11 +21,12 @@ def draw(cells: Sequence[Cell], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    lines = grouped(cells)
-    if not lines:
+    drawn = lines(cells)
+    if not drawn:
         raise ConfigError("There is nothing to draw: no run is finished.")
     figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
-    for name, line in lines.items():
+    for line in drawn:
+        name = line_name(line)
         sparsity = [100 * cell.settings["sparsity"] for cell in line]
         mean = [statistics.fmean(cell.errors) for cell in line]
         std = [statistics.stdev(cell.errors) if len(cell.errors) > 1 else 0.0 for cell in line]
@@ -43,7 +43,7 @@ def draw(cells: Sequence[Cell], path: Path) -> None:
                 *zip(*crosses, strict=True), marker="x", color=curve.get_color(), label=f"{name}, published", zorder=3
             )
     axes.set_xscale("function", functions=(stretch, shrink))
-    axes.set_xticks(sorted({100 * cell.settings["sparsity"] for line in lines.values() for cell in line}))
+    axes.set_xticks(sorted({100 * cell.settings["sparsity"] for line in drawn for cell in line}))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("sparsity (%)")
     axes.set_ylabel("test error (%)")
@@ -69,19 +69,9 @@ def shrink(stretched: numpy.ndarray) -> numpy.ndarray:
     return 100 * (1 - 10 ** -numpy.asarray(stretched))
 
 
-def grouped(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
-    """Name of a line → its finished cells by rising sparsity, the reference first; references alone where there is nothing else."""
-    finished = [cell for cell in cells if cell.errors]
-    references = [cell for cell in finished if cell.settings["method"] == "reference"]
-    lines: dict[str, list[Cell]] = {}
-    for cell in finished:
-        if cell not in references:
-            name = ", ".join(str(value) for key, value in cell.key.items() if key != "sparsity" and value != "")
-            lines.setdefault(name, []).append(cell)
-    for line in lines.values():
-        line += [reference for reference in references if shares_settings(line[0], reference)]
-        line.sort(key=lambda cell: cell.settings["sparsity"])
-    return lines or {"reference": references} if references else lines
+def line_name(line: Sequence[Cell]) -> str:
+    """What tells a line from the others, in words."""
+    return ", ".join(str(value) for name, value in line[-1].key.items() if name != "sparsity" and value != "")
 
 
 def seeds(line: Sequence[Cell]) -> str:

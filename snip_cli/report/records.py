@@ -1,5 +1,6 @@
 """Run folders → plain records."""
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,8 @@ from snip_cli import config as configuration
 from snip_cli import record
 from snip_cli.config import Config
 from snip_cli.errors import ConfigError
+
+log = logging.getLogger("snip_cli")
 
 # What tells runs apart by default; every other setting that differs is named beside them.
 COLUMNS = ("method", "model", "dataset", "sparsity")
@@ -26,7 +29,7 @@ class Record:
 
 def read_tree(top: Path) -> list[Record]:
     """All runs below `top`, by folder name. Raises ConfigError where there is none."""
-    folders = sorted({path.parent for path in top.rglob("config.yaml")})
+    folders = sorted({path.parent for name in ("config.yaml", "metrics.json") for path in top.rglob(name)})
     records = read_folders(folders)
     if not records:
         raise ConfigError(f"There is no run below {top}: name the output_dir of snip-run.")
@@ -34,8 +37,15 @@ def read_tree(top: Path) -> list[Record]:
 
 
 def read_folders(folders: Iterable[Path]) -> list[Record]:
-    """The runs in these folders; one that has not begun is left out."""
-    return [read(folder) for folder in folders if (folder / "config.yaml").is_file()]
+    """The runs in these folders; one that has not begun is left out, one that cannot be read is too, and is named in a warning."""
+    records = []
+    for folder in folders:
+        if any((folder / name).is_file() for name in ("config.yaml", "metrics.json")):
+            try:
+                records.append(read(folder))
+            except ConfigError as error:
+                log.warning("left out: %s", error)
+    return records
 
 
 def read(folder: Path) -> Record:

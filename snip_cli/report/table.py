@@ -43,6 +43,8 @@ def cells(records: Sequence[Record], by: Sequence[str] = COLUMNS) -> list[Cell]:
 
     A seed that several folders hold counts once. Raises ConfigError where no record has a setting of that name.
     """
+    if not records:
+        return []
     known = sorted({name for record in records for name in record.settings})
     for name in by:
         if name not in known:
@@ -65,16 +67,53 @@ def _order(value: Any) -> tuple[bool, bool, Any]:
 
 
 def differing(records: Sequence[Record], by: Sequence[str]) -> list[str]:
-    """The settings outside `by` in which two records differ that `by` does not tell apart."""
+    """The settings outside `by` in which two records differ that a reader would compare.
+
+    Along a line (all of `by` alike but the sparsity) that is every setting; between methods it is every setting that does not belong to
+    the method, such as the schedule.
+    """
+    along = _differing(records, [name for name in by if name != "sparsity"])
+    between = _differing(records, [name for name in by if name not in ("sparsity", "method")])
+    shared = [name for name in between if not name.startswith(("method", "init."))]
+    return [name for name in dict.fromkeys([*along, *shared]) if name not in by]
+
+
+def _differing(records: Sequence[Record], alike: Sequence[str]) -> list[str]:
     groups: dict[tuple[str, ...], list[Record]] = {}
     for record in records:
-        groups.setdefault(tuple(repr(record.settings.get(name)) for name in by), []).append(record)
+        groups.setdefault(tuple(repr(record.settings.get(name)) for name in alike), []).append(record)
     found: dict[str, None] = {}
     for group in groups.values():
         for name in dict.fromkeys(name for record in group for name in record.settings):
-            if name not in by and len({repr(record.settings.get(name)) for record in group}) > 1:
+            if name not in alike and len({repr(record.settings.get(name)) for record in group}) > 1:
                 found[name] = None
     return list(found)
+
+
+def lines(cells: Sequence[Cell]) -> list[list[Cell]]:
+    """The finished cells that belong on one curve, by rising sparsity: alike in all of their key but the sparsity.
+
+    Every method's line starts from its reference, which is alike in all that determines a reference; references that no line starts
+    from stand alone.
+    """
+    finished = [cell for cell in cells if cell.errors]
+    references = [cell for cell in finished if cell.settings["method"] == "reference"]
+    made: dict[tuple[str, ...], list[Cell]] = {}
+    for cell in finished:
+        if cell not in references:
+            made.setdefault(tuple(repr(v) for k, v in cell.key.items() if k != "sparsity"), []).append(cell)
+    used = []
+    for line in made.values():
+        starts = [reference for reference in references if all(_starts(reference, cell) for cell in line)]
+        used += starts
+        line += starts
+        line.sort(key=lambda cell: cell.settings["sparsity"])
+    return [*made.values(), *([reference] for reference in references if reference not in used)]
+
+
+def _starts(reference: Cell, cell: Cell) -> bool:
+    own = {name: value for name, value in reference.settings.items() if name not in ("method", "sparsity")}
+    return all(cell.settings.get(name) == value for name, value in own.items())
 
 
 def _cell(group: Sequence[Record], names: Sequence[str]) -> Cell:

@@ -25,7 +25,9 @@ class Saved:
 
 def save(folder: Path, saved: Saved) -> None:
     """Write `checkpoint.pt`: the weights and results of the seeds done, and the state of the one in training if there is one."""
-    content = {"format": FORMAT, "run": folder.name, "weights": saved.weights, "results": saved.results}
+    # A result without its weights (somebody deleted them) stays in metrics.json alone, so that it can be trained anew.
+    results = {seed: result for seed, result in saved.results.items() if seed in saved.weights}
+    content = {"format": FORMAT, "run": folder.name, "weights": saved.weights, "results": results}
     if saved.training is not None:
         content["training"] = saved.training
     write_atomically(folder / "checkpoint.pt", lambda file: torch.save(content, file))
@@ -36,15 +38,17 @@ def save_masks(folder: Path, saved: Saved) -> None:
     write_atomically(folder / "mask.pt", lambda file: torch.save(saved.masks, file))
 
 
-def load(folder: Path) -> Saved:
+def load(folder: Path, run: str | None = None) -> Saved:
     """What the folder holds, empty where the run has not begun.
 
-    Raises ConfigError where a file is damaged or belongs to another run.
+    Raises ConfigError where a file is damaged, or belongs to another run than the one called `run`.
     """
     saved = Saved()
     content = _read(folder / "checkpoint.pt")
     if content is not None:
-        if not isinstance(content, dict) or content.get("format") != FORMAT or content.get("run") != folder.name:
+        parts = {"format", "run", "weights", "results"}
+        ours = isinstance(content, dict) and parts <= content.keys() and content["format"] == FORMAT
+        if not ours or run not in (None, content["run"]):
             raise ConfigError(
                 f"{folder / 'checkpoint.pt'} belongs to another run or program: delete the folder to start over."
             )

@@ -15,6 +15,7 @@ from snip_cli.config import Schedule
 from snip_cli.data.resident import Data, training_batches
 from snip_cli.errors import RunError
 from snip_cli.pruning.mask import Mask, apply_mask, prunable_parameters
+from snip_cli.streams import generator
 from snip_cli.training.evaluation import evaluate
 
 
@@ -30,7 +31,7 @@ class Progress:
 
 
 class Clock:
-    """Seconds of training over all processes that took part, and images per second since the last evaluation in this one."""
+    """Seconds of training, evaluations and checkpoints included, over all processes that took part, and images per second since the last evaluation in this one."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
@@ -58,6 +59,8 @@ class Trainer:
     def __init__(self, model: nn.Module, mask: Mask, data: Data, schedule: Schedule, seed: int) -> None:
         self.model, self.data, self.schedule, self.seed = model, data, schedule, seed
         self.optimizer = make_optimizer(model, schedule)
+        # For what a network draws while it trains, as dropout does; a checkpoint holds where this generator stands.
+        torch.manual_seed(generator(seed, "training").initial_seed())
         self.progress = Progress()
         apply_mask(model, mask)
         parameters = dict(model.named_parameters())
@@ -115,6 +118,7 @@ class Trainer:
                     clock.begin_interval()
                 progress.seconds = clock.seconds()
                 if keep:
+                    self.check_weights(done)
                     checkpoint(self.state())
 
     def set_learning_rate(self, iteration: int) -> None:
@@ -130,6 +134,11 @@ class Trainer:
         if len(bad):
             raise self.not_finite(done - len(losses) + int(bad[0]) + 1)
         return values.tolist()
+
+    def check_weights(self, done: int) -> None:
+        """Raise RunError where iteration `done` left a weight that is not finite, so that no checkpoint holds one."""
+        if not all(bool(torch.isfinite(parameter).all()) for parameter in self.model.parameters()):
+            raise self.not_finite(done)
 
     def not_finite(self, done: int) -> RunError:
         """The error that says that iteration `done` (counted from 1) met or left a loss that is not finite."""
@@ -162,6 +171,8 @@ class Trainer:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "progress": vars(self.progress),
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -169,6 +180,9 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.progress = Progress(**state["progress"])
+        torch.set_rng_state(state["random"])
+        if state["random_cuda"]:
+            torch.cuda.set_rng_state_all(state["random_cuda"])
 
 
 def make_optimizer(model: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:

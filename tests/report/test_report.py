@@ -158,11 +158,40 @@ def test_bad_input_is_one_sentence(arguments, phrase, tmp_path, capsys):
     assert said.count("\n") == 1
 
 
-def test_a_damaged_record_is_named(tmp_path, capsys):
-    record(tmp_path, "a", [1.0])
-    (tmp_path / "a" / "metrics.json").write_text("{")
-    assert main([str(tmp_path)]) == 2
-    assert "metrics.json is damaged" in capsys.readouterr().err
+@pytest.mark.parametrize("damage", ["metrics.json", "config.yaml"])
+def test_a_folder_that_cannot_be_read_is_named_and_the_others_are_reported(damage, tmp_path, capsys):
+    record(tmp_path, "good", [1.0])
+    record(tmp_path, "bad", [2.0], sparsity=0.98)
+    (tmp_path / "bad" / damage).write_text("{")
+    assert main([str(tmp_path)]) == 0
+    said = capsys.readouterr()
+    assert f"left out: {tmp_path / 'bad' / damage}" in said.err
+    assert "0.95" in said.out
+    assert "0.98" not in said.out
+
+
+def test_what_differs_along_a_line_is_named(tmp_path):
+    record(tmp_path, "reference", [1.0], sparsity=0, method="snip")
+    record(tmp_path, "a", [2.0], sparsity=0.9)
+    record(tmp_path, "b", [3.0], sparsity=0.95, iterations=300)
+    assert all("schedule.iterations" in row for row in table(tmp_path))
+    folders = write_curves(tmp_path)
+    found = {folder.name.rpartition("=")[2]: points(folder) for folder in folders}
+    assert found == {"100000": {0: 1.0, 9000: 2.0}, "300": {9500: 3.0}}
+
+
+def test_what_differs_between_methods_is_named_but_not_their_own_options(tmp_path):
+    record(tmp_path, "a", [2.0], method="snip")
+    record(tmp_path, "b", [3.0], method="random", iterations=300)
+    assert [name for name in table(tmp_path)[0] if "." in name] == ["schedule.iterations"]
+
+
+def test_curves_leave_other_files_alone(tmp_path):
+    record(tmp_path, "a", [3.0], sparsity=0.9)
+    (tmp_path / "curves").mkdir()
+    (tmp_path / "curves" / "notes.txt").write_text("mine")
+    write_curves(tmp_path)
+    assert (tmp_path / "curves" / "notes.txt").read_text() == "mine"
 
 
 def points(folder):

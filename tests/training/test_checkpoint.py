@@ -96,7 +96,13 @@ def test_a_checkpoint_of_another_run_is_told_by_name(folder, tmp_path):
     save(folder, example())
     shutil.copytree(folder, tmp_path / "snip-other-run")
     with pytest.raises(ConfigError, match=r"snip-other-run.* belongs to another run"):
-        checkpoint.load(tmp_path / "snip-other-run")
+        checkpoint.load(tmp_path / "snip-other-run", run="snip-other-run")
+
+
+def test_a_renamed_folder_can_still_be_read(folder, tmp_path):
+    save(folder, example())
+    shutil.copytree(folder, tmp_path / "renamed")
+    assert checkpoint.load(tmp_path / "renamed").results == checkpoint.load(folder).results
 
 
 class Intruder:
