@@ -48,6 +48,9 @@ def run(config: Config) -> dict[str, Any]:
             metrics = record.summarise(config, saved.results, total)
             events.finish(metrics)
         if saved.training is not None:  # of a seed that was asked for once and is not now
+            log.warning(
+                "the unfinished training of seed %d, which is no longer asked for, is dropped", saved.training["seed"]
+            )
             saved.training = None
             checkpoint.save(folder.path, saved)
         folder.finish(metrics, rates)

@@ -116,7 +116,8 @@ class Trainer:
                     evaluated(row)
                     meter.set_postfix_str(f"test error {row['test_error']:.2f} %")
                     clock.begin_interval()
-                progress.seconds = clock.seconds()
+                if due or keep:
+                    progress.seconds = clock.seconds()
                 if keep:
                     self.check_weights(done)
                     checkpoint(self.state())
