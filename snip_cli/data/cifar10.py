@@ -1,0 +1,74 @@
+"""CIFAR-10, from a folder of images or from the files of its authors, which torchvision downloads and reads."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from snip_cli.data.cache import read_images
+from snip_cli.data.download import fetch_once
+from snip_cli.data.folders import Listing, list_images
+from snip_cli.data.mnist import check
+from snip_cli.data.resident import Raw
+from snip_cli.errors import ConfigError
+from snip_cli.registry import datasets
+
+# In the order of their labels, which is the alphabetical one.
+CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+SIZE = 32
+COUNTS = {"train": 50_000, "test": 10_000}
+
+
+@datasets.register("cifar10")
+def cifar10(root: Path) -> Raw:
+    """50,000 training and 10,000 test images of ten classes, 3×32×32.
+
+    Read from `root`/cifar10/{train,test}/CLASS/*.png where there is such a folder, else from `root`/cifar-10-batches-py. Raises
+    ConfigError where the data set is neither there nor to be had, incomplete or altered.
+    """
+    if (root / "cifar10" / "train").is_dir():
+        return from_folders(root / "cifar10")
+    return from_batches(root)
+
+
+def from_folders(base: Path) -> Raw:
+    """The images in `base`/{train,test}/CLASS."""
+    train, test = (listed(base / split, count) for split, count in COUNTS.items())
+    return read_images(base, train, test, height=SIZE, width=SIZE)
+
+
+def listed(folder: Path, count: int) -> Listing:
+    """The images of one split; raises ConfigError unless there are `count` of the ten classes."""
+    listing = list_images(folder)
+    if listing.classes != CLASSES:
+        raise ConfigError(
+            f"{folder} holds the classes {', '.join(listing.classes)}: CIFAR-10 has {', '.join(CLASSES)}."
+        )
+    if len(listing.paths) != count:
+        raise ConfigError(f"{folder} holds {len(listing.paths):,} images of CIFAR-10's {count:,}: copy it again.")
+    return listing
+
+
+def from_batches(root: Path) -> Raw:
+    """The images in torchvision's files, downloaded if one is missing and then checked file by file."""
+    from torchvision.datasets import CIFAR10
+
+    folder = root / CIFAR10.base_folder
+    md5s = dict([*CIFAR10.train_list, *CIFAR10.test_list, (CIFAR10.meta["filename"], CIFAR10.meta["md5"])])
+
+    def is_there() -> bool:
+        return all((folder / name).is_file() for name in md5s)
+
+    if not is_there():
+        remedy = (
+            f"put {CIFAR10.filename}, or its folder {CIFAR10.base_folder}, or the images as cifar10/train/CLASS/*.png and cifar10/test/CLASS/*.png there, "
+            "or point dataset.root or $SNIP_DATA at the folder that holds them."
+        )
+        fetch_once(root, "CIFAR-10", lambda: CIFAR10(root, download=True), is_there, remedy)
+    for name, md5 in md5s.items():
+        check(folder / name, md5)
+    parts: list[Tensor] = []
+    for split in (CIFAR10(root, train=True), CIFAR10(root, train=False)):
+        images_NHWC = torch.from_numpy(split.data)  # a view of the files' own order, which is N×C×H×W
+        parts += [images_NHWC.permute(0, 3, 1, 2), torch.tensor(split.targets)]
+    return Raw(*parts)
