@@ -1,0 +1,101 @@
+"""Tiny-ImageNet, as its authors' archive holds it."""
+
+import logging
+import shutil
+import zipfile
+from pathlib import Path, PurePosixPath
+
+import torch
+
+from snip_cli.data.cache import read_images
+from snip_cli.data.download import fetch_once
+from snip_cli.data.folders import Listing, images_in, list_images
+from snip_cli.data.mnist import check
+from snip_cli.data.resident import Raw
+from snip_cli.errors import ConfigError
+from snip_cli.registry import datasets
+
+NAME = "tiny-imagenet-200"
+URL = f"http://cs231n.stanford.edu/{NAME}.zip"
+MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
+SIZE = 64
+COUNTS = (100_000, 10_000)
+
+log = logging.getLogger("snip_cli")
+
+
+@datasets.register("tiny_imagenet")
+def tiny_imagenet(root: Path) -> Raw:
+    """100,000 training images of 200 classes and, for testing, the 10,000 of the official validation split, 3×64×64.
+
+    Read from `root`/tiny-imagenet-200, which is unpacked from `root`/tiny-imagenet-200.zip or downloaded where it is missing. Labels are
+    places among the sorted WordNet numbers. Raises ConfigError where the data set is neither there nor to be had, incomplete or altered.
+    """
+    base = root / NAME
+    if not base.is_dir():
+        remedy = f"put {NAME}.zip or the folder {NAME} there, or point dataset.root or $SNIP_DATA at the folder that holds it."
+        fetch_once(root, "Tiny-ImageNet", lambda: fetch(root), base.is_dir, remedy)
+    train = list_images(base / "train", inside="images")
+    test = list_validation(base / "val", train.classes)
+    if (found := (len(train.paths), len(test.paths))) != COUNTS:
+        raise ConfigError(
+            f"{base} holds {found[0]:,} training and {found[1]:,} validation images, not {COUNTS[0]:,} and {COUNTS[1]:,}: delete it and unpack {NAME}.zip again."
+        )
+    return read_images(base, train, test, height=SIZE, width=SIZE)
+
+
+def list_validation(folder: Path, classes: list[str]) -> Listing:
+    """The images in `folder`/images with the classes that `folder`/val_annotations.txt gives them.
+
+    Raises ConfigError where that file is missing or does not say for every image which of `classes` it is of.
+    """
+    annotations = folder / "val_annotations.txt"
+    again = f"delete {folder.parent} and unpack {NAME}.zip again"
+    try:
+        lines = annotations.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{annotations} cannot be read ({error}): {again}.") from error
+    class_of = {fields[0]: fields[1] for line in lines if len(fields := line.split("\t")) >= 2}
+    label_of = {name: label for label, name in enumerate(classes)}
+    paths = images_in(folder / "images")
+    for path in paths:
+        if class_of.get(path.name) not in label_of:
+            raise ConfigError(f"{annotations} does not say which of the training classes {path.name} is of: {again}.")
+    return Listing(paths, torch.tensor([label_of[class_of[path.name]] for path in paths]), classes)
+
+
+def fetch(root: Path) -> None:
+    """Download the archive unless it is there, and unpack it."""
+    from torchvision.datasets.utils import download_url
+
+    archive = root / f"{NAME}.zip"
+    if not archive.is_file():
+        partial = f".{archive.name}.partial"
+        download_url(URL, root, filename=partial, md5=MD5)
+        (root / partial).replace(archive)
+    check(archive, MD5)
+    unpack(archive, root / NAME)
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack the part of `archive` that lies in a folder named as `folder`, which is there afterwards as a whole or not at all.
+
+    Raises ConfigError where the archive is damaged, holds no such part, or holds a path that leaves it.
+    """
+    log.info("unpacking %s", archive)
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        with zipfile.ZipFile(archive) as content:
+            for name in content.namelist():
+                if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name.replace("\\", "/")).parts:
+                    raise ConfigError(
+                        f"{archive} holds a path that leaves its folder, {name!r}: delete it and run again."
+                    )
+            content.extractall(partial)
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise ConfigError(f"{archive} is damaged ({error}): delete it and run again to download it anew.") from error
+    if not (partial / folder.name).is_dir():
+        raise ConfigError(f"{archive} holds no folder {folder.name}: delete it and run again to download it anew.")
+    (partial / folder.name).rename(folder)
+    shutil.rmtree(partial)
