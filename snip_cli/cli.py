@@ -5,6 +5,7 @@ Nothing here imports torch before a run really starts: --help and every tab woul
 
 import argparse
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -35,7 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with composer(flags.config_dir) as compose:
                 return 0 if answer(compose, flags) else start(compose, flags)
     except SnipError as error:
-        print(f"snip-run: {error}", file=sys.stderr)
+        # Under torchrun every process finds the same mistake in a configuration; one tells it.
+        if not isinstance(error, ConfigError) or int(os.environ.get("RANK", 0)) == 0:
+            print(f"snip-run: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("\nsnip-run: stopped; the same command goes on from the last checkpoint.", file=sys.stderr)
@@ -88,6 +91,8 @@ def answer(compose: Composer, flags: argparse.Namespace) -> bool:
 def start(compose: Composer, flags: argparse.Namespace) -> int:
     """Begin a run, a sweep or an evaluation; gives the exit code."""
     if flags.multirun or compose.is_sweep(flags.overrides):
+        if "TORCHELASTIC_RUN_ID" in os.environ:
+            raise ConfigError("torchrun trains one run on several processes: leave out -m and experiments that sweep.")
         sweep = compose.sweep(flags.overrides)
         from snip_cli.sweep import do_sweep
 

@@ -28,6 +28,11 @@ CONFIGS = PACKAGE / "configs" if (PACKAGE / "configs").is_dir() else PACKAGE.par
 CONFIG_NAME = "config"
 
 
+# What a schedule's YAML computes from its batch size: the iterations of some epochs, and a rate in proportion to the batch.
+OmegaConf.register_new_resolver("epochs", lambda epochs, images, batch: round(epochs * images / batch), replace=True)
+OmegaConf.register_new_resolver("rate", lambda rate, stated_at, batch: rate * batch / stated_at, replace=True)
+
+
 @dataclass(frozen=True)
 class Job:
     """One run of a sweep: its configuration and the overrides that compose it."""

@@ -5,9 +5,8 @@ YAML holds the values and Hydra composes them; here they become frozen dataclass
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,99 +16,17 @@ from yaml import YAMLError
 
 from snip_cli.errors import ConfigError
 from snip_cli.registry import nearest
+from snip_cli.sections import Dataset, Init, Method, Model, Schedule, check_sparsity, require
 
+# bfloat16 is automatic mixed precision: weights, masks and scores stay float32.
+DTYPES = ("float32", "float64", "bfloat16")
 
-def require(condition: bool, sentence: str) -> None:
-    """Raise ConfigError with `sentence` unless `condition` holds."""
-    if not condition:
-        raise ConfigError(sentence)
-
-
-def check_sparsity(sparsity: float) -> None:
-    """Raise ConfigError unless `sparsity` is a number in [0, 1)."""
-    number = isinstance(sparsity, int | float) and not isinstance(sparsity, bool)
-    sentence = f"sparsity must be a number in [0, 1), the fraction that is removed, not {sparsity!r}: 0.95 keeps 5 %."
-    require(number and 0 <= sparsity < 1, sentence)
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A data set's name, where it lies, and the shape that models are built for without reading it."""
-
-    name: str
-    root: str
-    shape: list[int]
-    classes: int
-    split_seed: int
-
-    def __post_init__(self) -> None:
-        shaped = len(self.shape) == 3 and all(size >= 1 for size in self.shape)
-        require(shaped, f"dataset.shape must be [channels, height, width], not {self.shape}.")
-        require(self.classes >= 1, f"dataset.classes must be at least 1, not {self.classes}.")
-        require(0 <= self.split_seed < 2**32, f"dataset.split_seed must lie in [0, 2^32), not {self.split_seed}.")
-
-
-@dataclass(frozen=True)
-class Model:
-    """A model's name and the options of its function."""
-
-    name: str
-    options: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Method:
-    """A method's name, what the pipeline does around it, and the options of its function."""
-
-    name: str
-    redraw: bool = True
-    batch_size: int = 100
-    batches: int = 1
-    options: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        require(self.batch_size >= 1, f"method.batch_size must be at least 1, not {self.batch_size}.")
-        require(self.batches >= 1, f"method.batches must be at least 1, not {self.batches}.")
-
-
-@dataclass(frozen=True)
-class Init:
-    """An initialiser's name and the options of its function."""
-
-    name: str
-    options: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How a network is trained, in iterations."""
-
-    name: str
-    iterations: int
-    batch_size: int
-    learning_rate: float
-    momentum: float
-    weight_decay: float
-    milestones: list[int]
-    decay: float
-    evaluate_every: int
-    checkpoint_every: int
-
-    def __post_init__(self) -> None:
-        for key in ("iterations", "batch_size", "evaluate_every", "checkpoint_every"):
-            require(getattr(self, key) >= 1, f"schedule.{key} must be at least 1, not {getattr(self, key)}.")
-        require(
-            0 < self.learning_rate < math.inf, f"schedule.learning_rate must be positive, not {self.learning_rate}."
-        )
-        require(0 <= self.momentum < 1, f"schedule.momentum must lie in [0, 1), not {self.momentum}.")
-        require(0 <= self.weight_decay < math.inf, f"schedule.weight_decay must be 0 or more, not {self.weight_decay}.")
-        require(0 < self.decay <= 1, f"schedule.decay must lie in (0, 1], not {self.decay}.")
-        rising = all(a < b for a, b in zip([0, *self.milestones], self.milestones, strict=False))
-        require(rising, f"schedule.milestones must be positive and rising, not {self.milestones}.")
-
-    def rate_at(self, iteration: int) -> float:
-        """The learning rate of an iteration, counted from 0: multiplied by `decay` at every milestone that is reached."""
-        return self.learning_rate * self.decay ** sum(iteration >= milestone for milestone in self.milestones)
+# Settings that came later than the first runs: at their default they leave a run's hash as it was.
+LATER = {
+    "dataset": ("held_out", "augmentation", "translate_pixels", "sizes", "options"),
+    "model": ("weights",),
+    "schedule": ("nesterov", "warmup"),
+}
 
 
 @dataclass(frozen=True)
@@ -129,13 +46,17 @@ class Config:
     dtype: str
     output_dir: str
     dry_run: bool
+    compile: bool = False
+    deterministic: bool = False
+    sync_batchnorm: bool = False
 
     def __post_init__(self) -> None:
         check_sparsity(self.sparsity)
         require(self.seed >= 0, f"seed must be 0 or more, not {self.seed}.")
         require(self.seeds >= 1, f"seeds, the number of replicates, must be at least 1, not {self.seeds}.")
         require(self.device in ("auto", "cpu", "cuda"), f"device must be auto, cpu or cuda, not '{self.device}'.")
-        require(self.dtype in ("float32", "float64"), f"dtype must be float32 or float64, not '{self.dtype}'.")
+        known = ", ".join(DTYPES)
+        require(self.dtype in DTYPES, f"dtype must be one of {known}, not '{self.dtype}'.")
         require(bool(self.output_dir), "output_dir must name a folder, as in output_dir=runs.")
         if not self.method.redraw and not self.is_reference:
             require(
@@ -168,13 +89,19 @@ class Config:
     def identity(self) -> dict[str, Any]:
         """All that determines the result, and nothing else: not where it is kept or computed, how many seeds, or how often it is saved."""
         everything = asdict(self)
-        for key in ("seeds", "device", "output_dir", "dry_run"):
+        for key in ("seeds", "device", "output_dir", "dry_run", "compile", "deterministic"):
             del everything[key]
-        del everything["dataset"]["root"]
+        if not self.sync_batchnorm:
+            del everything["sync_batchnorm"]
+        del everything["dataset"]["root"], everything["dataset"]["workers"]
         del everything["schedule"]["name"], everything["schedule"]["checkpoint_every"]
         if self.is_reference:
             for key in ("method", "init", "sparsity"):
                 del everything[key]
+        for name, keys in LATER.items():
+            for key in keys:
+                if everything[name][key] == _default(SECTIONS[name], key):
+                    del everything[name][key]
         for section in everything.values():
             if isinstance(section, dict) and "options" in section:
                 section["options"] = {key: _without_point(value) for key, value in section["options"].items()}
@@ -204,8 +131,9 @@ def load(composed: DictConfig) -> Config:
     for key in plain:
         require(key in known, f"There is no setting '{key}'{nearest(str(key), known)}; `snip-run --help` lists them.")
     sections = {key: _section(key, plain.get(key)) for key in SECTIONS}
-    scalars = {f.name: _typed(f.name, plain.get(f.name), f.type) for f in fields(Config) if f.name not in SECTIONS}
-    return Config(**sections, **scalars)
+    # A setting with a default may be missing: a run folder of an earlier version does not name it.
+    scalars = [f for f in fields(Config) if f.name not in SECTIONS and (f.name in plain or f.default is MISSING)]
+    return Config(**sections, **{f.name: _typed(f.name, plain.get(f.name), f.type) for f in scalars})
 
 
 def read(path: Path) -> Config:
@@ -232,6 +160,12 @@ def to_yaml(config: Config) -> str:
     return OmegaConf.to_yaml(OmegaConf.create(plain))
 
 
+def _default(section: type, key: str) -> Any:
+    """The default of a section's setting."""
+    [spec] = [f for f in fields(section) if f.name == key]
+    return spec.default if spec.default_factory is MISSING else spec.default_factory()
+
+
 def _without_point(value: Any) -> Any:
     """A whole number as an int, so that 1 and 1.0 are the same option."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
@@ -246,9 +180,11 @@ def _section(name: str, values: Any) -> Any:
     typed = {f.name: f for f in fields(schema) if f.name != "options"}
     for key, spec in typed.items():
         require(
-            key in values or spec.default is not MISSING,
+            key in values or spec.default is not MISSING or spec.default_factory is not MISSING,
             f"The configuration of {name} has no '{key}': add it to its YAML.",
         )
+    for key, value in values.items():
+        require(value != "???", f"{name}.{key} must be given, as in {name}.{key}=VALUE.")
     own = {key: _typed(f"{name}.{key}", values[key], spec.type) for key, spec in typed.items() if key in values}
     rest = {str(key): value for key, value in values.items() if key not in typed}
     if "options" in {f.name for f in fields(schema)}:

@@ -8,8 +8,9 @@ import torch
 
 from snip_cli import config as configuration
 from snip_cli import record
+from snip_cli.data.loading import load_data
 from snip_cli.errors import ConfigError
-from snip_cli.stages import build_model, check, find_device, load_data
+from snip_cli.stages import build_model, check, data_type, find_device
 from snip_cli.training import checkpoint
 from snip_cli.training.evaluation import evaluate
 
@@ -34,9 +35,9 @@ def evaluate_again(folder: Path, *, device: str, root: str) -> dict[int, float]:
     config = configuration.read(folder / "config.yaml")
     check(config)
     where = find_device(device)
-    data = load_data(dataclasses.replace(config.dataset, root=root), where, getattr(torch, config.dtype))
+    data = load_data(dataclasses.replace(config.dataset, root=root), where, data_type(config))
     weights = checkpoint.load(folder).weights
-    model = build_model(config).to(where, data.train.images.dtype, memory_format=torch.channels_last)
+    model = build_model(config).to(where, data_type(config), memory_format=torch.channels_last)
     errors = {}
     for result in metrics["seeds"]:
         seed = result["seed"]

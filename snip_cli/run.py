@@ -11,14 +11,15 @@ import torch
 
 from snip_cli import record
 from snip_cli.config import Config
-from snip_cli.data.resident import Data
+from snip_cli.data.loading import load_data
+from snip_cli.data.splits import Data
 from snip_cli.errors import ConfigError, RunError
-from snip_cli.events import RunEvents
-from snip_cli.pruning.mask import layer_counts
-from snip_cli.record import RunFolder
-from snip_cli.stages import check, describe, drawn_model, find_device, find_mask, load_data
-from snip_cli.training import checkpoint
+from snip_cli.group import Group, joined
+from snip_cli.pruning.mask import Mask, layer_counts
+from snip_cli.recorder import NoRecorder, Recorder
+from snip_cli.stages import check, data_type, describe, drawn_model, find_device, find_mask, set_up
 from snip_cli.training.checkpoint import Saved
+from snip_cli.training.forward import Forward
 from snip_cli.training.trainer import Trainer
 
 log = logging.getLogger("snip_cli")
@@ -27,35 +28,27 @@ log = logging.getLogger("snip_cli")
 def run(config: Config) -> dict[str, Any]:
     """Do one run, or what is missing of it, and give the content of its `metrics.json`.
 
+    Under torchrun every process calls it; the first writes the run's folder and gives the metrics, the others give nothing.
+
     Raises:
         ConfigError: what was asked cannot be done (see `snip_cli.errors`).
-        RunError: the loss is not finite, or the memory did not suffice; the last good checkpoint stays.
+        RunError: the loss is not finite, the memory did not suffice, or a process was lost; the last good checkpoint stays.
     """
     total = check(config)
     device = find_device(config.device)
-    if record.is_finished(config):
-        return reuse(config.folder)
-    with RunFolder.open(config) as folder, out_of_memory_told():
-        log.info("%s", announce(config, device))
-        saved = checkpoint.load(folder.path, run=folder.path.name)
-        folder.begin(describe(device))
-        data = load_data(config.dataset, device, getattr(torch, config.dtype), config.schedule.batch_size)
-        rates: dict[int, float] = {}
-        with RunEvents(folder, saved.results) as events:
-            for seed in config.all_seeds:
-                if seed not in saved.results:
-                    rates[seed] = run_seed(config, seed, data, folder, saved, events)
-            metrics = record.summarise(config, saved.results, total)
-            events.finish(metrics)
-        if saved.training is not None:  # of a seed that was asked for once and is not now
-            log.warning(
-                "the unfinished training of seed %d, which is no longer asked for, is dropped", saved.training["seed"]
-            )
-            saved.training = None
-            checkpoint.save(folder.path, saved)
-        folder.finish(metrics, rates)
-    log.info("test error %s  →  %s", told(metrics), folder.path)
-    return metrics
+    with joined(device, config.schedule.batch_size) as group, out_of_memory_told():
+        if group.first_says(group.is_first and record.is_finished(config)):
+            return reuse(config.folder) if group.is_first else {}
+        if not group.is_first:
+            train_seeds(config, device, group, NoRecorder(group.first_says(Saved())))
+            return {}
+        with Recorder.open(config, describe(device)) as recorder:
+            log.info("%s", announce(config, device, group))
+            group.first_says(recorder.saved)
+            train_seeds(config, device, group, recorder)
+            metrics = recorder.finish(total)
+        log.info("test error %s  →  %s", told(metrics), config.folder)
+        return metrics
 
 
 @contextmanager
@@ -67,45 +60,56 @@ def out_of_memory_told() -> Iterator[None]:
         # The CPU's allocator raises a plain RuntimeError.
         if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
-        remedy = "lower schedule.batch_size or method.batch_size, or use device=cpu or a smaller model"
+        remedy = "lower schedule.batch_size or method.batch_size, or use dtype=bfloat16, device=cpu or a smaller model"
         raise RunError(f"Out of memory: {remedy}.") from error
 
 
-def run_seed(config: Config, seed: int, data: Data, folder: RunFolder, saved: Saved, events: RunEvents) -> float:
-    """Prune and train one seed, from its checkpoint if there is one, into `saved` and the folder; gives images per second."""
-    resumed = saved.training if saved.training is not None and saved.training["seed"] == seed else None
-    if resumed is None:
-        mask, prune_seconds = find_mask(config, seed, data)
-    else:
-        mask, prune_seconds = resumed["mask"], resumed["prune_seconds"]
-    saved.masks[seed] = mask
-    checkpoint.save_masks(folder.path, saved)
-    layers = layer_counts(mask)
-    warn_of_empty_layers(seed, layers)
-    trainer = Trainer(drawn_model(config, seed, "weights", config.init_train, data), mask, data, config.schedule, seed)
-    if resumed is not None:
-        resume(trainer, resumed["state"], folder.path)
-    folder.restore_evaluations(sorted(saved.results), seed, trainer.progress.evaluations)
-    events.begin_seed(seed, layers, trainer.progress.evaluations)
+def train_seeds(config: Config, device: torch.device, group: Group, recorder: Recorder | NoRecorder) -> None:
+    """Prune and train every seed that has no result yet."""
+    set_up(config, device)
+    data = load_data(config.dataset, device, data_type(config), config.schedule.batch_size)
+    for seed in config.all_seeds:
+        if seed not in recorder.saved.results:
+            run_seed(config, seed, data, group, recorder)
 
-    def evaluated(row: dict[str, float]) -> None:
-        folder.add_evaluation(seed, row)
-        events.evaluation(seed, row)
-        told_row = (row["iteration"], row["train_loss"], row["val_error"], row["test_error"])
-        log.debug("seed %d iteration %d: loss %.4f, validation error %.2f %%, test error %.2f %%", seed, *told_row)
+
+def run_seed(config: Config, seed: int, data: Data, group: Group, recorder: Recorder | NoRecorder) -> None:
+    """Prune and train one seed, from its checkpoint if there is one."""
+    training = recorder.saved.training
+    resumed = training if training is not None and training["seed"] == seed else None
+    mask, prune_seconds = (
+        (resumed["mask"], resumed["prune_seconds"]) if resumed else the_mask(config, seed, data, group)
+    )
+    layers = layer_counts(mask)
+    model = drawn_model(config, seed, "weights", config.init_train, data.train.device)
+    forward = Forward(
+        model, group, bfloat16=config.dtype == "bfloat16", compiled=config.compile, sync_batchnorm=config.sync_batchnorm
+    )
+    trainer = Trainer(model, mask, data, config.schedule, seed, forward=forward, group=group)
+    if resumed is not None:
+        resume(trainer, resumed["state"], config.folder)
+    if group.is_first:
+        warn_of_empty_layers(seed, layers)
+    recorder.begin_seed(seed, mask, layers, trainer.progress.evaluations)
 
     def keep(state: dict[str, Any]) -> None:
-        saved.training = {"seed": seed, "mask": mask, "prune_seconds": prune_seconds, "state": state}
-        checkpoint.save(folder.path, saved)
+        recorder.keep({"seed": seed, "mask": mask, "prune_seconds": prune_seconds, "state": state})
 
-    trainer.train(evaluated=evaluated, checkpoint=keep, bar=sys.stderr.isatty())
+    trainer.train(
+        evaluated=lambda row: recorder.evaluated(seed, row),
+        checkpoint=keep,
+        bar=group.is_first and sys.stderr.isatty(),
+    )
     progress = trainer.progress
     seconds = {"train_seconds": progress.seconds, "prune_seconds": prune_seconds}
-    saved.results[seed] = record.result_of(seed, progress.evaluations, layers, **seconds)
-    saved.weights[seed] = {name: tensor.cpu() for name, tensor in trainer.model.state_dict().items()}
-    saved.training = None
-    checkpoint.save(folder.path, saved)
-    return progress.iteration * config.schedule.batch_size / progress.seconds
+    result = record.result_of(seed, progress.evaluations, layers, **seconds)
+    weights = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
+    recorder.finish_seed(result, weights, progress.iteration * config.schedule.batch_size / progress.seconds)
+
+
+def the_mask(config: Config, seed: int, data: Data, group: Group) -> tuple[Mask, float]:
+    """The mask of one seed and the seconds that it took, found by the first process for all."""
+    return group.first_says(find_mask(config, seed, data) if group.is_first else ({}, 0.0))
 
 
 def warn_of_empty_layers(seed: int, layers: list[dict[str, Any]]) -> None:
@@ -125,7 +129,8 @@ def resume(trainer: Trainer, state: dict[str, Any], folder: Path) -> None:
         raise ConfigError(
             f"{folder / 'checkpoint.pt'} does not fit this network: delete the folder to start over."
         ) from error
-    log.info("goes on from iteration %d", trainer.progress.iteration)
+    if trainer.group.is_first:
+        log.info("goes on from iteration %d", trainer.progress.iteration)
 
 
 def reuse(folder: Path) -> dict[str, Any]:
@@ -136,13 +141,14 @@ def reuse(folder: Path) -> dict[str, Any]:
     return metrics
 
 
-def announce(config: Config, device: torch.device) -> str:
+def announce(config: Config, device: torch.device, group: Group) -> str:
     """What a run is about to do: the resolved choice of everything."""
     s = config.schedule
     choice = [config.method_name, config.model.name, config.dataset.name, f"sparsity {config.sparsity}"]
     seeds = f"seed {config.seed}" if config.seeds == 1 else f"seeds {config.seed} to {config.all_seeds[-1]}"
     schedule = f"schedule {s.name}: {s.iterations:,} iterations of {s.batch_size}, learning rate {s.learning_rate:g}"
-    return " · ".join([*choice, seeds, schedule, str(device), config.dtype])
+    where = str(device) if group.size == 1 else f"{group.size} processes on {device.type}"
+    return " · ".join([*choice, seeds, schedule, where, config.dtype])
 
 
 def told(metrics: dict[str, Any]) -> str:

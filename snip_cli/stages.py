@@ -1,20 +1,20 @@
-"""The stages of a run, one function each: what is checked before any work, data, network, mask and device."""
+"""The stages of a run, one function each: what is checked before any work, device, network and mask."""
 
-import functools
+import os
 import time
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from snip_cli import registry
-from snip_cli.config import Config, Dataset, Init
-from snip_cli.data.resident import Data, resident, saliency_batches
+from snip_cli.config import Config
+from snip_cli.data.splits import Data, saliency_batches
 from snip_cli.errors import ConfigError
 from snip_cli.models.initialisers import initialise
 from snip_cli.pruning.mask import Mask, kept_count, prunable_parameters
 from snip_cli.pruning.prune import prune
+from snip_cli.sections import Init
 from snip_cli.streams import generator
 
 
@@ -23,7 +23,7 @@ def check(config: Config) -> int:
 
     Raises ConfigError for an unknown name or option, a network that does not fit the data set, and a sparsity that keeps nothing.
     """
-    registry.datasets.check_options(config.dataset.name, {})
+    registry.datasets.check_options(config.dataset.name, config.dataset.options)
     registry.methods.check_options(config.method.name, config.method.options)
     registry.models.check_options(config.model.name, config.model.options)
     registry.initialisers.check_options(config.init.name, config.init.options)
@@ -39,14 +39,25 @@ def check(config: Config) -> int:
 
 
 def find_device(name: str) -> torch.device:
-    """The device called auto, cpu or cuda; raises ConfigError where it is not there."""
+    """The device called auto, cpu or cuda; raises ConfigError where it is not there.
+
+    Of the processes that torchrun starts on a machine each has a GPU of its own.
+    """
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
             "device=cuda was asked for but PyTorch sees no CUDA device here: use device=cpu or device=auto."
         )
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    if name == "cpu":
+        return torch.device("cpu")
+    number, count = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+    if number >= count:
+        raise ConfigError(
+            f"torchrun started more processes than the {count} GPUs of this machine: lower --nproc_per_node."
+        )
+    torch.cuda.set_device(number)
+    return torch.device("cuda", number)
 
 
 def describe(device: torch.device) -> str:
@@ -56,31 +67,23 @@ def describe(device: torch.device) -> str:
     return f"cpu ({torch.get_num_threads()} threads)"
 
 
-def load_data(dataset: Dataset, device: torch.device, dtype: torch.dtype, batch_size: int = 1) -> Data:
-    """The data set, resident on `device`; the runs of a sweep share it.
+def set_up(config: Config, device: torch.device) -> None:
+    """Set PyTorch's global switches: how float32 is multiplied on a GPU, and whether an operation may differ from run to run.
 
-    Raises ConfigError where it is not there, damaged, not what its YAML says, or smaller than one batch.
+    The cost of `deterministic` is that cuDNN's algorithms are not tried for speed, and that an operation without a deterministic
+    algorithm is an error.
     """
-    data = _load_data(dataset.name, dataset.root, dataset.split_seed, device, dtype)
-    shape, classes = list(data.train.images.shape[1:]), int(data.train.labels.max()) + 1
-    if shape != dataset.shape:
-        raise ConfigError(
-            f"dataset '{dataset.name}' has images of shape {shape} but its YAML says {dataset.shape}: correct `shape`."
-        )
-    if batch_size > len(data.train):
-        raise ConfigError(
-            f"schedule.batch_size={batch_size:,} is more than the {len(data.train):,} training images: lower it."
-        )
-    if classes > dataset.classes:
-        raise ConfigError(
-            f"dataset '{dataset.name}' has {classes} classes but its YAML says {dataset.classes}: correct `classes`."
-        )
-    return data
+    torch.use_deterministic_algorithms(config.deterministic)
+    torch.backends.cudnn.deterministic = config.deterministic
+    torch.backends.cudnn.benchmark = not config.deterministic
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts; costs 25 MB
+        torch.set_float32_matmul_precision("high")  # TF32
 
 
-@functools.lru_cache(maxsize=1)
-def _load_data(name: str, root: str, split_seed: int, device: torch.device, dtype: torch.dtype) -> Data:
-    return resident(registry.datasets[name](Path(root)), split_seed=split_seed, device=device, dtype=dtype)
+def data_type(config: Config) -> torch.dtype:
+    """What weights and images are stored in; bfloat16 is for the arithmetic alone."""
+    return torch.float64 if config.dtype == "float64" else torch.float32
 
 
 def build_model(config: Config) -> nn.Module:
@@ -89,15 +92,14 @@ def build_model(config: Config) -> nn.Module:
     return registry.models[config.model.name](shape, config.dataset.classes, **config.model.options)
 
 
-def drawn_model(config: Config, seed: int, stream: str, init: Init, data: Data) -> nn.Module:
-    """The network with weights drawn from `stream` on the CPU, then put where the data is."""
+def drawn_model(config: Config, seed: int, stream: str, init: Init, device: torch.device) -> nn.Module:
+    """The network with the weights that `model.weights` names or, without it, drawn from `stream`; made on the CPU, then put on `device`."""
     draws = generator(seed, stream)
     with torch.random.fork_rng(devices=[]):  # a network may draw parameters of its own, from the global generator
         torch.manual_seed(draws.initial_seed())
         model = build_model(config)
         initialise(model, init.name, draws, **init.options)
-    images = data.train.images
-    return model.to(images.device, images.dtype, memory_format=torch.channels_last)
+    return model.to(device, data_type(config), memory_format=torch.channels_last)
 
 
 def find_mask(config: Config, seed: int, data: Data) -> tuple[Mask, float]:
@@ -106,7 +108,7 @@ def find_mask(config: Config, seed: int, data: Data) -> tuple[Mask, float]:
     The scored weights come from a stream of their own and the trained ones are drawn anew, unless `method.redraw` is off.
     """
     stream = "scored weights" if config.method.redraw else "weights"
-    model = drawn_model(config, seed, stream, config.init, data)
+    model = drawn_model(config, seed, stream, config.init, data.train.device)
     if config.is_reference:
         return {name: torch.ones(p.shape, dtype=torch.bool) for name, p in prunable_parameters(model).items()}, 0.0
     batches = saliency_batches(data.train, config.method.batch_size, config.method.batches, seed)

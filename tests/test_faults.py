@@ -43,7 +43,7 @@ CONFIGURATION = {
     "option out of range": (["method.accumulate=max", "method.batches=2"], ["sum or ema"]),
     "milestones that fall": (["schedule.milestones=[5,3]"], ["schedule.milestones must be positive and rising"]),
     "unknown device": (["device=tpu"], ["auto, cpu or cuda"]),
-    "unknown dtype": (["dtype=float16"], ["float32 or float64"]),
+    "unknown dtype": (["dtype=float16"], ["float32, float64, bfloat16"]),
     "kept weights from two initialisers": (["method.redraw=false", "init=rn"], ["init and init_train must agree"]),
     "evaluation of nothing": (["eval=nowhere"], ["nowhere", "no finished run"]),
     "missing folder of one's own": (["--config-dir", "nowhere"], ["no such folder"]),

@@ -7,6 +7,9 @@ from snip_cli.data.folders import list_images
 from snip_cli.errors import ConfigError
 from snip_cli.registry import datasets
 
+# Of the training images, as everybody rounds them; torchvision's pretrained weights expect these.
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
 
 @datasets.register("ilsvrc2012")
 def ilsvrc2012(root: Path) -> Files:
@@ -29,4 +32,4 @@ def ilsvrc2012(root: Path) -> Files:
         )
     train = list_images(base / "train")
     test = list_images(base / "val", train.classes)
-    return Files(train.paths, train.labels, test.paths, test.labels)
+    return Files(train.paths, train.labels, test.paths, test.labels, MEAN, STD)

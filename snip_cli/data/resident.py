@@ -1,19 +1,17 @@
 """A data set as tensors that stay on the device: no worker processes, a batch is a selection of rows.
 
-Shapes: images_NCHW are floats after normalisation, labels_N are int64.
+Shapes: images_NCHW are uint8 as they were decoded; a batch is normalised, and augmented, when it is taken.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from math import prod
 
-import numpy
 import torch
 from torch import Tensor
 
-from snip_cli.errors import ConfigError
-from snip_cli.streams import generator
-
-VALIDATION_FRACTION = 0.1
+from snip_cli.data.augmentation import FlipTranslate
+from snip_cli.data.splits import Batch, Data, Draw, held_out_rows
 
 
 @dataclass(frozen=True)
@@ -27,42 +25,79 @@ class Raw:
 
 
 @dataclass(frozen=True)
-class Split:
-    """Normalised images N×C×H×W and labels N on the run's device."""
+class Normalisation:
+    """pixel · scale + shift per channel (float64, C×1×1), rounded once to `dtype`."""
+
+    scale: Tensor
+    shift: Tensor
+    dtype: torch.dtype
+
+    def __call__(self, pixels_BCHW: Tensor) -> Tensor:
+        return pixels_BCHW.to(torch.float64).mul_(self.scale).add_(self.shift).to(self.dtype)
+
+
+def normalisation(mean_C: Tensor, std_C: Tensor, device: torch.device, dtype: torch.dtype) -> Normalisation:
+    """Bring uint8 pixels, scaled to [0, 1], to mean 0 and standard deviation 1 by the given statistics."""
+    mean_C11, std_C11 = (statistic.double()[:, None, None].to(device) for statistic in (mean_C, std_C))
+    return Normalisation(1 / (255 * std_C11), -mean_C11 / std_C11, dtype)
+
+
+@dataclass(frozen=True)
+class ResidentSplit:
+    """uint8 images N×C×H×W and labels N on the run's device."""
 
     images: Tensor
     labels: Tensor
+    normalise: Normalisation
+    augment: FlipTranslate | None = None
+
+    @property
+    def device(self) -> torch.device:
+        return self.labels.device
+
+    @property
+    def pixels(self) -> int:
+        return prod(self.images.shape[2:])
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    def _batch(self, rows_B: Tensor) -> Batch:
+        return self.normalise(self.images.index_select(0, rows_B)), self.labels.index_select(0, rows_B)
 
-@dataclass(frozen=True)
-class Data:
-    """The three splits of a data set."""
+    def drawn(self, draws: Iterable[Draw]) -> Iterator[Batch]:
+        """One augmented batch for each draw."""
+        for draw in draws:
+            images, labels = self._batch(draw.rows)
+            yield images if self.augment is None else self.augment(images, draw.numbers), labels
 
-    train: Split
-    validation: Split
-    test: Split
+    def selected(self, rows: Iterable[Tensor]) -> Iterator[Batch]:
+        """One batch, not augmented, for each tensor of rows."""
+        return map(self._batch, rows)
 
 
-def resident(raw: Raw, *, split_seed: int, device: torch.device, dtype: torch.dtype) -> Data:
-    """Normalise and split `raw` as the released code does, and put it on `device`.
+def resident(
+    raw: Raw,
+    *,
+    split_seed: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    held_out: float = 0.1,
+    augment: FlipTranslate | None = None,
+) -> Data:
+    """Split `raw` as the released code does, put it on `device`, and normalise its batches.
 
-    Mean and standard deviation are one number per channel, of all training images before the split; a tenth of the training images,
-    drawn with `split_seed`, becomes the validation split.
+    Mean and standard deviation are one number per channel, of all training images before the split; the part `held_out` of the
+    training images, drawn with `split_seed`, becomes the validation split, which is never augmented.
     """
-    mean_C, std_C = channel_statistics(raw.train_images)
+    normalise = normalisation(*channel_statistics(raw.train_images), device, dtype)
 
-    def split(images: Tensor, labels: Tensor) -> Split:
-        scaled = (images.to(torch.float64) / 255 - mean_C[:, None, None]) / std_C[:, None, None]
-        return Split(scaled.to(device=device, dtype=dtype), labels.to(device))
+    def split(images: Tensor, labels: Tensor, augment: FlipTranslate | None = None) -> ResidentSplit:
+        return ResidentSplit(images.to(device), labels.to(device), normalise, augment)
 
-    order = torch.from_numpy(numpy.random.RandomState(split_seed).permutation(len(raw.train_labels)))
-    held_out = round(len(order) * VALIDATION_FRACTION)
-    validation, train = order[:held_out], order[held_out:]
+    train, validation = held_out_rows(len(raw.train_labels), held_out, split_seed)
     return Data(
-        train=split(raw.train_images[train], raw.train_labels[train]),
+        train=split(raw.train_images[train], raw.train_labels[train], augment),
         validation=split(raw.train_images[validation], raw.train_labels[validation]),
         test=split(raw.test_images, raw.test_labels),
     )
@@ -70,48 +105,10 @@ def resident(raw: Raw, *, split_seed: int, device: torch.device, dtype: torch.dt
 
 def channel_statistics(images_NCHW: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation per channel of uint8 images scaled to [0, 1], exact in double precision."""
+    values_V = torch.arange(256, dtype=torch.float64) / 255
     counts_CV = torch.stack(
         [torch.bincount(channel.flatten(), minlength=256) for channel in images_NCHW.transpose(0, 1)]
     ).double()
-    values_V = torch.arange(256, dtype=torch.float64) / 255
     share_CV = counts_CV / counts_CV.sum(dim=1, keepdim=True)
     mean_C = share_CV @ values_V
     return mean_C, (share_CV @ values_V.square() - mean_C.square()).clamp_min(1e-12).sqrt()
-
-
-def batch_indices(
-    count: int, batch_size: int, seed: int, start: int = 0, device: torch.device | None = None
-) -> Iterator[Tensor]:
-    """Rows of the training split for iteration `start`, `start` + 1, …: reshuffled every epoch, batches go on across its end.
-
-    The order is drawn on the CPU and follows from the seed and the iteration alone; an epoch of it lies on `device` at a time.
-    """
-
-    def epoch_order(epoch: int) -> Tensor:
-        return torch.randperm(count, generator=generator(seed, "batch order", epoch)).to(device)
-
-    epoch, offset = divmod(start * batch_size, count)
-    order = epoch_order(epoch)[offset:]
-    while True:
-        while len(order) < batch_size:
-            epoch += 1
-            order = torch.cat([order, epoch_order(epoch)])
-        yield order[:batch_size]
-        order = order[batch_size:]
-
-
-def training_batches(split: Split, batch_size: int, seed: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-    """Training batches from iteration `start` on, for ever."""
-    for rows in batch_indices(len(split), batch_size, seed, start, split.labels.device):
-        yield split.images[rows], split.labels[rows]
-
-
-def saliency_batches(split: Split, batch_size: int, batches: int, seed: int) -> list[tuple[Tensor, Tensor]]:
-    """The batches that a method scores with: different training images, not augmented, from a stream of their own."""
-    if batch_size * batches > len(split):
-        raise ConfigError(
-            f"method.batch_size × method.batches is {batch_size * batches:,} but there are {len(split):,} training images: lower one."
-        )
-    rows = torch.randperm(len(split), generator=generator(seed, "saliency batch"))[: batch_size * batches]
-    rows = rows.to(split.labels.device)
-    return [(split.images[part], split.labels[part]) for part in rows.split(batch_size)]

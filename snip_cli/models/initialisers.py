@@ -24,7 +24,11 @@ def check_std(std: float) -> None:
 
 
 def fans(weight: Tensor) -> tuple[int, int]:
-    """(fan in, fan out) of a weight whose first axis is the output: connections into and out of one unit."""
+    """(fan in, fan out) of a weight whose first axis is the output: connections into and out of one unit.
+
+    The gates of a recurrent layer lie in one weight, as in TensorFlow's LSTM, and all count in the fan out (4h for h units, in a GRU 3h).
+    TensorFlow's LSTM has input and state in that one weight too; PyTorch has two, so that each has the fan in of its own.
+    """
     receptive = math.prod(weight.shape[2:])
     return weight.shape[1] * receptive, weight.shape[0] * receptive
 

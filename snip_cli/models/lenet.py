@@ -5,7 +5,7 @@ from math import prod
 
 from torch import nn
 
-from snip_cli.errors import ConfigError
+from snip_cli.models.shapes import check_size
 from snip_cli.registry import models
 
 
@@ -31,11 +31,8 @@ def lenet_5_caffe(shape: tuple[int, int, int], classes: int, *, conv_relu: bool 
     The released code has no ReLU after the convolutions: `conv_relu=False`, which needs the schedule `lenet_plain_sgd` (with momentum
     0.9 at learning rate 0.1 the reference diverges within 60 iterations).
     """
+    check_size("lenet_5_caffe", shape, 16)
     channels, height, width = shape
-    if height < 16 or width < 16:
-        raise ConfigError(
-            f"lenet_5_caffe needs images of at least 16×16, not {height}×{width}: choose another model for this data set."
-        )
     left = [((side - 4) // 2 - 4) // 2 for side in (height, width)]
     layers: list[tuple[str, nn.Module]] = [("conv1", nn.Conv2d(channels, 20, 5)), ("pool1", nn.MaxPool2d(2))]
     # ReLU after the pooling gives what ReLU before it gives, on a quarter of the values.

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from snip_cli.config import check_sparsity
 from snip_cli.errors import ConfigError, RunError
+from snip_cli.sections import check_sparsity
 
 Mask = dict[str, Tensor]
 

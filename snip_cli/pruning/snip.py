@@ -17,17 +17,20 @@ def scoring_mode(model: nn.Module) -> Iterator[None]:
     """Training mode with the batch-norm layers alone in inference mode, as the released code scores; afterwards all as it was.
 
     The whole model in inference mode would not do: cuDNN refuses a recurrent network's backward pass there. On a GPU
-    convolutions are computed in full float32, deterministically: a score's last bits decide which connection stays.
+    products are computed in full float32, convolutions deterministically: a score's last bits decide which connection stays.
     """
+    precision = torch.get_float32_matmul_precision()
     modes = {module: module.training for module in model.modules()}
     model.train()
     for module in modes:
         if isinstance(module, nn.modules.batchnorm._NormBase):
             module.eval()
+    torch.set_float32_matmul_precision("highest")
     try:
         with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
             yield
     finally:
+        torch.set_float32_matmul_precision(precision)
         for module, training in modes.items():
             module.training = training
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from snip_cli.errors import SnipError
 from snip_cli.report.figure import draw
 from snip_cli.report.records import COLUMNS, read_tree
-from snip_cli.report.table import as_csv, as_text, cells
+from snip_cli.report.table import as_csv, as_text, cells, with_missing
 
 log = logging.getLogger("snip_cli")
 
@@ -30,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     log.addHandler(warnings)
     try:
         found = cells(read_tree(flags.folder), flags.by.split(","))
+        if flags.table:
+            found = with_missing(found, flags.table)
         print(as_csv(found) if flags.format == "csv" else as_text(found, STYLES[flags.format]))
         if flags.figure:
             draw(found, flags.figure)
@@ -54,6 +56,11 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "folder", type=Path, nargs="?", default=Path("runs"), help="output_dir of snip-run (default: runs)"
+    )
+    made.add_argument(
+        "--table",
+        metavar="'Table 2'",
+        help="the rows of this published table alone, also those that no run was made for",
     )
     made.add_argument("--format", choices=("text", "csv", "markdown", "latex"), default="text")
     made.add_argument(

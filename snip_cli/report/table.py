@@ -34,8 +34,8 @@ class Cell:
 
     @property
     def deviations(self) -> list[str]:
-        """The settings that are not those of the published number; none where none is published."""
-        return self.published.deviations(self.settings) if self.published else []
+        """The settings that are not those of the published number; none where none is published or no run was made."""
+        return self.published.deviations(self.settings) if self.published and self.wanted else []
 
 
 def cells(records: Sequence[Record], by: Sequence[str] = COLUMNS) -> list[Cell]:
@@ -58,6 +58,25 @@ def cells(records: Sequence[Record], by: Sequence[str] = COLUMNS) -> list[Cell]:
         made,
         key=lambda cell: [_order(cell.key[name]) for name in sorted(names, key=lambda n: n in ("method", "sparsity"))],
     )
+
+
+def with_missing(found: Sequence[Cell], source: str) -> list[Cell]:
+    """The cells of a published table, in its order; a number that no run has been made for gets an empty cell.
+
+    `source` is the beginning of the table's name, such as `Table 2`. Raises ConfigError where no published table is called so.
+    """
+    keys = [key for key, published in PUBLISHED.items() if published.source.startswith(f"{source},")]
+    if not keys:
+        known = ", ".join(sorted({published.source.split(",")[0] for published in PUBLISHED.values()}))
+        raise ConfigError(f"No published table is called '{source}': choose one of {known}.")
+    made: list[Cell] = []
+    for key in keys:
+        settings = dict(zip(COLUMNS, key, strict=True))
+        present = [cell for cell in found if all(cell.settings[name] == settings[name] for name in COLUMNS)]
+        columns = found[0].key if found else settings
+        missing = Cell({name: settings.get(name, "") for name in columns}, settings, [], [], wanted=0)
+        made += present or [missing]
+    return made
 
 
 def _order(value: Any) -> tuple[bool, bool, Any]:
@@ -171,13 +190,20 @@ def as_text(cells: Sequence[Cell], style: str = "simple") -> str:
     return text + (f"\n\n* not the published protocol: {', '.join(differing)}" if differing else "")
 
 
+def seeds_done(done: int, wanted: int) -> str:
+    """How many seeds a cell stands for, in words."""
+    if wanted == 0:
+        return "not run yet"
+    return str(done) if done == wanted else f"{done} of {wanted}"
+
+
 def _shown(row: dict[str, Any], cell: Cell) -> dict[str, str]:
     error = UNFINISHED if row["error"] is None else f"{row['error']:.2f}"
     return {
         **{name: str(value) for name, value in cell.key.items()},
-        "n": str(row["n"]) if row["n"] == row["wanted"] else f"{row['n']} of {row['wanted']}",
+        "n": seeds_done(row["n"], row["wanted"]),
         "error (%)": error if row["std"] is None else f"{error} ± {row['std']:.2f}",
         "best of last 5": UNFINISHED if row["best_of_last_5"] is None else f"{row['best_of_last_5']:.2f}",
-        "paper (%)": "" if row["published"] is None else f"{row['published']:.1f}{' *' if cell.deviations else ''}",
+        "paper (%)": "" if row["published"] is None else f"{row['published']}{' *' if cell.deviations else ''}",
         "difference": "" if row["difference"] is None else f"{row['difference']:+.2f}",
     }

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,12 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from snip_cli.config import Schedule
-from snip_cli.data.resident import Data, training_batches
+from snip_cli.data.splits import Batch, Data, draws
 from snip_cli.errors import RunError
+from snip_cli.group import Group
 from snip_cli.pruning.mask import Mask, apply_mask, prunable_parameters
+from snip_cli.sections import Schedule
 from snip_cli.streams import generator
-from snip_cli.training.evaluation import evaluate
+from snip_cli.training.evaluation import ALONE, evaluate
+from snip_cli.training.forward import Forward
 
 
 @dataclass
@@ -56,11 +58,22 @@ def progress_bar(total: int, done: int, name: str, *, shown: bool) -> tqdm:
 class Trainer:
     """A model in training; its state can be taken (`state`) and set (`load`) between two iterations."""
 
-    def __init__(self, model: nn.Module, mask: Mask, data: Data, schedule: Schedule, seed: int) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        mask: Mask,
+        data: Data,
+        schedule: Schedule,
+        seed: int,
+        *,
+        forward: Forward | None = None,
+        group: Group = ALONE,
+    ) -> None:
         self.model, self.data, self.schedule, self.seed = model, data, schedule, seed
+        self.forward, self.group = forward or Forward(model), group
         self.optimizer = make_optimizer(model, schedule)
         # For what a network draws while it trains, as dropout does; a checkpoint holds where this generator stands.
-        torch.manual_seed(generator(seed, "training").initial_seed())
+        torch.manual_seed(generator(seed, "training", group.rank).initial_seed())
         self.progress = Progress()
         apply_mask(model, mask)
         parameters = dict(model.named_parameters())
@@ -70,7 +83,7 @@ class Trainer:
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
         """One iteration: forward, backward, optimizer step, mask; returns the loss, still on the device."""
-        loss = F.cross_entropy(self.model(images), labels)
+        loss = F.cross_entropy(self.forward.training(images), labels)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
@@ -93,7 +106,7 @@ class Trainer:
         Raises RunError where the loss is not finite; what `checkpoint` got before is from before that.
         """
         schedule, progress = self.schedule, self.progress
-        batches = training_batches(self.data.train, schedule.batch_size, self.seed, progress.iteration)
+        batches = self.batches()
         clock = Clock(progress)
         fresh: list[Tensor] = []
         self.model.train()
@@ -122,6 +135,19 @@ class Trainer:
                     self.check_weights(done)
                     checkpoint(self.state())
 
+    def batches(self) -> Iterator[Batch]:
+        """This process's share of the training batches from the next iteration on, for ever."""
+        train, schedule = self.data.train, self.schedule
+        drawn = draws(
+            len(train),
+            schedule.batch_size,
+            self.seed,
+            start=self.progress.iteration,
+            iterations=schedule.iterations,
+            device=train.device,
+        )
+        return train.drawn(draw.share(self.group.rank, self.group.size) for draw in drawn)
+
     def set_learning_rate(self, iteration: int) -> None:
         """Set the rate of the iteration that comes next (counted from 0)."""
         rate = self.schedule.rate_at(iteration)
@@ -129,8 +155,8 @@ class Trainer:
             group["lr"] = rate
 
     def finite_losses(self, losses: list[Tensor], done: int) -> list[float]:
-        """The losses that end at iteration `done` as numbers; raises RunError at the first that is not finite."""
-        values = torch.stack(losses)
+        """The losses (mean over the processes) that end at iteration `done` as numbers; raises RunError at the first that is not finite."""
+        values = self.group.total(torch.stack(losses)) / self.group.size
         bad = (~torch.isfinite(values)).nonzero()
         if len(bad):
             raise self.not_finite(done - len(losses) + int(bad[0]) + 1)
@@ -150,8 +176,9 @@ class Trainer:
 
     def evaluation(self, images_per_second: float) -> dict[str, float]:
         """One row of metrics.csv, and the rate of images since the last one."""
-        val_error, val_loss = evaluate(self.model, self.data.validation)
-        test_error, test_loss = evaluate(self.model, self.data.test)
+        how = {"forward": self.forward, "group": self.group}
+        val_error, val_loss = evaluate(self.model, self.data.validation, **how)
+        test_error, test_loss = evaluate(self.model, self.data.test, **how)
         if not (math.isfinite(val_loss) and math.isfinite(test_loss)):  # the last step may have ruined the weights
             raise self.not_finite(self.progress.iteration)
         losses = self.progress.losses
@@ -193,4 +220,5 @@ def make_optimizer(model: nn.Module, schedule: Schedule) -> torch.optim.Optimize
     groups = [{"params": decayed, "weight_decay": schedule.weight_decay}]
     if others:
         groups.append({"params": others, "weight_decay": 0.0})
-    return torch.optim.SGD(groups, lr=schedule.learning_rate, momentum=schedule.momentum, fused=True)
+    rates = {"lr": schedule.learning_rate, "momentum": schedule.momentum, "nesterov": schedule.nesterov}
+    return torch.optim.SGD(groups, **rates, fused=True)

@@ -7,12 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from snip_cli.config import Schedule
-from snip_cli.data.resident import Data, Split, training_batches
+from snip_cli.data.splits import Data, draws
 from snip_cli.errors import RunError
 from snip_cli.pruning.mask import prunable_parameters
+from snip_cli.sections import Schedule
 from snip_cli.training.evaluation import evaluate
 from snip_cli.training.trainer import Trainer
+from tests.splits import split_of
 
 SEED = 4
 
@@ -36,7 +37,7 @@ def schedule_of(**changes):
 def random_split(count, seed, dtype):
     generator = torch.Generator().manual_seed(seed)
     images = torch.randn(count, 1, 8, 8, generator=generator, dtype=torch.float64)
-    return Split(images.to(dtype), torch.randint(4, (count,), generator=generator))
+    return split_of(images.to(dtype), torch.randint(4, (count,), generator=generator))
 
 
 def random_data(dtype=torch.float64):
@@ -101,7 +102,7 @@ def train_plainly(model, mask, data, schedule):
     for name, keep in mask.items():
         parameters[name].data *= keep
     model.train()
-    batches = training_batches(data.train, schedule.batch_size, SEED)
+    batches = data.train.drawn(draws(len(data.train), schedule.batch_size, SEED))
     for iteration in range(schedule.iterations):
         if iteration in schedule.milestones:
             rate *= schedule.decay

@@ -1,0 +1,151 @@
+"""What the training benchmarks share: rivals that take turns in one process, and the steps that they do."""
+
+import itertools
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+from snip_cli.composition import composer
+from snip_cli.config import Config, load
+from snip_cli.data.resident import ResidentSplit
+from snip_cli.data.splits import Data
+from snip_cli.group import Group
+from snip_cli.pruning.mask import Mask
+from snip_cli.stages import build_model, drawn_model
+from snip_cli.training.forward import Forward
+from snip_cli.training.trainer import Trainer, make_optimizer
+
+Step = Callable[[], None]
+
+
+def configured(*overrides: str) -> Config:
+    """The configuration that `snip-run OVERRIDES` would run with."""
+    with composer(None) as compose:
+        return load(compose.compose(overrides))
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait for the device, where there is something to wait for."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def timed(step: Step, device: torch.device, times: int) -> float:
+    """Seconds of one step, from `times` of them."""
+    synchronise(device)
+    started = time.perf_counter()
+    for _ in range(times):
+        step()
+    synchronise(device)
+    return (time.perf_counter() - started) / times
+
+
+def take_turns(steps: Mapping[str, Step], device: torch.device, rounds: int, times: int) -> dict[str, list[float]]:
+    """Seconds of one step of every rival, round by round, after a round that warms up."""
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for number in range(rounds + 1):
+        for name, step in steps.items():
+            taken = timed(step, device, times)
+            if number > 0:
+                seconds[name].append(taken)
+    return seconds
+
+
+def ratio(seconds: Mapping[str, list[float]], one: str, other: str) -> float:
+    """The median over the rounds of how many times as long `one` takes as `other`."""
+    return round(statistics.median(a / b for a, b in zip(seconds[one], seconds[other], strict=True)), 3)
+
+
+def our_step(config: Config, data: Data, mask: Mask) -> Step:
+    """One iteration of the project's training, selection and augmentation of the batch included."""
+    model = drawn_model(config, 0, "weights", config.init_train, data.train.device)
+    forward = Forward(model, Group(), bfloat16=config.dtype == "bfloat16", compiled=config.compile)
+    trainer = Trainer(model, mask, data, config.schedule, 0, forward=forward)
+    model.train()
+    batches = trainer.batches()
+    iteration = itertools.count()
+
+    def step() -> None:
+        trainer.set_learning_rate(next(iteration))
+        trainer.step(*next(batches))
+
+    return step
+
+
+def bound_step(config: Config, data: Data) -> Step:
+    """Forward, backward and optimizer step on one batch that lies on the device: no data, no mask, no schedule."""
+    model = drawn_model(config, 0, "weights", config.init_train, data.train.device).train()
+    forward = Forward(model, Group(), bfloat16=config.dtype == "bfloat16", compiled=config.compile)
+    optimizer = make_optimizer(model, config.schedule)
+    rows = torch.arange(config.schedule.batch_size, device=data.train.device)
+    [(images, labels)] = data.train.selected([rows])
+    images = images.contiguous(memory_format=torch.channels_last)
+
+    def step() -> None:
+        loss = F.cross_entropy(forward.training(images), labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+class ByHand(Dataset):
+    """Images in memory that are transformed one by one, as torchvision's data sets do it."""
+
+    def __init__(self, split: ResidentSplit, *, augmented: bool) -> None:
+        self.images = split.images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        self.labels = split.labels.tolist()
+        augment = [v2.RandomCrop(32, padding=4), v2.RandomHorizontalFlip()] if augmented else []
+        self.transform = v2.Compose([*augment, v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, row: int) -> tuple[Tensor, int]:
+        return self.transform(Image.fromarray(self.images[row].squeeze())), self.labels[row]
+
+
+def handwritten_step(config: Config, split: ResidentSplit, mask: Mask, *, workers: int) -> Step:
+    """One iteration of the usual loop: torchvision's transforms, a DataLoader, float32, masks in gradient hooks, plain SGD."""
+    device = split.device
+    images = ByHand(split, augmented=config.dataset.augmentation != "none")
+    size = config.schedule.batch_size
+    loader = DataLoader(images, batch_size=size, shuffle=True, num_workers=workers, pin_memory=device.type == "cuda")
+    model = build_model(config).to(device)
+    for name, parameter in model.named_parameters():
+        if name in mask:
+            keep = mask[name].to(device)
+            parameter.data.mul_(keep)
+            parameter.register_hook(lambda gradient, keep=keep: gradient * keep)
+    s = config.schedule
+    optimizer = torch.optim.SGD(model.parameters(), s.learning_rate, momentum=s.momentum, weight_decay=s.weight_decay)
+    batches = endless(loader)
+
+    def step() -> None:
+        images, labels = next(batches)
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(images.to(device)), labels.to(device))
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def endless(loader: DataLoader) -> Iterator[tuple[Tensor, Tensor]]:
+    """Epoch after epoch."""
+    while True:
+        yield from loader
+
+
+def usual_workers() -> int:
+    """Worker processes that a careful person would give a DataLoader on this machine."""
+    return min(8, os.cpu_count() or 1)

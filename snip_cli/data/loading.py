@@ -1,0 +1,86 @@
+"""A configured data set → its three splits, in memory or streamed, with what is wrong told in one sentence."""
+
+import functools
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from snip_cli import registry
+from snip_cli.data.augmentation import resident_augmentation
+from snip_cli.data.files import Files
+from snip_cli.data.resident import Raw, normalisation, resident
+from snip_cli.data.splits import Data
+from snip_cli.data.streamed import streamed
+from snip_cli.errors import ConfigError
+from snip_cli.sections import Dataset
+
+
+def load_data(dataset: Dataset, device: torch.device, dtype: torch.dtype, batch_size: int = 1) -> Data:
+    """The data set, ready on `device`; the runs of a sweep share it.
+
+    Raises ConfigError where it is not there, damaged, not what its YAML says, or smaller than one batch.
+    """
+    data = _load_data(json.dumps(asdict(dataset)), device, dtype)
+    if batch_size > len(data.train):
+        raise ConfigError(
+            f"schedule.batch_size={batch_size:,} is more than the {len(data.train):,} training images: lower it."
+        )
+    return data
+
+
+@functools.lru_cache(maxsize=1)
+def _load_data(described: str, device: torch.device, dtype: torch.dtype) -> Data:
+    """`load_data` for a data set described in JSON, which can be a key of the cache."""
+    dataset = Dataset(**json.loads(described))
+    found = registry.datasets[dataset.name](Path(dataset.root), **dataset.options)
+    classes = int(found.train_labels.max()) + 1
+    wrong = classes > dataset.classes if isinstance(found, Raw) else classes != dataset.classes
+    if wrong:
+        raise ConfigError(
+            f"dataset '{dataset.name}' has {classes} classes but its YAML says {dataset.classes}: set dataset.classes={classes}."
+        )
+    make = _resident if isinstance(found, Raw) else _streamed
+    return make(found, dataset, device, dtype)
+
+
+def _resident(raw: Raw, dataset: Dataset, device: torch.device, dtype: torch.dtype) -> Data:
+    shape = list(raw.train_images.shape[1:])
+    if shape != dataset.shape:
+        raise ConfigError(
+            f"dataset '{dataset.name}' has images of shape {shape} but its YAML says {dataset.shape}: correct `shape`."
+        )
+    if dataset.augmentation == "crop_flip" or dataset.sizes:
+        raise ConfigError(
+            f"dataset '{dataset.name}' lies in memory at one size: use dataset.augmentation=flip_translate and no dataset.sizes."
+        )
+    augment = resident_augmentation(dataset.augmentation, dataset.translate_pixels)
+    return resident(
+        raw, split_seed=dataset.split_seed, device=device, dtype=dtype, held_out=dataset.held_out, augment=augment
+    )
+
+
+def _streamed(files: Files, dataset: Dataset, device: torch.device, dtype: torch.dtype) -> Data:
+    channels, height, width = dataset.shape
+    if channels != 3 or height != width:
+        raise ConfigError(
+            f"dataset '{dataset.name}' streams square colour images: dataset.shape must be [3, N, N], not {dataset.shape}."
+        )
+    if dataset.augmentation not in ("none", "crop_flip"):
+        raise ConfigError(
+            f"dataset '{dataset.name}' is streamed: dataset.augmentation must be crop_flip or none, not {dataset.augmentation}."
+        )
+    return streamed(
+        files,
+        normalisation(
+            torch.tensor(files.mean, dtype=torch.float64), torch.tensor(files.std, dtype=torch.float64), device, dtype
+        ),
+        split_seed=dataset.split_seed,
+        held_out=dataset.held_out,
+        size=height,
+        sizes=dataset.sizes,
+        workers=dataset.workers,
+        augmented=dataset.augmentation == "crop_flip",
+        device=device,
+    )

@@ -1,0 +1,133 @@
+"""The parts of a configuration, a frozen dataclass for each group of choices, checked when they are made. Imports no torch."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from snip_cli.errors import ConfigError
+
+
+def require(condition: bool, sentence: str) -> None:
+    """Raise ConfigError with `sentence` unless `condition` holds."""
+    if not condition:
+        raise ConfigError(sentence)
+
+
+def check_sparsity(sparsity: float) -> None:
+    """Raise ConfigError unless `sparsity` is a number in [0, 1)."""
+    number = isinstance(sparsity, int | float) and not isinstance(sparsity, bool)
+    sentence = f"sparsity must be a number in [0, 1), the fraction that is removed, not {sparsity!r}: 0.95 keeps 5 %."
+    require(number and 0 <= sparsity < 1, sentence)
+
+
+# `flip_translate` and `flip_translate_released` are for data in memory, `crop_flip` for streamed data.
+AUGMENTATIONS = ("none", "flip_translate", "flip_translate_released", "crop_flip")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set's name, where it lies, the shape that models are built for without reading it, and how its images are drawn."""
+
+    name: str
+    root: str
+    shape: list[int]
+    classes: int
+    split_seed: int
+    held_out: float = 0.1
+    augmentation: str = "none"
+    translate_pixels: int = 4
+    sizes: list[int] = field(default_factory=list)
+    workers: int = 4
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        shaped = len(self.shape) == 3 and all(size >= 1 for size in self.shape)
+        require(shaped, f"dataset.shape must be [channels, height, width], not {self.shape}.")
+        require(self.classes >= 1, f"dataset.classes must be at least 1, not {self.classes}.")
+        require(0 <= self.split_seed < 2**32, f"dataset.split_seed must lie in [0, 2^32), not {self.split_seed}.")
+        require(0 < self.held_out < 1, f"dataset.held_out must lie in (0, 1), not {self.held_out}.")
+        known = ", ".join(AUGMENTATIONS)
+        require(
+            self.augmentation in AUGMENTATIONS,
+            f"dataset.augmentation must be one of {known}, not '{self.augmentation}'.",
+        )
+        require(self.translate_pixels >= 0, f"dataset.translate_pixels must be 0 or more, not {self.translate_pixels}.")
+        require(
+            all(size >= 1 for size in self.sizes),
+            f"dataset.sizes must be positive numbers of pixels, not {self.sizes}.",
+        )
+        require(self.workers >= 0, f"dataset.workers must be 0 or more, not {self.workers}.")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model's name, the weights that it starts from where they are not drawn, and the options of its function."""
+
+    name: str
+    weights: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method's name, what the pipeline does around it, and the options of its function."""
+
+    name: str
+    redraw: bool = True
+    batch_size: int = 100
+    batches: int = 1
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require(self.batch_size >= 1, f"method.batch_size must be at least 1, not {self.batch_size}.")
+        require(self.batches >= 1, f"method.batches must be at least 1, not {self.batches}.")
+
+
+@dataclass(frozen=True)
+class Init:
+    """An initialiser's name and the options of its function."""
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How a network is trained, in iterations."""
+
+    name: str
+    iterations: int
+    batch_size: int
+    learning_rate: float
+    momentum: float
+    weight_decay: float
+    milestones: list[int]
+    decay: float
+    evaluate_every: int
+    checkpoint_every: int
+    nesterov: bool = False
+    warmup: int = 0
+
+    def __post_init__(self) -> None:
+        for key in ("iterations", "batch_size", "evaluate_every", "checkpoint_every"):
+            require(getattr(self, key) >= 1, f"schedule.{key} must be at least 1, not {getattr(self, key)}.")
+        require(
+            0 < self.learning_rate < math.inf, f"schedule.learning_rate must be positive, not {self.learning_rate}."
+        )
+        require(0 <= self.momentum < 1, f"schedule.momentum must lie in [0, 1), not {self.momentum}.")
+        require(0 <= self.weight_decay < math.inf, f"schedule.weight_decay must be 0 or more, not {self.weight_decay}.")
+        require(0 < self.decay <= 1, f"schedule.decay must lie in (0, 1], not {self.decay}.")
+        require(
+            self.momentum > 0 or not self.nesterov, "schedule.nesterov=true needs schedule.momentum above 0: set both."
+        )
+        require(self.warmup >= 0, f"schedule.warmup must be 0 or more iterations, not {self.warmup}.")
+        rising = all(a < b for a, b in zip([0, *self.milestones], self.milestones, strict=False))
+        require(rising, f"schedule.milestones must be positive and rising, not {self.milestones}.")
+
+    def rate_at(self, iteration: int) -> float:
+        """The learning rate of an iteration, counted from 0: multiplied by `decay` at every milestone that is reached.
+
+        During the first `warmup` iterations it rises in equal steps to its full value.
+        """
+        rate = self.learning_rate * self.decay ** sum(iteration >= milestone for milestone in self.milestones)
+        return rate * min(1.0, (iteration + 1) / self.warmup) if self.warmup else rate

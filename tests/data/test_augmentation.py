@@ -1,0 +1,103 @@
+"""The whole-batch augmentation against one that takes image by image, and the frequencies of its cases."""
+
+import pytest
+import torch
+
+from snip_cli.data.augmentation import FlipTranslate, resident_augmentation
+from snip_cli.data.resident import Raw, resident
+from snip_cli.data.splits import NUMBERS, draws
+
+
+def random_batch(count, shape=(3, 9, 7), seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randn(count, *shape, generator=generator, dtype=torch.float64)
+    return images, torch.randint(NUMBERS, (count,), generator=generator)
+
+
+def moved(image, flipped, down, right):
+    """One image, flipped, then moved, zero where nothing was: pixel by pixel."""
+    height, width = image.shape[1:]
+    result = torch.zeros_like(image)
+    for y in range(height):
+        for x in range(width):
+            source_y, source_x = y + down, x + right
+            if 0 <= source_y < height and 0 <= source_x < width:
+                result[:, y, x] = image[:, source_y, width - 1 - source_x if flipped else source_x]
+    return result
+
+
+def every_case(image, pixels):
+    """Every result that an image may have, by (flipped, down, right)."""
+    steps = range(-pixels, pixels + 1)
+    return {
+        (flipped, down, right): moved(image, flipped, down, right)
+        for flipped in (False, True)
+        for down in steps
+        for right in steps
+    }
+
+
+def cases_of(augment, image, count, seed=0):
+    """How often each case occurs among `count` draws of the same image."""
+    _, numbers = random_batch(count, seed=seed)
+    results = augment(image.expand(count, -1, -1, -1), numbers)
+    known = {result.numpy().tobytes(): case for case, result in every_case(image, augment.pixels).items()}
+    found = {}
+    for result in results.contiguous().numpy():
+        case = known[result.tobytes()]  # KeyError: no case of the reference gives this image
+        found[case] = found.get(case, 0) + 1
+    return found
+
+
+# An image without a zero and without symmetry, so that every case has a result of its own.
+IMAGE = torch.arange(1.0, 1 + 2 * 6 * 5, dtype=torch.float64).reshape(2, 6, 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "flips", "moves"), [("flip_translate", 1 / 2, 1), ("flip_translate_released", 1 / 4, 1 / 2)]
+)
+def test_every_case_occurs_as_often_as_it_should(name, flips, moves):
+    count, pixels = 40_000, 2
+    found = cases_of(resident_augmentation(name, pixels), IMAGE, count)
+    cells = (2 * pixels + 1) ** 2
+    assert len(found) == 2 * cells
+    for (flipped, down, right), times in found.items():
+        share = (flips if flipped else 1 - flips) * (moves / cells + (1 - moves) * (down == right == 0))
+        # Five standard deviations of a binomial draw.
+        assert abs(times / count - share) < 5 * (share * (1 - share) / count) ** 0.5
+
+
+def test_what_comes_in_from_outside_is_zero_and_nothing_else_changes():
+    found = cases_of(FlipTranslate(2, 4, 4), IMAGE, 2000)
+    assert max(abs(down) for _, down, _ in found) == 4
+    assert max(abs(right) for _, _, right in found) == 4
+
+
+def test_images_of_a_batch_are_augmented_each_by_its_own_number():
+    augment = FlipTranslate(2, 4, 3)
+    images, numbers = random_batch(32)
+    together = augment(images, numbers)
+    alone = torch.cat([augment(images[i : i + 1], numbers[i : i + 1]) for i in range(32)])
+    assert torch.equal(together, alone)
+    assert not torch.equal(together, images)
+
+
+def test_none_is_no_augmentation():
+    assert resident_augmentation("none", 4) is None
+
+
+def test_only_the_training_batches_are_augmented():
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (40, 3, 8, 8), generator=generator, dtype=torch.uint8)
+    raw = Raw(images, torch.arange(40), images[:4], torch.arange(4))
+    made = {"split_seed": 9, "device": torch.device("cpu"), "dtype": torch.float64}
+    plain, augmented = (resident(raw, augment=augment, **made) for augment in (None, FlipTranslate(2, 4, 4)))
+    rows = torch.arange(4)
+    for split in ("train", "validation", "test"):
+        [(first, _)], [(second, _)] = (getattr(data, split).selected([rows]) for data in (plain, augmented))
+        assert torch.equal(first, second)
+    [(first, labels)], [(second, same)] = (
+        list(data.train.drawn([next(draws(36, 20, 0))])) for data in (plain, augmented)
+    )
+    assert torch.equal(labels, same)
+    assert not torch.equal(first, second)

@@ -1,0 +1,78 @@
+"""The forms in which a network is applied give its outputs."""
+
+import logging
+
+import pytest
+import torch
+from torch import nn
+
+from snip_cli.group import Group
+from snip_cli.training import forward as module
+from snip_cli.training.forward import Forward, distributed
+
+
+@pytest.fixture
+def images(batch):
+    return batch[0].float()
+
+
+def test_the_plain_form_is_the_network(network, batch):
+    forward = Forward(network.eval(), Group())
+    assert torch.equal(forward(batch[0]), network(batch[0]))
+    assert torch.equal(forward.training(batch[0]), network(batch[0]))
+
+
+def test_bfloat16_rounds_the_arithmetic_and_leaves_weights_and_outputs_in_float32(network, images):
+    network = network.float().eval()
+    forward = Forward(network, Group(), bfloat16=True)
+    outputs = forward.training(images)
+    assert outputs.dtype == torch.float32
+    assert all(parameter.dtype == torch.float32 for parameter in network.parameters())
+    assert not torch.equal(outputs, network(images))
+    torch.testing.assert_close(outputs, network(images), rtol=0.05, atol=0.05)
+    assert torch.equal(forward(images), outputs)
+
+
+def test_compiled_is_the_same_to_rounding(images):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 4))
+    expected = network.eval()(images)
+    torch.testing.assert_close(Forward(network, Group(), compiled=True).training(images), expected)
+
+
+def test_where_nothing_compiles_one_line_says_so_and_training_goes_on(network, images, monkeypatch, caplog):
+    def broken(_):
+        def call(_):
+            raise RuntimeError("no compiler\nand a long story")
+
+        return call
+
+    monkeypatch.setattr(module.torch, "compile", broken)
+    monkeypatch.setattr(logging.getLogger("snip_cli"), "propagate", True)
+    forward = Forward(network.float().eval(), Group(), compiled=True)
+    for _ in range(2):
+        assert torch.equal(forward.training(images), network(images))
+    assert [record.getMessage() for record in caplog.records] == [
+        "torch.compile does not work here (RuntimeError: no compiler): goes on without"
+    ]
+
+
+def test_an_error_after_the_first_call_is_an_error(network, images, monkeypatch):
+    calls = []
+
+    def call(_):
+        calls.append(1)
+        if len(calls) > 1:
+            raise RuntimeError("out of memory")
+        return torch.zeros(1)
+
+    monkeypatch.setattr(module.torch, "compile", lambda _: call)
+    forward = Forward(network.float(), Group(), compiled=True)
+    forward.training(images)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        forward.training(images)
+
+
+def test_batch_norm_over_all_processes_needs_gpus():
+    with pytest.raises(module.ConfigError, match="sync_batchnorm=true works on GPUs only"):
+        distributed(nn.BatchNorm2d(3), sync_batchnorm=True)
