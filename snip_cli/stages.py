@@ -12,6 +12,7 @@ from snip_cli.config import Config
 from snip_cli.data.splits import Data, saliency_batches
 from snip_cli.errors import ConfigError
 from snip_cli.models.initialisers import initialise
+from snip_cli.models.pretrained import load_weights
 from snip_cli.pruning.mask import Mask, kept_count, prunable_parameters
 from snip_cli.pruning.prune import prune
 from snip_cli.sections import Init
@@ -99,6 +100,8 @@ def drawn_model(config: Config, seed: int, stream: str, init: Init, device: torc
         torch.manual_seed(draws.initial_seed())
         model = build_model(config)
         initialise(model, init.name, draws, **init.options)
+    if config.model.weights:
+        load_weights(model, config.model.name, config.model.weights)
     return model.to(device, data_type(config), memory_format=torch.channels_last)
 
 

@@ -17,8 +17,8 @@ def test_help_starts_with_examples_and_then_lists_the_choices(capsys):
     assert examples < choices < settings
     for line in (
         "method: magnitude, random, snip",
-        "model: lenet_300_100, lenet_5_caffe",
-        "dataset: digits, fashion_mnist, mnist",
+        "model: alexnet_b, alexnet_s, gru_b, gru_s, lenet_300_100, ",
+        "dataset: cifar10, digits, fashion_mnist, ilsvrc2012, image_folder, mnist, tiny_imagenet",
     ):
         assert line in said
     assert "${hydra" not in said

@@ -1,7 +1,5 @@
 """Every YAML file that is shipped composes, says how it is used, and runs briefly."""
 
-import re
-
 import pytest
 
 from snip_cli import registry
@@ -12,17 +10,23 @@ FILES = sorted(path.relative_to(CONFIGS) for path in CONFIGS.glob("*/*.yaml") if
 CHOICES = {group: sorted(p.stem for p in (CONFIGS / group).glob("*.yaml")) for group in {str(f.parent) for f in FILES}}
 
 
-@pytest.mark.parametrize("file", FILES, ids=str)
-def test_its_first_line_is_the_command_that_runs_it(file):
+def command(file):
+    """The arguments of the command in a file's first line."""
     lines = (CONFIGS / file).read_text().splitlines()
     first = lines[1] if lines[0].startswith("# @package") else lines[0]
-    assert re.fullmatch(rf"# snip-run {file.parent}={file.stem}( seeds=20)?", first)
+    assert first.startswith("# snip-run ")
+    return first.split()[2:]
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_its_first_line_is_a_command_that_chooses_it(file):
+    assert f"{file.parent}={file.stem}" in command(file)
 
 
 @pytest.mark.parametrize("file", [f for f in FILES if str(f.parent) != "experiment"], ids=str)
-def test_it_composes_and_its_names_are_registered(file, capsys):
-    assert main([f"{file.parent}={file.stem}", "dry_run=true"]) == 0
-    assert "266,610" in capsys.readouterr().out or str(file) == "model/lenet_5_caffe.yaml"
+def test_its_command_composes_and_fits_together(file, capsys):
+    assert main([*command(file), "dry_run=true"]) == 0
+    assert "total m" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", CHOICES["experiment"])

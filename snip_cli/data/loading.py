@@ -36,8 +36,7 @@ def _load_data(described: str, device: torch.device, dtype: torch.dtype) -> Data
     dataset = Dataset(**json.loads(described))
     found = registry.datasets[dataset.name](Path(dataset.root), **dataset.options)
     classes = int(found.train_labels.max()) + 1
-    wrong = classes > dataset.classes if isinstance(found, Raw) else classes != dataset.classes
-    if wrong:
+    if classes != dataset.classes:
         raise ConfigError(
             f"dataset '{dataset.name}' has {classes} classes but its YAML says {dataset.classes}: set dataset.classes={classes}."
         )

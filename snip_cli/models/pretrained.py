@@ -1,0 +1,107 @@
+"""Weights to start from: torchvision's, a state dict of anyone's, or those that a run left."""
+
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import torch
+from torch import Tensor, nn
+
+from snip_cli.errors import ConfigError
+
+# Counts the batches that batch-norm has seen; older files lack it, and nothing here uses it.
+COUNTER = "num_batches_tracked"
+
+
+def load_weights(model: nn.Module, name: str, weights: str) -> None:
+    """Set the parameters and buffers of `model`, which is called `name`, to stored ones, whatever its device and dtype.
+
+    Args:
+        weights: the name of torchvision's weights, such as `IMAGENET1K_V1`, where the model is torchvision's of the same name (they are
+            downloaded once, into torch.hub's folder); or the path of a file, either a state dict or the `checkpoint.pt` of a run, whose
+            first seed is taken.
+
+    Raises:
+        ConfigError: no such weights or file, no download, a damaged file, or weights of another model or number of classes.
+    """
+    published = torchvision_weights(model, name)
+    path = Path(weights)
+    if weights in published:
+        state = fetch(published[weights])
+    elif path.is_file():
+        state = state_dict(read(path, "restore it, or name another file"), path)
+    else:
+        others = f" or one of torchvision's weights for it ({', '.join(published)})" if published else ""
+        raise ConfigError(
+            f"model.weights={weights} is no file that is there: for {name}, give the path of a state dict or of a run's checkpoint.pt{others}."
+        )
+    check_fit(model.state_dict(), state, f"model.weights={weights} does not fit this {name}")
+    model.load_state_dict(state, strict=False)  # the counter alone may be missing
+
+
+def torchvision_weights(model: nn.Module, name: str) -> dict[str, Any]:
+    """Torchvision's weights by name, for a model that is torchvision's own and called as there; none for any other."""
+    if not type(model).__module__.startswith("torchvision.models."):
+        return {}
+    from torchvision.models import get_model_weights, list_models
+
+    return {entry.name: entry for entry in get_model_weights(name)} if name in list_models() else {}
+
+
+def fetch(entry: Any) -> dict[str, Tensor]:
+    """The state dict of one of torchvision's weights, from torch.hub's folder or else from the network."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(entry.url).path).name
+    if path.is_file():
+        return read(path, "delete it to download it anew")
+    try:
+        # True shows a bar.
+        return entry.get_state_dict(
+            progress=sys.stderr.isatty(), check_hash=True, map_location="cpu", weights_only=True
+        )
+    except Exception as error:  # URLError, OSError, RuntimeError for a wrong hash, http.client's and more
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConfigError(
+            f"{entry.url} cannot be downloaded ({reason}): put {path.name} into {path.parent}, or give model.weights=FILE."
+        ) from error
+
+
+def read(path: Path, remedy: str) -> Any:
+    """What `torch.save` wrote to `path`, on the CPU, if it is tensors and plain Python; raises ConfigError, which ends with `remedy`."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises whatever its unpickler and the zip reader stumble on
+        raise ConfigError(
+            f"{path} is damaged, or holds more than tensors and plain Python, and cannot be read: {remedy}."
+        ) from error
+
+
+def state_dict(content: Any, path: Path) -> dict[str, Tensor]:
+    """The state dict in a file's content: the content itself, or the first seed's weights in a run's checkpoint."""
+    if isinstance(content, dict) and {"format", "weights"} <= content.keys():
+        if not content["weights"]:
+            raise ConfigError(
+                f"{path} has no seed that is trained to its end: let the run finish, or name another file."
+            )
+        content = content["weights"][min(content["weights"])]
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise ConfigError(
+            f"{path} holds no weights: give what torch.save(model.state_dict(), FILE) wrote, or a run's checkpoint.pt."
+        )
+    return content
+
+
+def check_fit(own: dict[str, Tensor], state: dict[str, Tensor], complaint: str) -> None:
+    """Raise ConfigError, which begins with `complaint` and names the first key, unless `state` has the keys and shapes of `own`."""
+    for key in [*own, *state]:
+        if key.endswith(COUNTER):
+            continue
+        if key not in state:
+            problem = f"it has no '{key}'"
+        elif key not in own:
+            problem = f"the model has no '{key}'"
+        elif own[key].shape != state[key].shape:
+            problem = f"its '{key}' is of shape {tuple(state[key].shape)}, the model's of {tuple(own[key].shape)}"
+        else:
+            continue
+        raise ConfigError(f"{complaint}: {problem}; choose weights of this model, image size and number of classes.")

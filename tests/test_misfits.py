@@ -1,0 +1,91 @@
+"""Models, data sets, weights and machines that do not fit together: one sentence each, before any training."""
+
+import pytest
+import torch
+
+from snip_cli.cli import main
+from tests.commands import QUICK, run_quick
+from tests.data.pictures import draw_classes
+
+CONFIGURATION = {
+    "recurrent net on colour images": (
+        ["model=lstm_s", "dataset=cifar10"],
+        ["lstm_s needs images of 1 channel, not 3"],
+    ),
+    "image without enough pixels": (["model=vgg_d", "dataset.shape=[1,16,16]"], ["at least 17×17, not 16×16"]),
+    "grey images for a colour net": (["model=resnet50"], ["resnet50 needs images of 3 channels, not 1"]),
+    "crops of data in memory": (["dataset.augmentation=crop_flip"], ["dataset.augmentation=flip_translate"]),
+    "sizes of data in memory": (["+dataset.sizes=[14,28]"], ["no dataset.sizes"]),
+    "too many classes": (["dataset.classes=11"], ["has 10 classes but its YAML says 11: set dataset.classes=10"]),
+    "too few classes": (["dataset.classes=9"], ["set dataset.classes=10"]),
+    "no classes given": (["dataset=image_folder"], ["dataset.classes must be given"]),
+    "option of a data set": (["+dataset.colour=red"], ["dataset 'digits' has no option 'colour'"]),
+    "nothing held out": (["dataset.held_out=0.0001"], ["choose one that leaves images"]),
+    "unknown augmentation": (["dataset.augmentation=mixup"], ["must be one of none, flip_translate"]),
+    "batch-norm over GPUs without GPUs": (["sync_batchnorm=yes"], ["sync_batchnorm must be true or false"]),
+    "weights that are not there": (["model.weights=nowhere.pt"], ["nowhere.pt"]),
+}
+
+
+def refusal(capsys, tmp_path, *arguments):
+    """The one sentence in which a command is refused."""
+    code = main([*QUICK, f"output_dir={tmp_path / 'runs'}", *arguments])
+    said = capsys.readouterr().err
+    assert code == 2
+    assert said.startswith("snip-run: ")
+    assert said.count("\n") == 1
+    assert not list(tmp_path.rglob("metrics.json"))
+    return said
+
+
+@pytest.mark.parametrize("case", CONFIGURATION)
+def test_what_does_not_fit_is_one_sentence(case, tmp_path, capsys):
+    arguments, phrases = CONFIGURATION[case]
+    said = refusal(capsys, tmp_path, *arguments)
+    for phrase in phrases:
+        assert phrase in said
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Settings for a folder of images in two classes, of 8×8 pixels."""
+    draw_classes(tmp_path / "mine" / "train", {"ant": 9, "bee": 8})
+    draw_classes(tmp_path / "mine" / "test", {"ant": 2, "bee": 2})
+    settings = [f"dataset.root={tmp_path}", "dataset.folder=mine", "dataset.size=8", "schedule.batch_size=4"]
+    return ["dataset=image_folder", *settings]
+
+
+def test_images_of_ones_own_train(pictures, tmp_path):
+    run_quick(tmp_path / "runs", *pictures, "dataset.classes=2", "dataset.augmentation=flip_translate")
+
+
+def test_a_wrong_number_of_classes_in_a_folder(pictures, tmp_path, capsys):
+    said = refusal(capsys, tmp_path, *pictures, "dataset.classes=3")
+    assert "dataset 'image_folder' has 2 classes but its YAML says 3: set dataset.classes=2." in said
+
+
+@pytest.mark.parametrize("content", [b"", b"no image"])
+def test_an_unreadable_image_is_named_before_training(content, pictures, tmp_path, capsys):
+    [first, *_] = sorted((tmp_path / "mine" / "train" / "bee").iterdir())
+    first.write_bytes(content)
+    assert str(first) in refusal(capsys, tmp_path, *pictures, "dataset.classes=2")
+
+
+def test_weights_of_another_model_are_refused_and_name_what_does_not_fit(tmp_path, capsys):
+    torch.save({"fc1.weight": torch.zeros(3, 3)}, tmp_path / "other.pt")
+    said = refusal(capsys, tmp_path, f"model.weights={tmp_path / 'other.pt'}")
+    assert str(tmp_path / "other.pt") in said
+    assert "fc1" in said
+
+
+def test_a_finished_run_gives_its_weights_to_another(tmp_path):
+    first = run_quick(tmp_path / "first", "model=lenet_5_caffe", "sparsity=0")
+    weights = f"model.weights={first / 'checkpoint.pt'}"
+    second = run_quick(
+        tmp_path / "second", "model=lenet_5_caffe", "sparsity=0.5", weights, "schedule.learning_rate=1e-9"
+    )
+    before, after = (torch.load(path / "checkpoint.pt", weights_only=True)["weights"][0] for path in (first, second))
+    masks = torch.load(second / "mask.pt", weights_only=True)[0]
+    for name, keep in masks.items():
+        torch.testing.assert_close(after[name], before[name] * keep, rtol=0, atol=1e-6)
+    assert first.name.rsplit("-", 1)[1] != second.name.rsplit("-", 1)[1]
