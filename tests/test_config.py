@@ -174,6 +174,12 @@ def test_the_learning_rate_is_multiplied_at_every_milestone_that_is_reached():
     assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001], rel=1e-15)
 
 
+def test_during_the_warm_up_the_rate_rises_in_equal_steps_to_its_full_value():
+    schedule = config_of({"schedule.warmup": 4}).schedule
+    rates = [schedule.rate_at(iteration) for iteration in range(6)]
+    assert rates == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.1, 0.1], rel=1e-15)
+
+
 def test_seeds_count_from_the_first():
     assert config_of({"seed": 5, "seeds": 3}).all_seeds == [5, 6, 7]
 
@@ -246,6 +252,14 @@ def test_output_dir_moves_the_folder_and_keeps_its_name():
         ("schedule.milestones", [25]),
         ("schedule.decay", 0.5),
         ("schedule.evaluate_every", 5),
+        ("schedule.nesterov", True),
+        ("schedule.warmup", 5),
+        ("dataset.held_out", 0.2),
+        ("dataset.augmentation", "flip_translate"),
+        ("dataset.sizes", [14, 28]),
+        ("dataset.folder", "mine"),
+        ("model.weights", "weights.pt"),
+        ("sync_batchnorm", True),
     ],
 )
 def test_the_folder_depends_on_all_that_determines_the_result(key, value):

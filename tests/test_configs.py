@@ -4,7 +4,8 @@ import pytest
 
 from snip_cli import registry
 from snip_cli.cli import main
-from snip_cli.composition import CONFIGS
+from snip_cli.composition import CONFIGS, composer
+from snip_cli.config import load
 
 FILES = sorted(path.relative_to(CONFIGS) for path in CONFIGS.glob("*/*.yaml") if path.parent.name != "hydra")
 CHOICES = {group: sorted(p.stem for p in (CONFIGS / group).glob("*.yaml")) for group in {str(f.parent) for f in FILES}}
@@ -58,3 +59,14 @@ def test_debug_short_runs_in_a_folder_of_its_own(tmp_path, monkeypatch):
     assert main(["debug=short", "dataset=digits"]) == 0
     assert list((tmp_path / "runs_debug").glob("*/metrics.json"))
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("batch", "rate", "iterations"), [(256, 0.1, 445_906), (512, 0.2, 222_953), (1024, 0.4, 111_477)]
+)
+def test_the_imagenet_schedule_scales_with_its_batch(batch, rate, iterations):
+    with composer(None) as compose:
+        schedule = load(compose.compose(["schedule=imagenet_90", f"schedule.batch_size={batch}"])).schedule
+    assert (schedule.learning_rate, schedule.iterations) == (pytest.approx(rate), iterations)
+    epochs = [milestone * batch / 1_268_355 for milestone in (schedule.warmup, *schedule.milestones)]
+    assert epochs == pytest.approx([5, 30, 60, 80], abs=0.001)

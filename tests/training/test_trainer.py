@@ -106,14 +106,17 @@ def train_plainly(model, mask, data, schedule):
     for iteration in range(schedule.iterations):
         if iteration in schedule.milestones:
             rate *= schedule.decay
+        warm = min(1.0, (iteration + 1) / schedule.warmup) if schedule.warmup else 1.0
         images, labels = next(batches)
         loss = F.cross_entropy(model(images), labels)
         gradients = torch.autograd.grad(loss, list(parameters.values()))
         losses.append(loss.item())
         for (name, w), gradient in zip(parameters.items(), gradients, strict=True):
             decay = schedule.weight_decay if name in mask else 0.0
-            velocity[name] = schedule.momentum * velocity[name] + gradient + decay * w.data
-            w.data -= rate * velocity[name]
+            slope = gradient + decay * w.data
+            velocity[name] = schedule.momentum * velocity[name] + slope
+            step = slope + schedule.momentum * velocity[name] if schedule.nesterov else velocity[name]
+            w.data -= warm * rate * step
             if name in mask:
                 w.data *= mask[name]
     return losses
@@ -139,6 +142,15 @@ def test_masked_parameters_are_exactly_zero_after_every_iteration(network):
 @pytest.mark.parametrize("weight_decay", [0.0, 0.01])
 def test_training_equals_gradient_descent_written_out(momentum, weight_decay, network):
     trainer = trainer_of(as_a_run_holds_it(network), momentum=momentum, weight_decay=weight_decay)
+    train(trainer)
+    train_plainly(network, half_mask(network), random_data(), trainer.schedule)
+    for name, expected in network.state_dict().items():
+        torch.testing.assert_close(trainer.model.state_dict()[name], expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("changes", [{"nesterov": True}, {"warmup": 7}, {"warmup": 15, "nesterov": True}], ids=str)
+def test_nesterov_and_warm_up_equal_their_definition(changes, network):
+    trainer = trainer_of(as_a_run_holds_it(network), **changes)
     train(trainer)
     train_plainly(network, half_mask(network), random_data(), trainer.schedule)
     for name, expected in network.state_dict().items():
