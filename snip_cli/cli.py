@@ -4,12 +4,10 @@ Nothing here imports torch before a run really starts: --help and every tab woul
 """
 
 import argparse
-import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from hydra._internal.utils import get_args_parser
@@ -17,11 +15,10 @@ from hydra._internal.utils import get_args_parser
 from snip_cli import __version__
 from snip_cli import config as configuration
 from snip_cli.composition import CONFIG_NAME, Composer, composer
+from snip_cli.console import console
 from snip_cli.errors import ConfigError, SnipError
 
 INTERRUPTED = 130
-
-log = logging.getLogger("snip_cli")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,8 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not isinstance(error, ConfigError) or int(os.environ.get("RANK", 0)) == 0:
             print(f"snip-run: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("\nsnip-run: stopped; the same command goes on from the last checkpoint.", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(
+            f"\nsnip-run: {str(stop) or 'stopped; the same command goes on from the last checkpoint.'}", file=sys.stderr
+        )
         return INTERRUPTED
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         sys.stdout = None
@@ -115,26 +114,3 @@ def start(compose: Composer, flags: argparse.Namespace) -> int:
 
         run(config)
     return 0
-
-
-class ConsoleHandler(logging.StreamHandler):
-    """Lets a closed pipe through, which logging would report with a traceback for every line."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
-        if isinstance(sys.exc_info()[1], BrokenPipeError):
-            raise
-        super().handleError(record)
-
-
-@contextmanager
-def console() -> Iterator[None]:
-    """Send the project's own messages, and nothing of its libraries, to standard output."""
-    log.setLevel(logging.DEBUG)
-    log.propagate = False
-    handler = ConsoleHandler(sys.stdout)
-    handler.setLevel(logging.INFO)
-    log.addHandler(handler)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)

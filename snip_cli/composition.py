@@ -26,6 +26,8 @@ PACKAGE = Path(__file__).resolve().parent
 # A wheel carries the configurations inside the package; in a checkout, installed or not, they lie beside it.
 CONFIGS = PACKAGE / "configs" if (PACKAGE / "configs").is_dir() else PACKAGE.parent / "configs"
 CONFIG_NAME = "config"
+# Of the extra `launch`; `processes` and `slurm` build on them.
+EXTRA_LAUNCHERS = ("joblib", "submitit_local", "submitit_slurm")
 
 
 # What a schedule's YAML computes from its batch size: the iterations of some epochs, and a rate in proportion to the batch.
@@ -80,8 +82,12 @@ class Composer:
             raise ConfigError(self.explain(error, overrides)) from error
 
     def is_sweep(self, overrides: Sequence[str]) -> bool:
-        """Whether an experiment among the overrides asks for a sweep by itself (`hydra.mode: MULTIRUN`)."""
-        return self.compose(overrides, RunMode.MULTIRUN).hydra.mode == RunMode.MULTIRUN
+        """Whether an experiment among the overrides asks for a sweep by itself (`hydra.mode: MULTIRUN`), or a launcher is chosen.
+
+        Hydra launches sweeps only: a single run would be done here, whatever launcher it names.
+        """
+        hydra = self.compose(overrides, RunMode.MULTIRUN).hydra
+        return hydra.mode == RunMode.MULTIRUN or hydra.runtime.choices["hydra/launcher"] != "basic"
 
     def sweep(self, overrides: Sequence[str]) -> Sweep:
         """All jobs of a sweep, in the order in which they run."""
@@ -144,6 +150,8 @@ def flat_keys(tree: object, prefix: str = "") -> Iterator[str]:
 def missing_choice(error: MissingConfigException) -> str:
     """One sentence for a group choice that does not exist."""
     group, _, choice = (error.missing_cfg_file or "").rpartition("/")
+    if group == "hydra/launcher" and choice in EXTRA_LAUNCHERS:
+        return "This launcher is not installed here: pip install 'snip-run[launch]'."
     options = list(error.options or [])
     if not group or not options:
         return " ".join(str(error).split())

@@ -8,18 +8,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra._internal.callbacks import Callbacks
 from hydra._internal.hydra import Hydra
-from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
-from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from snip_cli import config as configuration
 from snip_cli import record, registry
 from snip_cli.composition import Job, Sweep
 from snip_cli.config import Config
+from snip_cli.console import console
 from snip_cli.errors import ConfigError, RunError, SnipError
+from snip_cli.launchers import launch, runs_elsewhere
 from snip_cli.plan import state, tell_plan
 from snip_cli.report.curves import write_curves
 from snip_cli.report.records import read_folders
@@ -43,13 +42,16 @@ def do_sweep(hydra: Hydra, sweep: Sweep, config_dir: Path | None) -> int:
         tell_plan(configs)
         return 0
     output_dir = the_output_dir(configs)
-    for config in configs:
-        find_device(config.device)
+    if not runs_elsewhere(sweep.master):
+        for config in configs:
+            find_device(config.device)
     record.make_writable(output_dir)
     runs = one_job_a_folder(sweep.jobs)
     waiting = [job for job in runs if not record.is_finished(job.config)]
     log.info("%s", plan(sweep.jobs, runs, waiting))
-    returns = launch(hydra, sweep.master, waiting, config_dir) if waiting else []
+    overrides = [[*job.overrides, "hydra.mode=RUN"] for job in waiting]
+    task = functools.partial(do_job, config_dir=config_dir, arguments=sys.argv[1:])
+    returns = launch(hydra, sweep.master, overrides, task) if waiting else []
     failures = find_failures(waiting, returns)
     close(output_dir, runs, failures)
     return RunError.exit_code if failures else 0
@@ -83,35 +85,25 @@ def plan(jobs: Sequence[Job], runs: Sequence[Job], waiting: Sequence[Job]) -> st
     return "\n".join(lines)
 
 
-def launch(hydra: Hydra, master: DictConfig, jobs: Sequence[Job], config_dir: Path | None) -> Sequence[JobReturn]:
-    """Hand the jobs to the launcher that the configuration names: one after another here, or a cluster's."""
-    launcher = Plugins.instance().instantiate_launcher(
-        hydra_context=HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(master)),
-        task_function=functools.partial(do_job, config_dir=config_dir),
-        config=master,
-    )
-    overrides = [[*job.overrides, "hydra.mode=RUN"] for job in jobs]
-    try:
-        return launcher.launch(overrides, initial_job_idx=0)
-    except Exception as error:  # a launcher whose workers died; the folders tell which jobs are done
-        log.error("the launcher failed: %s: %s", type(error).__name__, error)
-        return []
+def do_job(composed: DictConfig, config_dir: Path | None = None, arguments: Sequence[str] | None = None) -> str | None:
+    """One job, in whatever process the launcher chose; gives the sentence of a failure, so that the sweep goes on past it.
 
-
-def do_job(composed: DictConfig, config_dir: Path | None = None) -> str | None:
-    """One job, in whatever process the launcher chose; gives the sentence of a failure, so that the sweep goes on past it."""
-    registry.load_all(config_dir)
-    config = configuration.load(composed)
-    try:
-        run(config)
-    except SnipError as error:
-        log.error("failed: %s", error)
-        return str(error)
-    except Exception as error:
-        sentence = "; ".join([f"unexpected {type(error).__name__}: {error}", *getattr(error, "__notes__", [])])
+    `arguments` are those of the sweep's command, which `env.json` is to name: another process has its launcher's.
+    """
+    if arguments is not None:
+        sys.argv[1:] = arguments
+    with console():
+        try:
+            registry.load_all(config_dir)
+            run(configuration.load(composed))
+        except SnipError as error:
+            sentence = str(error)
+        except Exception as error:
+            sentence = "; ".join([f"unexpected {type(error).__name__}: {error}", *getattr(error, "__notes__", [])])
+        else:
+            return None
         log.error("failed: %s", sentence)
         return sentence
-    return None
 
 
 def find_failures(jobs: Sequence[Job], returns: Sequence[JobReturn]) -> dict[Path, str]:
@@ -121,7 +113,9 @@ def find_failures(jobs: Sequence[Job], returns: Sequence[JobReturn]) -> dict[Pat
         if not record.is_finished(job.config):
             given = returns[number] if number < len(returns) else None
             reason = given.return_value if given is not None and given.status is JobStatus.COMPLETED else None
-            failures[job.config.folder] = reason or "it ended without a result; see its run.log"
+            begun = (job.config.folder / "run.log").exists()
+            silence = "it ended without a result; see its run.log" if begun else "it did not begin"
+            failures[job.config.folder] = reason or f"{silence}; the same command goes on with it"
     return failures
 
 

@@ -92,7 +92,7 @@ def test_a_launcher_that_dies_ends_in_the_table_and_the_failures(tmp_path, capsy
     assert main([*SWEEP, f"output_dir={tmp_path}"]) == 1
     said = capsys.readouterr().out
     assert "a worker was killed" in said
-    assert said.count("it ended without a result") == 3
+    assert said.count("it did not begin; the same command goes on with it") == 3
 
 
 @pytest.mark.parametrize(
