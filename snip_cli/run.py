@@ -17,7 +17,7 @@ from snip_cli.errors import ConfigError, RunError
 from snip_cli.group import Group, joined
 from snip_cli.pruning.mask import Mask, layer_counts
 from snip_cli.recorder import NoRecorder, Recorder
-from snip_cli.stages import check, data_type, describe, drawn_model, find_device, find_mask, set_up
+from snip_cli.stages import check, data_type, describe, drawn_model, find_mask, own_device, set_up
 from snip_cli.training.checkpoint import Saved
 from snip_cli.training.forward import Forward
 from snip_cli.training.trainer import Trainer
@@ -35,8 +35,11 @@ def run(config: Config) -> dict[str, Any]:
         RunError: the loss is not finite, the memory did not suffice, or a process was lost; the last good checkpoint stays.
     """
     total = check(config)
-    device = find_device(config.device)
-    with joined(device, config.schedule.batch_size) as group, out_of_memory_told():
+    with (
+        own_device(config.device) as device,
+        joined(device, config.schedule.batch_size) as group,
+        out_of_memory_told(),
+    ):
         if group.first_says(group.is_first and record.is_finished(config)):
             return reuse(config.folder) if group.is_first else {}
         if not group.is_first:

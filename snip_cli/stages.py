@@ -2,6 +2,8 @@
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +13,7 @@ from snip_cli import registry
 from snip_cli.config import Config
 from snip_cli.data.splits import Data, saliency_batches
 from snip_cli.errors import ConfigError
+from snip_cli.gpus import one_gpu
 from snip_cli.models.initialisers import initialise
 from snip_cli.models.pretrained import load_weights
 from snip_cli.pruning.mask import Mask, kept_count, prunable_parameters
@@ -59,6 +62,18 @@ def find_device(name: str) -> torch.device:
         )
     torch.cuda.set_device(number)
     return torch.device("cuda", number)
+
+
+@contextmanager
+def own_device(name: str) -> Iterator[torch.device]:
+    """The device called auto, cpu or cuda, as `find_device`; of several GPUs one that no other run of this user has, if there is one."""
+    device = find_device(name)
+    if device.type == "cpu" or "LOCAL_RANK" in os.environ:
+        yield device
+        return
+    with one_gpu() as number:
+        torch.cuda.set_device(number)
+        yield torch.device("cuda", number)
 
 
 def describe(device: torch.device) -> str:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from snip_cli import stages
+from snip_cli import gpus, stages
 from snip_cli.errors import ConfigError
 from snip_cli.pruning.snip import scoring_mode
 from tests.test_config import config_of
@@ -53,6 +53,14 @@ def test_each_process_of_torchrun_has_a_gpu_of_its_own(two_gpus, monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert stages.find_device("auto") == torch.device("cuda", 1)
     assert two_gpus == [1]
+
+
+def test_a_run_takes_a_gpu_that_no_other_run_has(two_gpus, monkeypatch, tmp_path):
+    monkeypatch.setattr(gpus, "LOCKS", tmp_path)
+    monkeypatch.setattr(gpus, "names", lambda: ["one", "two"])
+    with stages.own_device("auto") as first, stages.own_device("cuda") as second:
+        assert (first, second) == (torch.device("cuda", 0), torch.device("cuda", 1))
+    assert two_gpus[-2:] == [0, 1]
 
 
 def test_more_processes_than_gpus_are_refused(two_gpus, monkeypatch):
