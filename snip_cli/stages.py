@@ -33,13 +33,26 @@ def check(config: Config) -> int:
     registry.initialisers.check_options(config.init.name, config.init.options)
     registry.initialisers.check_options(config.init_train.name, config.init_train.options)
     with torch.device("meta"):
-        total = sum(p.numel() for p in prunable_parameters(build_model(config)).values())
+        model = build_model(config)
+    total = sum(p.numel() for p in prunable_parameters(model).values())
     if total == 0:
         raise ConfigError(
             f"model '{config.model.name}' has no convolution, linear or recurrent layer to prune: choose another."
         )
     kept_count(total, config.sparsity)
+    check_sizes(model, config)
     return total
+
+
+def check_sizes(model: nn.Module, config: Config) -> None:
+    """Raise ConfigError where the network, which lies on the meta device, takes images of one size and `dataset.sizes` names others."""
+    for size in config.dataset.sizes:
+        try:
+            model.eval()(torch.empty(1, config.dataset.shape[0], size, size, device="meta"))
+        except RuntimeError as error:
+            raise ConfigError(
+                f"model '{config.model.name}' cannot take images of {size}×{size}: leave dataset.sizes out, or choose a model that averages over the image."
+            ) from error
 
 
 def find_device(name: str) -> torch.device:

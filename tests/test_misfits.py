@@ -16,6 +16,10 @@ CONFIGURATION = {
     "grey images for a colour net": (["model=resnet50"], ["resnet50 needs images of 3 channels, not 1"]),
     "crops of data in memory": (["dataset.augmentation=crop_flip"], ["dataset.augmentation=flip_translate"]),
     "sizes of data in memory": (["+dataset.sizes=[14,28]"], ["no dataset.sizes"]),
+    "sizes that the net cannot take": (
+        ["dataset=ilsvrc2012", "dataset.shape=[3,64,64]", "dataset.sizes=[32,64]"],
+        ["model 'lenet_300_100' cannot take images of 32×32", "leave dataset.sizes out"],
+    ),
     "too many classes": (["dataset.classes=11"], ["has 10 classes but its YAML says 11: set dataset.classes=10"]),
     "too few classes": (["dataset.classes=9"], ["set dataset.classes=10"]),
     "no classes given": (["dataset=image_folder"], ["dataset.classes must be given"]),

@@ -10,6 +10,7 @@ import torch
 from snip_cli import registry
 from snip_cli.data.augmentation import resident_augmentation
 from snip_cli.data.files import Files
+from snip_cli.data.readable import require_readable
 from snip_cli.data.resident import Raw, normalisation, resident
 from snip_cli.data.splits import Data
 from snip_cli.data.streamed import streamed
@@ -70,6 +71,7 @@ def _streamed(files: Files, dataset: Dataset, device: torch.device, dtype: torch
         raise ConfigError(
             f"dataset '{dataset.name}' is streamed: dataset.augmentation must be crop_flip or none, not {dataset.augmentation}."
         )
+    require_readable(Path(dataset.root), [*files.train, *files.test])
     return streamed(
         files,
         normalisation(
