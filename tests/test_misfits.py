@@ -15,7 +15,7 @@ CONFIGURATION = {
     "image without enough pixels": (["model=vgg_d", "dataset.shape=[1,16,16]"], ["at least 17×17, not 16×16"]),
     "grey images for a colour net": (["model=resnet50"], ["resnet50 needs images of 3 channels, not 1"]),
     "crops of data in memory": (["dataset.augmentation=crop_flip"], ["dataset.augmentation=flip_translate"]),
-    "sizes of data in memory": (["+dataset.sizes=[14,28]"], ["no dataset.sizes"]),
+    "sizes of data in memory": (["+dataset.sizes=[28]"], ["no dataset.sizes"]),
     "sizes that the net cannot take": (
         ["dataset=ilsvrc2012", "dataset.shape=[3,64,64]", "dataset.sizes=[32,64]"],
         ["model 'lenet_300_100' cannot take images of 32×32", "leave dataset.sizes out"],
