@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings = logging.StreamHandler(sys.stderr)
     log.addHandler(warnings)
     try:
-        found = cells(read_tree(flags.folder), flags.by.split(","))
+        found = cells(read_tree(flags.folder, may_be_empty=flags.table is not None), flags.by.split(","))
         if flags.table:
             found = with_missing(found, flags.table)
         print(as_csv(found) if flags.format == "csv" else as_text(found, STYLES[flags.format]))

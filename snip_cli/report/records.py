@@ -27,11 +27,11 @@ class Record:
     wanted: list[int]
 
 
-def read_tree(top: Path) -> list[Record]:
-    """All runs below `top`, by folder name. Raises ConfigError where there is none."""
+def read_tree(top: Path, *, may_be_empty: bool = False) -> list[Record]:
+    """All runs below `top`, by folder name. Raises ConfigError where there is none, unless that may be."""
     folders = sorted({path.parent for name in ("config.yaml", "metrics.json") for path in top.rglob(name)})
     records = read_folders(folders)
-    if not records:
+    if not records and not may_be_empty:
         raise ConfigError(f"There is no run below {top}: name the output_dir of snip-run.")
     return records
 

@@ -126,6 +126,11 @@ def test_a_published_table_is_whole_and_says_what_was_not_run(tmp_path, capsys):
     assert all("0.5" not in line for line in lines)
 
 
+def test_a_published_table_of_which_nothing_was_run_is_shown_too(tmp_path, capsys):
+    assert main([str(tmp_path), "--table", "Table 2"]) == 0
+    assert capsys.readouterr().out.count("not run yet") == 24
+
+
 def test_a_table_that_nobody_published_is_refused(tmp_path, capsys):
     record(tmp_path, "a", [2.0])
     assert main([str(tmp_path), "--table", "Table 7"]) == 2
