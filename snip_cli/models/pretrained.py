@@ -46,6 +46,7 @@ def torchvision_weights(model: nn.Module, name: str) -> dict[str, Any]:
         return {}
     from torchvision.models import get_model_weights, list_models
 
+    # The alias DEFAULT, which means other weights in another version of torchvision, is not among them.
     return {entry.name: entry for entry in get_model_weights(name)} if name in list_models() else {}
 
 

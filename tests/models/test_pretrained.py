@@ -1,0 +1,223 @@
+"""Weights to start from: torchvision's by name, a state dict, a run's checkpoint; and every way in which they can be wrong."""
+
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from snip_cli import registry
+from snip_cli.errors import ConfigError
+from snip_cli.models.pretrained import load_weights
+from snip_cli.training import checkpoint
+from snip_cli.training.checkpoint import Saved
+from tests.models.test_models import build
+
+URL = "https://download.pytorch.org/models/resnet50-0676ba61.pth"
+
+
+@pytest.fixture(autouse=True)
+def hub(tmp_path, monkeypatch):
+    """An empty folder of torch.hub's, and no network."""
+
+    def fail(url, *rest, **options):
+        raise URLError("no network")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch_home"))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
+    return tmp_path / "torch_home" / "hub" / "checkpoints"
+
+
+def network(classes=4):
+    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(72, classes))
+
+
+def same(model, state):
+    return all(torch.equal(tensor, state[key]) for key, tensor in model.state_dict().items())
+
+
+def stored(path, content):
+    torch.save(content, path)
+    return str(path)
+
+
+def constants(model, value):
+    """A state dict of the model's shapes, whose entries are all `value`, in a file of few bytes."""
+    return {
+        key: torch.full((), value).to(tensor.dtype).expand(tensor.shape) for key, tensor in model.state_dict().items()
+    }
+
+
+def refusal(model, name, weights):
+    """The one sentence with which the weights are refused; they leave the model as it was."""
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    with pytest.raises(ConfigError) as raised:
+        load_weights(model, name, weights)
+    assert same(model, before)
+    sentence = str(raised.value)
+    assert sentence.endswith(".") and "\n" not in sentence
+    return sentence
+
+
+def test_a_state_dict_gives_all_parameters_and_statistics(tmp_path):
+    model, other = network(), network()
+    other[1].running_mean.fill_(3)
+    load_weights(model, "mine", stored(tmp_path / "weights.pt", other.state_dict()))
+    assert same(model, other.state_dict())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_the_models_dtype_stays(dtype, tmp_path):
+    model, other = network().to(dtype), network()
+    load_weights(model, "mine", stored(tmp_path / "weights.pt", other.state_dict()))
+    assert model[0].weight.dtype == dtype
+    assert torch.equal(model[0].weight, other[0].weight.to(dtype))
+
+
+def test_a_run_s_checkpoint_gives_the_weights_of_its_first_seed(tmp_path):
+    states = {seed: network().state_dict() for seed in (7, 3, 5)}
+    checkpoint.save(tmp_path, Saved(weights=states))
+    model = network()
+    load_weights(model, "mine", str(tmp_path / "checkpoint.pt"))
+    assert same(model, states[3])
+
+
+def test_a_state_dict_without_batch_norms_counter_will_do(tmp_path):
+    model, state = network(), network().state_dict()
+    del state["1.num_batches_tracked"]
+    load_weights(model, "mine", stored(tmp_path / "old.pt", dict(state)))
+    assert torch.equal(model[3].weight, state["3.weight"])
+
+
+@pytest.mark.parametrize("name", ["lstm_s", "resnet56"])
+def test_a_registered_model_takes_its_own_weights(name, tmp_path):
+    model, other = build(name), build(name)
+    for parameter in other.parameters():
+        nn.init.uniform_(parameter)
+    load_weights(model, name, stored(tmp_path / "weights.pt", other.state_dict()))
+    assert same(model, other.state_dict())
+
+
+def test_a_run_that_trained_no_seed_to_its_end_is_refused(tmp_path):
+    checkpoint.save(tmp_path, Saved(training={"seed": 0}))
+    sentence = refusal(network(), "mine", str(tmp_path / "checkpoint.pt"))
+    assert sentence.endswith("no seed that is trained to its end: let the run finish, or name another file.")
+
+
+@pytest.mark.parametrize("place", ["missing.pt", "."])
+def test_a_file_that_is_not_there_is_refused(place, tmp_path):
+    path = tmp_path / place
+    assert refusal(network(), "mine", str(path)) == (
+        f"model.weights={path} is no file that is there: for mine, give the path of a state dict or of a run's checkpoint.pt."
+    )
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: b"", lambda data: data[: len(data) // 2], lambda data: b"weights" * 99]
+)
+def test_a_damaged_file_is_refused(damage, tmp_path):
+    path = Path(stored(tmp_path / "weights.pt", network().state_dict()))
+    path.write_bytes(damage(path.read_bytes()))
+    sentence = refusal(network(), "mine", str(path))
+    assert sentence.startswith(f"{path} is damaged") and sentence.endswith("restore it, or name another file.")
+
+
+def test_a_file_that_would_run_code_is_refused(tmp_path):
+    path = stored(tmp_path / "model.pt", network())
+    assert "holds more than tensors and plain Python" in refusal(network(), "mine", path)
+
+
+@pytest.mark.parametrize(
+    "content", [[1, 2], torch.ones(3), {"epoch": 3}, {"state_dict": {"0.weight": torch.ones(3)}}], ids=str
+)
+def test_a_file_of_something_else_is_refused(content, tmp_path):
+    path = stored(tmp_path / "other.pt", content)
+    assert refusal(network(), "mine", path).startswith(f"{path} holds no weights: give what torch.save(")
+
+
+def edited(change):
+    state = network().state_dict()
+    change(state)
+    return dict(state)
+
+
+@pytest.mark.parametrize(
+    ("state", "problem"),
+    [
+        (network(classes=10).state_dict(), "its '3.weight' is of shape (10, 72), the model's of (4, 72)"),
+        (edited(lambda state: state.pop("1.running_var")), "it has no '1.running_var'"),
+        (edited(lambda state: state.update(extra=torch.ones(1))), "the model has no 'extra'"),
+        ({}, "it has no '0.weight'"),
+    ],
+    ids=["classes", "missing", "extra", "empty"],
+)
+def test_weights_of_another_model_are_refused_with_the_first_key_that_does_not_fit(state, problem, tmp_path):
+    path = stored(tmp_path / "weights.pt", state)
+    assert refusal(network(), "mine", path) == (
+        f"model.weights={path} does not fit this mine: {problem}; choose weights of this model, image size and number of classes."
+    )
+
+
+def test_torchvisions_weights_are_downloaded_and_their_hash_checked(monkeypatch):
+    model, calls = build("resnet50", (3, 224, 224), 1000), []
+
+    def download(url, **options):
+        calls.append((url, options))
+        return constants(model, 0.25)
+
+    monkeypatch.setattr(torchvision.models._api, "load_state_dict_from_url", download)
+    load_weights(model, "resnet50", "IMAGENET1K_V1")
+    [(url, options)] = calls
+    assert url == URL
+    assert options.pop("progress") in (True, False)
+    assert options == {"check_hash": True, "map_location": "cpu", "weights_only": True}
+    assert (model.conv1.weight == 0.25).all() and (model.fc.bias == 0.25).all()
+
+
+def test_where_the_download_fails_the_sentence_names_the_file_that_then_is_read(hub):
+    model = build("resnet50", (3, 224, 224), 1000)
+    sentence = refusal(model, "resnet50", "IMAGENET1K_V1")
+    assert sentence == (
+        f"{URL} cannot be downloaded (URLError: <urlopen error no network>): "
+        f"put resnet50-0676ba61.pth into {hub}, or give model.weights=FILE."
+    )
+    hub.mkdir(parents=True, exist_ok=True)
+    stored(hub / "resnet50-0676ba61.pth", constants(model, 0.5))
+    load_weights(model, "resnet50", "IMAGENET1K_V1")
+    assert (model.layer4[2].conv3.weight == 0.5).all()
+
+
+def test_a_damaged_download_is_to_be_deleted(hub):
+    hub.mkdir(parents=True)
+    (hub / "resnet50-0676ba61.pth").write_bytes(b"half of")
+    sentence = refusal(build("resnet50"), "resnet50", "IMAGENET1K_V1")
+    assert sentence.startswith(str(hub / "resnet50-0676ba61.pth"))
+    assert sentence.endswith("delete it to download it anew.")
+
+
+def test_torchvisions_weights_do_not_fit_another_number_of_classes(hub):
+    hub.mkdir(parents=True)
+    stored(hub / "resnet50-0676ba61.pth", constants(build("resnet50", classes=1000), 0.5))
+    assert (
+        "does not fit this resnet50: its 'fc.weight' is of shape (1000, 2048), the model's of (10, 2048);"
+        in refusal(build("resnet50"), "resnet50", "IMAGENET1K_V1")
+    )
+
+
+@pytest.mark.parametrize("weights", ["IMAGENET1K_V9", "DEFAULT"])
+def test_torchvisions_weights_are_listed_where_there_are_none_of_that_name(weights):
+    assert refusal(build("resnet50"), "resnet50", weights).endswith(
+        "of a run's checkpoint.pt or one of torchvision's weights for it (IMAGENET1K_V1, IMAGENET1K_V2)."
+    )
+
+
+def test_a_model_that_is_called_as_one_of_torchvisions_and_is_not_has_none_of_its_weights():
+    assert "vgg16" in torchvision.models.list_models() and "vgg16" in registry.models.names()
+    assert refusal(build("vgg16"), "vgg16", "IMAGENET1K_V1").endswith("a state dict or of a run's checkpoint.pt.")
+
+
+def test_a_model_of_torchvisions_under_a_name_of_ones_own_has_none_either():
+    model = torchvision.models.squeezenet1_1(num_classes=10)
+    assert refusal(model, "mine", "IMAGENET1K_V1").endswith("a state dict or of a run's checkpoint.pt.")
