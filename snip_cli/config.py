@@ -108,13 +108,14 @@ class Config:
         return everything
 
 
+# The schedule first: other sections may take a value from it.
 SECTIONS: dict[str, type] = {
+    "schedule": Schedule,
     "dataset": Dataset,
     "model": Model,
     "method": Method,
     "init": Init,
     "init_train": Init,
-    "schedule": Schedule,
 }
 
 

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from snip_cli.data.cache import read_images
-from snip_cli.data.download import fetch_once
+from snip_cli.data.download import check_md5, fetch_once
 from snip_cli.data.folders import Listing, list_images
-from snip_cli.data.mnist import check
 from snip_cli.data.resident import Raw
 from snip_cli.errors import ConfigError
 from snip_cli.registry import datasets
@@ -66,7 +65,7 @@ def from_batches(root: Path) -> Raw:
         )
         fetch_once(root, "CIFAR-10", lambda: CIFAR10(root, download=True), is_there, remedy)
     for name, md5 in md5s.items():
-        check(folder / name, md5)
+        check_md5(folder / name, md5)
     parts: list[Tensor] = []
     for split in (CIFAR10(root, train=True), CIFAR10(root, train=False)):
         images_NHWC = torch.from_numpy(split.data)  # a view of the files' own order, which is N×C×H×W

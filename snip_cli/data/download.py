@@ -1,5 +1,6 @@
-"""Fetching a data set: once, by whichever run comes first."""
+"""Fetching a data set: once, by whichever run comes first; and telling a whole file from a damaged one."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,3 +27,13 @@ def fetch_once(root: Path, name: str, fetch: Callable[[], object], is_there: Cal
     except Exception as error:  # URLError, RuntimeError, OSError, zlib.error and more, for a failed download
         reason = " ".join(f"{type(error).__name__}: {error}".split())
     raise ConfigError(f"{name} is not in {root} and cannot be downloaded ({reason}): {remedy}")
+
+
+def check_md5(path: Path, md5: str) -> None:
+    """Raise ConfigError unless the file's MD5 is `md5`."""
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "md5").hexdigest()
+    if found != md5:
+        raise ConfigError(
+            f"{path} is truncated or altered (MD5 {found}, expected {md5}): delete it and run again to download it anew."
+        )

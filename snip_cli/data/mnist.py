@@ -1,12 +1,9 @@
 """MNIST and Fashion-MNIST, read and downloaded by torchvision, and checked file by file."""
 
-import hashlib
 from pathlib import Path
 
-from filelock import FileLock
-
+from snip_cli.data.download import check_md5, fetch_once
 from snip_cli.data.resident import Raw
-from snip_cli.errors import ConfigError
 from snip_cli.registry import datasets
 
 # MD5 of the unpacked files.
@@ -45,10 +42,15 @@ def read_or_download(name: str, files: dict[str, str], root: Path) -> Raw:
 
     folder = root / name / "raw"
     paths = {file: folder / file for file in files}
-    if not all(path.is_file() for path in paths.values()):
-        download(name, root, list(paths.values()))
+
+    def is_there() -> bool:
+        return all(path.is_file() for path in paths.values())
+
+    if not is_there():
+        remedy = f"put {', '.join(files)} into {folder}, or point dataset.root or $SNIP_DATA at the folder that holds {name}/raw."
+        fetch_once(root, name, lambda: download(name, root), is_there, remedy)
     for file, path in paths.items():
-        check(path, files[file])
+        check_md5(path, files[file])
     train_images, train_labels, test_images, test_labels = (str(path) for path in paths.values())
     return Raw(
         read_image_file(train_images)[:, None],
@@ -58,33 +60,8 @@ def read_or_download(name: str, files: dict[str, str], root: Path) -> Raw:
     )
 
 
-def download(name: str, root: Path, files: list[Path]) -> None:
-    """Let torchvision fetch or unpack the files; two runs that start together do it once."""
+def download(name: str, root: Path) -> None:
+    """Let torchvision fetch or unpack the files of its data set `name`."""
     import torchvision
 
-    folder = root / name / "raw"
-    reason = "the download left them out"
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / f".{name}.lock"):
-            getattr(torchvision.datasets, name)(root, train=True, download=True)
-        if all(file.is_file() for file in files):
-            return
-    except (
-        Exception
-    ) as error:  # torchvision raises URLError, RuntimeError, OSError, zlib.error and more for a failed download
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-    raise ConfigError(
-        f"{name} is not in {folder} and cannot be downloaded ({reason}): "
-        f"put {', '.join(file.name for file in files)} there, or point dataset.root or $SNIP_DATA at the folder that holds {name}/raw."
-    )
-
-
-def check(path: Path, md5: str) -> None:
-    """Raise ConfigError unless the file's MD5 is `md5`."""
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "md5").hexdigest()
-    if found != md5:
-        raise ConfigError(
-            f"{path} is truncated or altered (MD5 {found}, expected {md5}): delete it and run again to download it anew."
-        )
+    getattr(torchvision.datasets, name)(root, train=True, download=True)

@@ -8,9 +8,8 @@ from pathlib import Path, PurePosixPath
 import torch
 
 from snip_cli.data.cache import read_images
-from snip_cli.data.download import fetch_once
+from snip_cli.data.download import check_md5, fetch_once
 from snip_cli.data.folders import Listing, images_in, list_images
-from snip_cli.data.mnist import check
 from snip_cli.data.resident import Raw
 from snip_cli.errors import ConfigError
 from snip_cli.registry import datasets
@@ -73,7 +72,7 @@ def fetch(root: Path) -> None:
         partial = f".{archive.name}.partial"
         download_url(URL, root, filename=partial, md5=MD5)
         (root / partial).replace(archive)
-    check(archive, MD5)
+    check_md5(archive, MD5)
     unpack(archive, root / NAME)
 
 

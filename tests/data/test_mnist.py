@@ -80,7 +80,8 @@ def test_an_altered_file_is_refused_though_its_length_is_right(tmp_path, monkeyp
 
 
 def assert_tells_where_it_looked_and_what_to_do(error, raw):
-    assert str(error).startswith(f"{raw.parent.name} is not in {raw} and cannot be downloaded")
+    assert str(error).startswith(f"{raw.parent.name} is not in {raw.parent.parent} and cannot be downloaded")
+    assert f" into {raw}, " in str(error)
     assert "put train-images-idx3-ubyte, " in str(error)
     assert "\n" not in str(error)
     assert "dataset.root or $SNIP_DATA" in str(error)
