@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from snip_cli.data.files import Files
 from snip_cli.data.resident import Normalisation
 from snip_cli.data.splits import Batch, Data, Draw, held_out_rows
-from snip_cli.errors import ConfigError
+from snip_cli.errors import ConfigError, RunError
 
 # The usual evaluation crops 224 of a shorter side of 256.
 RESIZE_OVER_CROP = 256 / 224
@@ -117,11 +117,23 @@ class StreamedSplit:
             pin_memory=self.device.type == "cuda",
             generator=torch.Generator(),  # what it draws for its workers shall not come from the training's generator
         )
-        for batch in loader:
+        for batch in while_workers_live(loader):
             if isinstance(batch, str):
                 raise ConfigError(batch)
             pixels, labels = (part.to(self.device, non_blocking=True) for part in batch)
             yield self.normalise(pixels), labels
+
+
+def while_workers_live(loader: DataLoader) -> Iterator[tuple[Tensor, Tensor] | str]:
+    """What the loader gives; raises RunError where one of its processes was killed, most often for want of memory."""
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise RunError(
+            "A process that decodes images was killed: lower dataset.workers or schedule.batch_size if the memory ran out, and start the same command again."
+        ) from error
 
 
 def streamed(

@@ -1,6 +1,7 @@
 """Streamed images: what is decoded, how it is cropped, and that neither workers nor a break in the training change it."""
 
 import itertools
+import multiprocessing
 
 import numpy
 import pytest
@@ -11,7 +12,7 @@ from snip_cli.data.files import Files
 from snip_cli.data.resident import normalisation
 from snip_cli.data.splits import draws
 from snip_cli.data.streamed import streamed
-from snip_cli.errors import ConfigError
+from snip_cli.errors import ConfigError, RunError
 
 CPU = torch.device("cpu")
 SIZE = 16
@@ -155,3 +156,12 @@ def test_a_damaged_image_is_named(files, workers):
     ) as told:
         list(data_of(files, workers=workers).test.selected([torch.arange(4)]))
     assert "\n" not in str(told.value)
+
+
+def test_a_killed_worker_is_told(files):
+    batches = data_of(files, workers=1).train.drawn(draws(16, 4, 0))
+    next(batches)
+    [worker] = multiprocessing.active_children()
+    worker.kill()
+    with pytest.raises(RunError, match=r"A process that decodes images was killed: lower dataset\.workers"):
+        list(itertools.islice(batches, 20))
