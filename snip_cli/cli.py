@@ -33,9 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with composer(flags.config_dir) as compose:
                 return 0 if answer(compose, flags) else start(compose, flags)
     except SnipError as error:
-        # Under torchrun every process finds the same mistake in a configuration; one tells it.
-        if not isinstance(error, ConfigError) or int(os.environ.get("RANK", 0)) == 0:
-            print(f"snip-run: {error}", file=sys.stderr)
+        rank = int(os.environ.get("RANK", 0))  # under torchrun
+        print(f"snip-run{f' (process {rank})' if rank else ''}: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt as stop:
         print(

@@ -3,6 +3,7 @@
 YAML holds the values and Hydra composes them; here they become frozen dataclasses. Nothing in this file imports torch.
 """
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -87,21 +88,28 @@ class Config:
         return Path(self.output_dir) / "-".join(names)
 
     def identity(self) -> dict[str, Any]:
+        """`settings` as a run's hash has them: without those that came later and are at their default, and with weights by their content."""
+        everything = self.settings()
+        if not self.sync_batchnorm:
+            del everything["sync_batchnorm"]
+        for name, keys in LATER.items():
+            for key in keys:
+                if everything[name][key] == _default(SECTIONS[name], key):
+                    del everything[name][key]
+        if self.model.weights:
+            everything["model"]["weights"] = content_of(self.model.weights)
+        return everything
+
+    def settings(self) -> dict[str, Any]:
         """All that determines the result, and nothing else: not where it is kept or computed, how many seeds, or how often it is saved."""
         everything = asdict(self)
         for key in ("seeds", "device", "output_dir", "dry_run", "compile", "deterministic"):
             del everything[key]
-        if not self.sync_batchnorm:
-            del everything["sync_batchnorm"]
         del everything["dataset"]["root"], everything["dataset"]["workers"]
         del everything["schedule"]["name"], everything["schedule"]["checkpoint_every"]
         if self.is_reference:
             for key in ("method", "init", "sparsity"):
                 del everything[key]
-        for name, keys in LATER.items():
-            for key in keys:
-                if everything[name][key] == _default(SECTIONS[name], key):
-                    del everything[name][key]
         for section in everything.values():
             if isinstance(section, dict) and "options" in section:
                 section["options"] = {key: _without_point(value) for key, value in section["options"].items()}
@@ -159,6 +167,22 @@ def to_yaml(config: Config) -> str:
         options = plain[key].pop("options", {})
         plain[key].update(options)
     return OmegaConf.to_yaml(OmegaConf.create(plain))
+
+
+def content_of(weights: str) -> str:
+    """A hash of the file called `weights`, or the name itself where there is no such file: torchvision's weights go by name."""
+    path = Path(weights)
+    if not path.is_file():
+        return weights
+    status = path.stat()
+    return _hash_of_file(path.resolve(), status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache
+def _hash_of_file(path: Path, size: int, changed: int) -> str:
+    """SHA-256 of a file; its size and time tell whether it is still the one that was hashed."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _default(section: type, key: str) -> Any:

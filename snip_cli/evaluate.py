@@ -10,9 +10,10 @@ from snip_cli import config as configuration
 from snip_cli import record
 from snip_cli.data.loading import load_data
 from snip_cli.errors import ConfigError
-from snip_cli.stages import build_model, check, data_type, find_device
+from snip_cli.stages import build_model, check, data_type, find_device, set_up
 from snip_cli.training import checkpoint
 from snip_cli.training.evaluation import evaluate
+from snip_cli.training.forward import Forward
 
 log = logging.getLogger("snip_cli")
 
@@ -35,6 +36,7 @@ def evaluate_again(folder: Path, *, device: str, root: str) -> dict[int, float]:
     config = configuration.read(folder / "config.yaml")
     check(config)
     where = find_device(device)
+    set_up(config, where)
     data = load_data(dataclasses.replace(config.dataset, root=root), where, data_type(config))
     weights = checkpoint.load(folder).weights
     model = build_model(config).to(where, data_type(config), memory_format=torch.channels_last)
@@ -46,7 +48,7 @@ def evaluate_again(folder: Path, *, device: str, root: str) -> dict[int, float]:
                 f"{folder / 'checkpoint.pt'} has no weights of seed {seed}: delete metrics.json and run again to train it."
             )
         model.load_state_dict(weights[seed])
-        errors[seed], loss = evaluate(model, data.test)
+        errors[seed], loss = evaluate(model, data.test, forward=Forward(model, bfloat16=config.dtype == "bfloat16"))
         log.info(
             "seed %d: test error %.2f %% (recorded: %.2f %%), test loss %.4f",
             seed,

@@ -71,15 +71,17 @@ def joined(device: torch.device, batch_size: int) -> Iterator[Group]:
             f"schedule.batch_size={batch_size} cannot be shared by {size} processes: choose a multiple of {size}."
         )
     signal.signal(signal.SIGTERM, stop)  # which torchrun sends to the others where one process dies
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         yield Group(rank, size)
     except RuntimeError as error:
         if isinstance(error, RunError) or not lost_another(error):
             raise
-        raise RunError(LOST) from error
+        cause = str(error).strip().splitlines()[0]
+        raise RunError(f"{LOST.removesuffix('.')} ({cause}).") from error
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
 def stop(number: int, frame: FrameType | None) -> None:

@@ -17,7 +17,7 @@ from snip_cli.errors import ConfigError, RunError
 from snip_cli.group import Group, joined
 from snip_cli.pruning.mask import Mask, layer_counts
 from snip_cli.recorder import NoRecorder, Recorder
-from snip_cli.stages import check, data_type, describe, drawn_model, find_mask, own_device, set_up
+from snip_cli.stages import check, check_group, data_type, describe, drawn_model, find_mask, own_device, set_up
 from snip_cli.training.checkpoint import Saved
 from snip_cli.training.forward import Forward
 from snip_cli.training.trainer import Trainer
@@ -42,12 +42,15 @@ def run(config: Config) -> dict[str, Any]:
     ):
         if group.first_says(group.is_first and record.is_finished(config)):
             return reuse(config.folder) if group.is_first else {}
+        check_group(config, device, group)
         if not group.is_first:
             train_seeds(config, device, group, NoRecorder(group.first_says(Saved())))
             return {}
-        with Recorder.open(config, describe(device)) as recorder:
+        processes = f"{group.size} processes, the first on " if group.size > 1 else ""
+        with Recorder.open(config, processes + describe(device)) as recorder:
             log.info("%s", announce(config, device, group))
-            group.first_says(recorder.saved)
+            # The weights of finished seeds concern nobody else.
+            group.first_says(Saved(results=recorder.saved.results, training=recorder.saved.training))
             train_seeds(config, device, group, recorder)
             metrics = recorder.finish(total)
         log.info("test error %s  →  %s", told(metrics), config.folder)

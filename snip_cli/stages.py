@@ -14,6 +14,7 @@ from snip_cli.config import Config
 from snip_cli.data.splits import Data, saliency_batches
 from snip_cli.errors import ConfigError
 from snip_cli.gpus import one_gpu
+from snip_cli.group import Group
 from snip_cli.models.initialisers import initialise
 from snip_cli.models.pretrained import load_weights
 from snip_cli.pruning.mask import Mask, kept_count, prunable_parameters
@@ -53,6 +54,18 @@ def check_sizes(model: nn.Module, config: Config) -> None:
             raise ConfigError(
                 f"model '{config.model.name}' cannot take images of {size}×{size}: leave dataset.sizes out, or choose a model that averages over the image."
             ) from error
+
+
+def check_group(config: Config, device: torch.device, group: Group) -> None:
+    """Raise ConfigError where the network's batch-norm does not fit the processes that train it together."""
+    if config.sync_batchnorm and (group.size == 1 or device.type != "cuda"):
+        raise ConfigError("sync_batchnorm=true is for several GPUs under torchrun: leave it out here.")
+    with torch.device("meta"):
+        normalised = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in build_model(config).modules())
+    if normalised and config.schedule.batch_size // group.size == 1:
+        raise ConfigError(
+            f"model '{config.model.name}' normalises over the batch, of which one image is no statistic: raise schedule.batch_size above {group.size}."
+        )
 
 
 def find_device(name: str) -> torch.device:

@@ -10,9 +10,11 @@ import torch
 
 from snip_cli import record
 from snip_cli.cli import main
+from snip_cli.evaluate import evaluate_again
 from snip_cli.group import Group, joined
 from snip_cli.training import checkpoint
 from tests.commands import QUICK, ROOT, only_run, run_quick, start, wait_until
+from tests.data.pictures import draw_classes
 
 DOUBLE = [*QUICK, "dtype=float64", "seed=3"]
 
@@ -65,6 +67,41 @@ def youngest_child(pid):
     """The process that `pid` started last."""
     found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=True)
     return max(int(number) for number in found.stdout.split())
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    """A streamed data set of two classes, and the settings that train resnet56 on it."""
+    for split, count in (("train", 20), ("val", 5)):
+        draw_classes(tmp_path / "imagenet" / split, {"n01": count, "n02": count}, suffix=".JPEG", size=40)
+    size = ["dataset.shape=[3,32,32]", "dataset.classes=2", "dataset.held_out=0.2", "dataset.workers=1"]
+    schedule = [
+        "schedule=imagenet_quick",
+        "schedule.iterations=6",
+        "schedule.evaluate_every=3",
+        "schedule.batch_size=8",
+    ]
+    return ["dataset=ilsvrc2012", "model=resnet56", f"dataset.root={tmp_path}", *size, *schedule, "device=cpu"]
+
+
+def test_a_streamed_data_set_trains_a_network_with_batch_norm_alone_and_together(photographs, tmp_path):
+    assert main([*photographs, f"output_dir={tmp_path / 'one'}"]) == 0
+    code, _, err = finished(torchrun(2, *photographs, f"output_dir={tmp_path / 'two'}"))
+    assert code == 0, err
+    alone, together = only_run(tmp_path / "one"), only_run(tmp_path / "two")
+    assert "2 processes" in (together / "env.json").read_text()
+    masks = [checkpoint.load(folder).masks[0] for folder in (alone, together)]
+    assert all(torch.equal(keep, masks[1][name]) for name, keep in masks[0].items())
+    [error] = evaluate_again(together, device="cpu", root=str(tmp_path)).values()
+    assert error == record.read_metrics(together)["test_error_mean"]
+
+
+def test_a_damaged_image_ends_the_run_of_several_processes_with_its_name(photographs, tmp_path):
+    image = tmp_path / "imagenet" / "val" / "n02" / "4.JPEG"
+    image.write_bytes(image.read_bytes()[:-400])
+    code, _, err = finished(torchrun(2, *photographs, f"output_dir={tmp_path / 'runs'}"))
+    assert code != 0
+    assert f"{image} cannot be decoded" in err
 
 
 def test_a_batch_that_the_processes_cannot_share_is_refused_once(tmp_path):

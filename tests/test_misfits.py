@@ -1,11 +1,16 @@
 """Models, data sets, weights and machines that do not fit together: one sentence each, before any training."""
 
+import os
+import re
+
 import pytest
 import torch
 
+from snip_cli import registry
 from snip_cli.cli import main
 from tests.commands import QUICK, run_quick
 from tests.data.pictures import draw_classes
+from tests.test_config import config_of
 
 CONFIGURATION = {
     "recurrent net on colour images": (
@@ -26,7 +31,11 @@ CONFIGURATION = {
     "option of a data set": (["+dataset.colour=red"], ["dataset 'digits' has no option 'colour'"]),
     "nothing held out": (["dataset.held_out=0.0001"], ["choose one that leaves images"]),
     "unknown augmentation": (["dataset.augmentation=mixup"], ["must be one of none, flip_translate"]),
-    "batch-norm over GPUs without GPUs": (["sync_batchnorm=yes"], ["sync_batchnorm must be true or false"]),
+    "batch-norm over several GPUs on one processor": (["sync_batchnorm=true"], ["for several GPUs under torchrun"]),
+    "batch-norm over one image": (
+        ["model=vgg_like", "schedule.batch_size=1", "method.batch_size=2"],
+        ["model 'vgg_like' normalises over the batch", "raise schedule.batch_size above 1"],
+    ),
     "weights that are not there": (["model.weights=nowhere.pt"], ["nowhere.pt"]),
 }
 
@@ -80,6 +89,26 @@ def test_weights_of_another_model_are_refused_and_name_what_does_not_fit(tmp_pat
     said = refusal(capsys, tmp_path, f"model.weights={tmp_path / 'other.pt'}")
     assert str(tmp_path / "other.pt") in said
     assert "fc1" in said
+
+
+def test_other_weights_in_the_same_file_make_another_run(tmp_path):
+    weights = tmp_path / "weights.pt"
+    folders = []
+    for seed in (0, 1, 0):
+        torch.manual_seed(seed)
+        torch.save(registry.models["lenet_300_100"]((1, 28, 28), 10).state_dict(), weights)
+        config = config_of({"model": {"name": "lenet_300_100", "weights": str(weights)}})
+        folders.append(config.folder)
+        os.utime(weights, ns=(0, len(folders)))
+    assert folders[0] == folders[2] != folders[1]
+
+
+def test_a_mixed_precision_run_is_evaluated_again_as_it_was(tmp_path, capsys):
+    run = run_quick(tmp_path, "model=lenet_5_caffe", "dtype=bfloat16")
+    assert main([f"eval={run}", "device=cpu"]) == 0
+    [line] = [line for line in capsys.readouterr().out.splitlines() if "recorded" in line]
+    error, recorded = re.findall(r"([\d.]+) %", line)
+    assert error == recorded
 
 
 def test_a_finished_run_gives_its_weights_to_another(tmp_path):

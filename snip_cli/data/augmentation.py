@@ -12,21 +12,25 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class FlipTranslate:
-    """Each image is flipped in `flip_quarters` of four cases and moved in `translate_quarters` of four.
+    """Each image is flipped with probability a half, and moved.
 
     A move is uniform over the whole numbers of [-`pixels`, `pixels`] in x and in y; what comes in from outside is zero, which is
-    the mean colour after normalisation.
+    the mean colour after normalisation. `released` is what the released code does: of the two operations an image gets none, one or
+    both, each with probability a third; an image that gets the flip is flipped with probability a half.
     """
 
-    flip_quarters: int
-    translate_quarters: int
     pixels: int
+    released: bool = False
 
     def __call__(self, images_BCHW: Tensor, numbers_B: Tensor) -> Tensor:
         """The augmented batch; each image's case follows from its random number alone, on any device."""
         height, width = images_BCHW.shape[2:]
-        flip_B, rest_B = numbers_B % 4 < self.flip_quarters, numbers_B // 4
-        move_B, rest_B = rest_B % 4 < self.translate_quarters, rest_B // 4
+        flip_B, rest_B = numbers_B % 2 == 1, numbers_B // 2
+        move_B = torch.ones_like(flip_B)
+        if self.released:
+            operations_B, one_B, rest_B = rest_B % 3, rest_B // 3 % 2, rest_B // 6
+            flip_B = flip_B & ((operations_B == 2) | ((operations_B == 1) & (one_B == 0)))
+            move_B = (operations_B == 2) | ((operations_B == 1) & (one_B == 1))
         steps = 2 * self.pixels + 1
         down_B = torch.where(move_B, rest_B % steps, self.pixels)
         right_B = torch.where(move_B, rest_B // steps % steps, self.pixels)
@@ -44,7 +48,6 @@ def resident_augmentation(name: str, pixels: int) -> FlipTranslate | None:
     """The augmentation called `name`: None for `none`; KeyError where it is not one for resident data."""
     return {
         "none": None,
-        "flip_translate": FlipTranslate(2, 4, pixels),
-        # The released code draws how many of the two operations an image gets, and then whether the flip flips.
-        "flip_translate_released": FlipTranslate(1, 2, pixels),
+        "flip_translate": FlipTranslate(pixels),
+        "flip_translate_released": FlipTranslate(pixels, released=True),
     }[name]

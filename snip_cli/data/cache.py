@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -59,7 +60,7 @@ def fingerprint(base: Path, paths: Sequence[Path], height: int, width: int) -> s
     for path in paths:
         status = path.stat()
         made_of.update(
-            f"\0{path.relative_to(base)}\0{status.st_size} {status.st_mtime_ns}".encode(errors="surrogateescape")
+            f"\0{os.path.relpath(path, base)}\0{status.st_size} {status.st_mtime_ns}".encode(errors="surrogateescape")
         )
     return made_of.hexdigest()
 

@@ -40,23 +40,31 @@ def decode(paths: Sequence[Path], height: int, width: int) -> Tensor:
 
 
 def decode_one(path: Path, height: int, width: int) -> numpy.ndarray:
-    """One image as uint8, 3×`height`×`width`: grey becomes three equal channels, transparency is dropped.
+    """One image as uint8, 3×`height`×`width`.
 
-    An image of another size is scaled, bilinear with antialiasing, until its shorter side fits, and cropped around its centre. Its
-    orientation tag is not followed, as torchvision does not. Raises ConfigError where it cannot be decoded.
+    An image of another size is scaled, bilinear with antialiasing, until its shorter side fits, and cropped around its centre. Raises
+    ConfigError where it cannot be decoded.
+    """
+    image = open_rgb(path)
+    if image.size != (width, height):
+        image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
+    return numpy.asarray(image).transpose(2, 0, 1)
+
+
+def open_rgb(path: Path) -> Image.Image:
+    """The image in a file: grey becomes three equal channels, transparency is dropped.
+
+    Its orientation tag is not followed, as torchvision does not. Raises ConfigError where it cannot be decoded.
     """
     try:
         with Image.open(path) as file:
             # PIL would cut such values off at 255 and so make white of almost everything.
             if file.mode == "F" or file.mode.startswith("I"):
                 raise ConfigError(f"{path} has more than 8 bits a channel: convert it to 8 bits.")
-            image = file.convert("RGB")
+            return file.convert("RGB")
     except ConfigError:
         raise
     except Exception as error:  # PIL raises OSError, SyntaxError, ValueError, struct.error and more, by format
         raise ConfigError(
             f"{path} cannot be decoded ({' '.join(str(error).split())}): copy it again or delete it."
         ) from error
-    if image.size != (width, height):
-        image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
-    return numpy.asarray(image).transpose(2, 0, 1)

@@ -55,6 +55,8 @@ class ResidentSplit:
     def device(self) -> torch.device:
         return self.labels.device
 
+    rows_device = device
+
     @property
     def pixels(self) -> int:
         return prod(self.images.shape[2:])

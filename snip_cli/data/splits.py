@@ -40,6 +40,11 @@ class Split(Protocol):
     device: torch.device
 
     @property
+    def rows_device(self) -> torch.device:
+        """Where rows are wanted: selecting there waits for nothing."""
+        ...
+
+    @property
     def pixels(self) -> int:
         """Height × width of an image."""
         ...
@@ -96,7 +101,9 @@ def draws(
     def epoch_draws(epoch: int) -> Tensor:
         order = torch.randperm(count, generator=generator(seed, "batch order", epoch))
         numbers = torch.randint(NUMBERS, (count,), generator=generator(seed, "augmentation", epoch))
-        return torch.stack([order, numbers]).to(device)
+        both = torch.stack([order, numbers])
+        # From pinned memory a GPU takes it without a halt.
+        return both.pin_memory().to(device, non_blocking=True) if device and device.type == "cuda" else both
 
     epoch, offset = divmod(start * batch_size, count)
     left = epoch_draws(epoch)[:, offset:]
@@ -118,4 +125,4 @@ def saliency_batches(split: Split, batch_size: int, batches: int, seed: int) -> 
             f"method.batch_size × method.batches is {batch_size * batches:,} but there are {len(split):,} training images: lower one."
         )
     rows = torch.randperm(len(split), generator=generator(seed, "saliency batch"))[: batch_size * batches]
-    return list(split.selected(rows.to(split.device).split(batch_size)))
+    return list(split.selected(rows.to(split.rows_device).split(batch_size)))

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from snip_cli.data.decode import open_rgb
 from snip_cli.data.files import Files
 from snip_cli.data.resident import Normalisation
 from snip_cli.data.splits import Batch, Data, Draw, held_out_rows
@@ -39,12 +40,10 @@ class Decoded(Dataset):
         self.paths, self.labels = paths, labels
 
     def __getitem__(self, wanted: Wanted) -> tuple[Tensor, Tensor] | str:
-        path = self.paths[wanted.row]
         try:
-            with Image.open(path) as file:
-                image = file.convert("RGB")
-        except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError and more for a damaged file
-            return f"{path} is not an image that can be read ({error}): replace or remove it."
+            image = open_rgb(self.paths[wanted.row])
+        except ConfigError as error:
+            return str(error)
         cropped = central(image, wanted.size) if wanted.number is None else random_crop(image, wanted)
         return torch.from_numpy(numpy.array(cropped)).permute(2, 0, 1), self.labels[wanted.row]
 
@@ -62,7 +61,7 @@ def random_crop(image: Image.Image, wanted: Wanted) -> Image.Image:
 
     assert wanted.number is not None
     with torch.random.fork_rng(devices=[]):  # the transforms draw from the global generator
-        torch.manual_seed(wanted.number)
+        torch.default_generator.manual_seed(wanted.number)  # torch.manual_seed would reseed the GPU too
         return v2.RandomHorizontalFlip()(v2.RandomResizedCrop(wanted.size)(image))
 
 
@@ -86,6 +85,10 @@ class StreamedSplit:
     size: int
     workers: int
     augmented: bool = False
+
+    @property
+    def rows_device(self) -> torch.device:
+        return torch.device("cpu")
 
     @property
     def pixels(self) -> int:

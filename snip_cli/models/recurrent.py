@@ -63,13 +63,20 @@ class RowByRow(nn.Module):
 
     def forward(self, images_N1HW: Tensor) -> Tensor:
         rows_NHF = self.projection(images_N1HW.squeeze(1))
+        # Mixed precision would run cuDNN's layer in float16, whatever type it was asked for.
+        with torch.autocast(rows_NHF.device.type, enabled=False):
+            last_NF = self.last_output(rows_NHF.to(self.gate_bias.dtype))
+        return self.classifier(last_NF)
+
+    def last_output(self, rows_NHF: Tensor) -> Tensor:
+        """The layer's output after the last row."""
         state_1NF = rows_NHF.new_zeros(1, len(rows_NHF), self.recurrent.hidden_size)
         is_lstm = isinstance(self.recurrent, nn.LSTM)
         layer: Callable[..., tuple[Tensor, ...]] = torch.lstm if is_lstm else torch.gru
         start = (state_1NF, state_1NF) if is_lstm else state_1NF
         # With biases, one layer, no dropout, one direction, the batch first.
         outputs_NHF = layer(rows_NHF, start, self.weights(), True, 1, 0.0, self.training, False, True)[0]
-        return self.classifier(outputs_NHF[:, -1])
+        return outputs_NHF[:, -1]
 
     def weights(self) -> list[Tensor]:
         """The layer's weights with the constant, in one piece of memory as cuDNN has them, which saves it a copy and a warning."""

@@ -64,12 +64,12 @@ def settings_of(config: Config) -> dict[str, Any]:
         "dataset": config.dataset.name,
         "sparsity": config.sparsity,
     }
-    identity = config.identity()
-    del identity["seed"]
-    identity.pop("sparsity", None)
+    settings = config.settings()
+    del settings["seed"]
+    settings.pop("sparsity", None)
     for group in ("method", "model", "dataset"):
-        identity.get(group, {}).pop("name", None)
-    return own | _flat(identity)
+        settings.get(group, {}).pop("name", None)
+    return own | _flat(settings)
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

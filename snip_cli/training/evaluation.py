@@ -32,7 +32,7 @@ def evaluate(
     model.eval()
     group.agree(model.buffers())
     chunk = max(1, min(CHUNK, CHUNK_PIXELS // split.pixels))
-    rows = torch.arange(len(split), device=split.device).split(chunk)[group.rank :: group.size]
+    rows = torch.arange(len(split), device=split.rows_device).split(chunk)[group.rank :: group.size]
     wrong = torch.zeros((), dtype=torch.int64, device=split.device)
     loss = torch.zeros((), dtype=torch.float64, device=split.device)
     for images, labels in split.selected(rows):

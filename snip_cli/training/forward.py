@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from snip_cli.errors import ConfigError
 from snip_cli.group import Group
 
 log = logging.getLogger("snip_cli")
@@ -34,7 +33,8 @@ class Forward:
         self._training: Callable[[Tensor], Tensor] = model
         if group.size > 1:
             self._training = distributed(model, sync_batchnorm=sync_batchnorm)
-        if compiled:
+        # A compiler would take a recurrent layer apart, which is one fused kernel.
+        if compiled and not any(isinstance(module, nn.RNNBase) for module in model.modules()):
             self._training = compiled_or_not(self._training)
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -56,8 +56,6 @@ def distributed(model: nn.Module, *, sync_batchnorm: bool) -> nn.Module:
     """The network over the processes of the group: every backward pass ends with the mean of their gradients."""
     device = next(model.parameters()).device
     if sync_batchnorm:
-        if device.type != "cuda":
-            raise ConfigError("sync_batchnorm=true works on GPUs only: leave it out, or use device=cuda.")
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     return DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
 

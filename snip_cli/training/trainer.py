@@ -36,9 +36,8 @@ class Trainer:
         self.model, self.data, self.schedule, self.seed = model, data, schedule, seed
         self.forward, self.group = forward or Forward(model), group
         self.optimizer = make_optimizer(model, schedule)
-        # For what a network draws while it trains, as dropout does; a checkpoint holds where this generator stands.
-        torch.manual_seed(generator(seed, "training", group.rank).initial_seed())
         self.progress = Progress()
+        self.reseed()
         apply_mask(model, mask)
         parameters = dict(model.named_parameters())
         pruned = {name: keep for name, keep in mask.items() if not keep.all()}
@@ -98,6 +97,16 @@ class Trainer:
                 if keep:
                     self.check_weights(done)
                     checkpoint(self.state())
+                    if self.group.size > 1:
+                        self.reseed()
+
+    def reseed(self) -> None:
+        """Seed what a network draws while it trains, as dropout does, by the seed, the process and the iteration.
+
+        One process's checkpoint holds where its generator stands; of several processes each begins anew at every checkpoint.
+        """
+        number = self.progress.iteration * self.group.size + self.group.rank
+        torch.manual_seed(generator(self.seed, "training", number).initial_seed())
 
     def batches(self) -> Iterator[Batch]:
         """This process's share of the training batches from the next iteration on, for ever."""
@@ -108,7 +117,7 @@ class Trainer:
             self.seed,
             start=self.progress.iteration,
             iterations=schedule.iterations,
-            device=train.device,
+            device=train.rows_device,
         )
         return train.drawn(draw.share(self.group.rank, self.group.size) for draw in drawn)
 
@@ -164,7 +173,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "progress": vars(self.progress),
             "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+            "random_cuda": torch.cuda.get_rng_state() if self.data.train.device.type == "cuda" else None,
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -172,9 +181,12 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.progress = Progress(**state["progress"])
+        if self.group.size > 1:
+            self.reseed()
+            return
         torch.set_rng_state(state["random"])
-        if state["random_cuda"]:
-            torch.cuda.set_rng_state_all(state["random_cuda"])
+        if state["random_cuda"] is not None:
+            torch.cuda.set_rng_state(state["random_cuda"])
 
 
 def make_optimizer(model: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:

@@ -53,28 +53,42 @@ def cases_of(augment, image, count, seed=0):
 IMAGE = torch.arange(1.0, 1 + 2 * 6 * 5, dtype=torch.float64).reshape(2, 6, 5)
 
 
-@pytest.mark.parametrize(
-    ("name", "flips", "moves"), [("flip_translate", 1 / 2, 1), ("flip_translate_released", 1 / 4, 1 / 2)]
-)
-def test_every_case_occurs_as_often_as_it_should(name, flips, moves):
+def paper(flipped, moved):
+    """Every image is moved, half of them are flipped."""
+    return {True: 1 / 2, False: 0}[moved]
+
+
+def released(flipped, moved):
+    """The part of images that the released code flips, and that it moves: of two operations none, one or both."""
+    share = 0.0
+    for operations in ((), ("move",), ("flip",), ("move", "flip")):
+        drawn = 1 / 3 / (2 if len(operations) == 1 else 1)
+        for coin in (True, False):
+            if (("flip" in operations and coin), "move" in operations) == (flipped, moved):
+                share += drawn / 2
+    return share
+
+
+@pytest.mark.parametrize(("name", "shares"), [("flip_translate", paper), ("flip_translate_released", released)])
+def test_every_case_occurs_as_often_as_it_should(name, shares):
     count, pixels = 40_000, 2
     found = cases_of(resident_augmentation(name, pixels), IMAGE, count)
     cells = (2 * pixels + 1) ** 2
     assert len(found) == 2 * cells
     for (flipped, down, right), times in found.items():
-        share = (flips if flipped else 1 - flips) * (moves / cells + (1 - moves) * (down == right == 0))
+        share = shares(flipped, True) / cells + shares(flipped, False) * (down == right == 0)
         # Five standard deviations of a binomial draw.
         assert abs(times / count - share) < 5 * (share * (1 - share) / count) ** 0.5
 
 
 def test_what_comes_in_from_outside_is_zero_and_nothing_else_changes():
-    found = cases_of(FlipTranslate(2, 4, 4), IMAGE, 2000)
+    found = cases_of(FlipTranslate(4), IMAGE, 2000)
     assert max(abs(down) for _, down, _ in found) == 4
     assert max(abs(right) for _, _, right in found) == 4
 
 
 def test_images_of_a_batch_are_augmented_each_by_its_own_number():
-    augment = FlipTranslate(2, 4, 3)
+    augment = FlipTranslate(3)
     images, numbers = random_batch(32)
     together = augment(images, numbers)
     alone = torch.cat([augment(images[i : i + 1], numbers[i : i + 1]) for i in range(32)])
@@ -91,7 +105,7 @@ def test_only_the_training_batches_are_augmented():
     images = torch.randint(256, (40, 3, 8, 8), generator=generator, dtype=torch.uint8)
     raw = Raw(images, torch.arange(40), images[:4], torch.arange(4))
     made = {"split_seed": 9, "device": torch.device("cpu"), "dtype": torch.float64}
-    plain, augmented = (resident(raw, augment=augment, **made) for augment in (None, FlipTranslate(2, 4, 4)))
+    plain, augmented = (resident(raw, augment=augment, **made) for augment in (None, FlipTranslate(4)))
     rows = torch.arange(4)
     for split in ("train", "validation", "test"):
         [(first, _)], [(second, _)] = (getattr(data, split).selected([rows]) for data in (plain, augmented))

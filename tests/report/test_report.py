@@ -20,7 +20,7 @@ method: {{name: {method}, redraw: true}}
 init: {{name: vs_x}}
 init_train: {{name: vs_x}}
 schedule: {{name: lenet, iterations: {iterations}, batch_size: 100, learning_rate: 0.1, momentum: 0.9, weight_decay: 0.0005,
-  milestones: [25000], decay: 0.1, evaluate_every: 1000, checkpoint_every: 1000}}
+  milestones: [25000, 50000, 75000], decay: 0.1, evaluate_every: 1000, checkpoint_every: 1000}}
 sparsity: {sparsity}
 seed: {seed}
 seeds: {seeds}
@@ -146,6 +146,21 @@ def test_a_run_that_does_not_follow_the_published_protocol_is_marked(tmp_path, c
     assert "2.4" in full
     assert "*" not in full
     assert note == "* not the published protocol: schedule.iterations=300"
+
+
+def test_a_setting_that_is_at_its_default_deviates_too(tmp_path):
+    record(tmp_path, "a", [14.0], model="alexnet_s", sparsity=0.9)
+    config = (tmp_path / "a" / "config.yaml").read_text()
+    (tmp_path / "a" / "config.yaml").write_text(config.replace("{name: mnist", "{name: cifar10"))
+    [row] = table(tmp_path)
+    assert row["published"] == 14.99
+    assert "dataset.augmentation=none" in row["deviations"]
+
+
+def test_settings_that_a_run_does_not_have_cannot_deviate(tmp_path):
+    record(tmp_path, "a", [1.7], method="reference", sparsity=0.0)
+    [row] = table(tmp_path)
+    assert (row["published"], row["deviations"]) == (1.7, "")
 
 
 def test_an_unfinished_cell_is_a_dash(tmp_path):

@@ -8,12 +8,18 @@ from torch import nn
 
 from snip_cli.group import Group
 from snip_cli.training import forward as module
-from snip_cli.training.forward import Forward, distributed
+from snip_cli.training.forward import Forward
 
 
 @pytest.fixture
 def images(batch):
     return batch[0].float()
+
+
+@pytest.fixture
+def perceptron():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.ReLU(), nn.Linear(10, 4))
 
 
 def test_the_plain_form_is_the_network(network, batch):
@@ -40,7 +46,7 @@ def test_compiled_is_the_same_to_rounding(images):
     torch.testing.assert_close(Forward(network, Group(), compiled=True).training(images), expected)
 
 
-def test_where_nothing_compiles_one_line_says_so_and_training_goes_on(network, images, monkeypatch, caplog):
+def test_where_nothing_compiles_one_line_says_so_and_training_goes_on(perceptron, images, monkeypatch, caplog):
     def broken(_):
         def call(_):
             raise RuntimeError("no compiler\nand a long story")
@@ -49,15 +55,15 @@ def test_where_nothing_compiles_one_line_says_so_and_training_goes_on(network, i
 
     monkeypatch.setattr(module.torch, "compile", broken)
     monkeypatch.setattr(logging.getLogger("snip_cli"), "propagate", True)
-    forward = Forward(network.float().eval(), Group(), compiled=True)
+    forward = Forward(perceptron, Group(), compiled=True)
     for _ in range(2):
-        assert torch.equal(forward.training(images), network(images))
+        assert torch.equal(forward.training(images), perceptron(images))
     assert [record.getMessage() for record in caplog.records] == [
         "torch.compile does not work here (RuntimeError: no compiler): goes on without"
     ]
 
 
-def test_an_error_after_the_first_call_is_an_error(network, images, monkeypatch):
+def test_an_error_after_the_first_call_is_an_error(perceptron, images, monkeypatch):
     calls = []
 
     def call(_):
@@ -67,12 +73,13 @@ def test_an_error_after_the_first_call_is_an_error(network, images, monkeypatch)
         return torch.zeros(1)
 
     monkeypatch.setattr(module.torch, "compile", lambda _: call)
-    forward = Forward(network.float(), Group(), compiled=True)
+    forward = Forward(perceptron, Group(), compiled=True)
     forward.training(images)
     with pytest.raises(RuntimeError, match="out of memory"):
         forward.training(images)
 
 
-def test_batch_norm_over_all_processes_needs_gpus():
-    with pytest.raises(module.ConfigError, match="sync_batchnorm=true works on GPUs only"):
-        distributed(nn.BatchNorm2d(3), sync_batchnorm=True)
+def test_a_recurrent_net_is_not_compiled(monkeypatch):
+    monkeypatch.setattr(module.torch, "compile", lambda network: pytest.fail("it was compiled"))
+    net = nn.Sequential(nn.LSTM(3, 3))
+    assert Forward(net, Group(), compiled=True).training(torch.zeros(2, 1, 3))[0].shape == (2, 1, 3)
