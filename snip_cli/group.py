@@ -54,6 +54,10 @@ class Group:
                 dist.broadcast(tensor, src=0)
 
 
+# What there is without torchrun.
+ALONE = Group()
+
+
 @contextmanager
 def joined(device: torch.device, batch_size: int) -> Iterator[Group]:
     """The group that torchrun's environment describes, for a global batch of `batch_size`.
@@ -64,7 +68,7 @@ def joined(device: torch.device, batch_size: int) -> Iterator[Group]:
     """
     size, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
     if size == 1:
-        yield Group()
+        yield ALONE
         return
     if batch_size % size:
         raise ConfigError(

@@ -7,11 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snip_cli.data.splits import Split
-from snip_cli.group import Group
+from snip_cli.group import ALONE, Group
 
 # Images that are evaluated at a time, and fewer where they are large: 167 of 224×224.
 CHUNK, CHUNK_PIXELS = 1000, 2**23
-ALONE = Group()
 
 
 @torch.no_grad()

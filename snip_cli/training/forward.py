@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from snip_cli.group import Group
+from snip_cli.group import ALONE, Group
 
 log = logging.getLogger("snip_cli")
 
@@ -21,7 +21,7 @@ class Forward:
     def __init__(
         self,
         model: nn.Module,
-        group: Group = Group(),  # noqa: B008 (frozen)
+        group: Group = ALONE,
         *,
         bfloat16: bool = False,
         compiled: bool = False,

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from snip_cli.data.splits import Batch, Data, draws
 from snip_cli.errors import RunError
-from snip_cli.group import Group
+from snip_cli.group import ALONE, Group
 from snip_cli.pruning.mask import Mask, apply_mask, prunable_parameters
 from snip_cli.sections import Schedule
 from snip_cli.streams import generator
-from snip_cli.training.evaluation import ALONE, evaluate
+from snip_cli.training.evaluation import evaluate
 from snip_cli.training.forward import Forward
 from snip_cli.training.progress import Clock, Progress, progress_bar
 
@@ -185,7 +185,7 @@ class Trainer:
             self.reseed()
             return
         torch.set_rng_state(state["random"])
-        if state["random_cuda"] is not None:
+        if state["random_cuda"] is not None and len(state["random_cuda"]):  # an earlier version left an empty list
             torch.cuda.set_rng_state(state["random_cuda"])
 
 
