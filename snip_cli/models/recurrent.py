@@ -6,6 +6,7 @@ That the projection has no activation, and that the last step is classified, is 
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -64,7 +65,8 @@ class RowByRow(nn.Module):
     def forward(self, images_N1HW: Tensor) -> Tensor:
         rows_NHF = self.projection(images_N1HW.squeeze(1))
         # Mixed precision would run cuDNN's layer in float16, whatever type it was asked for.
-        with torch.autocast(rows_NHF.device.type, enabled=False):
+        device = rows_NHF.device.type
+        with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
             last_NF = self.last_output(rows_NHF.to(self.gate_bias.dtype))
         return self.classifier(last_NF)
 

@@ -92,6 +92,16 @@ def test_the_fused_layer_gets_its_weights_in_one_piece_in_the_order_of_pytorchs_
 
 
 @every_recurrent
+def test_under_mixed_precision_the_layer_itself_stays_in_float32(name, monkeypatch):
+    model, seen = build(name), []
+    last_output = model.last_output
+    monkeypatch.setattr(model, "last_output", lambda rows: seen.append(rows.dtype) or last_output(rows))
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = model(images(name))
+    assert (seen, outputs.dtype) == ([torch.float32], torch.bfloat16)
+
+
+@every_recurrent
 def test_the_constant_of_the_gates_is_no_parameter_and_is_not_saved(name):
     model = build(name)
     assert "gate_bias" not in dict(model.named_parameters())
