@@ -25,7 +25,7 @@ CONFIGURATION = {
         ["dataset=ilsvrc2012", "dataset.shape=[3,64,64]", "dataset.sizes=[32,64]"],
         ["model 'lenet_300_100' cannot take images of 32×32", "leave dataset.sizes out"],
     ),
-    "too many classes": (["dataset.classes=11"], ["has 10 classes but its YAML says 11: set dataset.classes=10"]),
+    "too many classes": (["dataset.classes=11"], ["has 10 classes but dataset.classes is 11: set dataset.classes=10"]),
     "too few classes": (["dataset.classes=9"], ["set dataset.classes=10"]),
     "no classes given": (["dataset=image_folder"], ["dataset.classes must be given"]),
     "option of a data set": (["+dataset.colour=red"], ["dataset 'digits' has no option 'colour'"]),
@@ -74,7 +74,7 @@ def test_images_of_ones_own_train(pictures, tmp_path):
 
 def test_a_wrong_number_of_classes_in_a_folder(pictures, tmp_path, capsys):
     said = refusal(capsys, tmp_path, *pictures, "dataset.classes=3")
-    assert "dataset 'image_folder' has 2 classes but its YAML says 3: set dataset.classes=2." in said
+    assert "dataset 'image_folder' has 2 classes but dataset.classes is 3: set dataset.classes=2." in said
 
 
 @pytest.mark.parametrize("content", [b"", b"no image"])

@@ -18,6 +18,10 @@ def image_folder(root: Path, *, folder: str, size: int) -> Raw:
     if size < 1:
         raise ConfigError(f"dataset.size, the height and width in pixels, must be at least 1, not {size}.")
     base = root / folder
+    if not (base / "train").is_dir():
+        raise ConfigError(
+            f"There is no folder {base / 'train'}: put the images there, as train/CLASS/*, or set dataset.folder or dataset.root."
+        )
     train = list_images(base / "train")
     test_folder = base / "val" if (base / "val").is_dir() and not (base / "test").is_dir() else base / "test"
     return read_images(base, train, list_images(test_folder, train.classes), height=size, width=size)

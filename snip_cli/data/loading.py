@@ -21,7 +21,7 @@ from snip_cli.sections import Dataset
 def load_data(dataset: Dataset, device: torch.device, dtype: torch.dtype, batch_size: int = 1) -> Data:
     """The data set, ready on `device`; the runs of a sweep share it.
 
-    Raises ConfigError where it is not there, damaged, not what its YAML says, or smaller than one batch.
+    Raises ConfigError where it is not there, damaged, not of the shape and classes that are set, or smaller than one batch.
     """
     data = _load_data(json.dumps(asdict(dataset)), device, dtype)
     if batch_size > len(data.train):
@@ -39,7 +39,7 @@ def _load_data(described: str, device: torch.device, dtype: torch.dtype) -> Data
     classes = int(found.train_labels.max()) + 1
     if classes != dataset.classes:
         raise ConfigError(
-            f"dataset '{dataset.name}' has {classes} classes but its YAML says {dataset.classes}: set dataset.classes={classes}."
+            f"dataset '{dataset.name}' has {classes} classes but dataset.classes is {dataset.classes}: set dataset.classes={classes}."
         )
     make = _resident if isinstance(found, Raw) else _streamed
     return make(found, dataset, device, dtype)
@@ -49,7 +49,7 @@ def _resident(raw: Raw, dataset: Dataset, device: torch.device, dtype: torch.dty
     shape = list(raw.train_images.shape[1:])
     if shape != dataset.shape:
         raise ConfigError(
-            f"dataset '{dataset.name}' has images of shape {shape} but its YAML says {dataset.shape}: correct `shape`."
+            f"dataset '{dataset.name}' has images of shape {shape} but dataset.shape is {dataset.shape}: correct it."
         )
     if dataset.augmentation == "crop_flip" or dataset.sizes:
         raise ConfigError(
