@@ -115,7 +115,7 @@ class ByHand(Dataset):
 
 
 def handwritten_step(config: Config, split: ResidentSplit, mask: Mask, *, workers: int) -> Step:
-    """One iteration of the usual loop: torchvision's transforms, a DataLoader, float32, masks in gradient hooks, plain SGD."""
+    """One iteration of the usual loop: torchvision's transforms, a DataLoader, float32 (on a GPU in TF32, as ours), masks in gradient hooks, plain SGD."""
     device = split.device
     images = ByHand(split, augmented=config.dataset.augmentation != "none")
     size = config.schedule.batch_size
