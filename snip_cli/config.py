@@ -7,7 +7,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from yaml import YAMLError
 
 from snip_cli.errors import ConfigError
 from snip_cli.registry import nearest
-from snip_cli.sections import Dataset, Init, Method, Model, Schedule, check_sparsity, require
+from snip_cli.sections import AUTO, Dataset, Init, Method, Model, Schedule, check_sparsity, require
 
 # bfloat16 is automatic mixed precision: weights, masks and scores stay float32.
 DTYPES = ("float32", "float64", "bfloat16")
@@ -26,6 +26,7 @@ DTYPES = ("float32", "float64", "bfloat16")
 LATER = {
     "dataset": ("held_out", "augmentation", "translate_pixels", "sizes", "options"),
     "model": ("weights",),
+    "method": ("trained", "samples_per_class"),
     "schedule": ("nesterov", "warmup"),
 }
 
@@ -40,7 +41,7 @@ class Config:
     init: Init
     init_train: Init
     schedule: Schedule
-    sparsity: float
+    sparsity: float | str  # a number, or auto
     seed: int
     seeds: int
     device: str
@@ -50,6 +51,7 @@ class Config:
     compile: bool = False
     deterministic: bool = False
     sync_batchnorm: bool = False
+    dense_schedule: Schedule | None = None  # of the reference that a method prunes after training; None: as `schedule`
 
     def __post_init__(self) -> None:
         check_sparsity(self.sparsity)
@@ -59,7 +61,27 @@ class Config:
         known = ", ".join(DTYPES)
         require(self.dtype in DTYPES, f"dtype must be one of {known}, not '{self.dtype}'.")
         require(bool(self.output_dir), "output_dir must name a folder, as in output_dir=runs.")
-        if not self.method.redraw and not self.is_reference:
+        self._check_start()
+
+    def _check_start(self) -> None:
+        """Raise ConfigError where the weights to start from are missing, or described by two settings that differ."""
+        starts_trained = self.model.weights or (self.method.trained and not self.is_reference)
+        require(
+            self.schedule.iterations > 0 or bool(starts_trained),
+            "schedule.iterations must be at least 1, not 0: without trained weights (pretrained=FILE) there is nothing to evaluate.",
+        )
+        if self.is_reference:
+            return
+        if self.method.trained and not self.model.weights:
+            require(
+                (self.dense_schedule or self.schedule).iterations > 0,
+                f"method '{self.method.name}' prunes a trained network: give pretrained=FILE, or a schedule of more than 0 iterations for the dense one (dense_schedule.iterations, or schedule.iterations).",
+            )
+        elif self.dense_schedule is not None:
+            raise ConfigError(
+                f"dense_schedule trains the network that a method prunes after training, and '{self.method.name}' here has none to train: leave it out."
+            )
+        if not self.method.redraw and not self.method.trained:
             require(
                 self.init == self.init_train,
                 f"method.redraw=false trains the weights that were scored, so init and init_train must agree: set both to {self.init.name}.",
@@ -69,6 +91,19 @@ class Config:
     def is_reference(self) -> bool:
         """Whether nothing is pruned, so that no method plays a part."""
         return self.sparsity == 0
+
+    @property
+    def dense(self) -> "Config":
+        """The reference run whose trained network a method with `trained` prunes."""
+        method = replace(self.method, trained=False)  # plays no part in a reference
+        return replace(
+            self, sparsity=0.0, method=method, schedule=self.dense_schedule or self.schedule, dense_schedule=None
+        )
+
+    @property
+    def needs_dense(self) -> bool:
+        """Whether the weights to be pruned are those of the reference run."""
+        return self.method.trained and not self.is_reference and not self.model.weights
 
     @property
     def method_name(self) -> str:
@@ -81,10 +116,15 @@ class Config:
     @property
     def folder(self) -> Path:
         """The run's folder: readable names and a hash of all that determines the result."""
-        identity = json.dumps(self.identity(), sort_keys=True)
-        digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
-        sparsity = [] if self.is_reference else [f"s{self.sparsity!r}"]
-        names = [self.method_name, self.model.name, self.dataset.name, *sparsity, f"seed{self.seed}", digest]
+        sparsity = [] if self.is_reference else [f"s{self.sparsity}"]
+        names = [
+            self.method_name,
+            self.model.name,
+            self.dataset.name,
+            *sparsity,
+            f"seed{self.seed}",
+            digest(self.identity()),
+        ]
         return Path(self.output_dir) / "-".join(names)
 
     def identity(self) -> dict[str, Any]:
@@ -93,7 +133,7 @@ class Config:
         if not self.sync_batchnorm:
             del everything["sync_batchnorm"]
         for name, keys in LATER.items():
-            for key in keys:
+            for key in keys if name in everything else ():
                 if everything[name][key] == _default(SECTIONS[name], key):
                     del everything[name][key]
         if self.model.weights:
@@ -106,10 +146,17 @@ class Config:
         for key in ("seeds", "device", "output_dir", "dry_run", "compile", "deterministic"):
             del everything[key]
         del everything["dataset"]["root"], everything["dataset"]["workers"]
-        del everything["schedule"]["name"], everything["schedule"]["checkpoint_every"]
+        for schedule in ("schedule", "dense_schedule"):
+            if everything[schedule] is None:
+                del everything[schedule]
+            else:
+                del everything[schedule]["name"], everything[schedule]["checkpoint_every"]
         if self.is_reference:
+            everything.pop("dense_schedule", None)
             for key in ("method", "init", "sparsity"):
                 del everything[key]
+        elif self.method.trained:  # what is scored was drawn by init_train
+            del everything["init"]
         for section in everything.values():
             if isinstance(section, dict) and "options" in section:
                 section["options"] = {key: _without_point(value) for key, value in section["options"].items()}
@@ -125,6 +172,8 @@ SECTIONS: dict[str, type] = {
     "init": Init,
     "init_train": Init,
 }
+# A section that may be left out has its schema here alone.
+SCHEMAS: dict[str, type] = SECTIONS | {"dense_schedule": Schedule}
 
 
 def load(composed: DictConfig) -> Config:
@@ -136,13 +185,28 @@ def load(composed: DictConfig) -> Config:
     assert isinstance(plain, dict)
     plain.pop("hydra", None)
     plain.pop("eval", None)
+    pretrained = plain.pop("pretrained", "")
     known = {f.name for f in fields(Config)}
     for key in plain:
         require(key in known, f"There is no setting '{key}'{nearest(str(key), known)}; `snip-run --help` lists them.")
     sections = {key: _section(key, plain.get(key)) for key in SECTIONS}
+    if plain.get("dense_schedule") is not None:
+        sections["dense_schedule"] = _section("dense_schedule", plain["dense_schedule"])
+    if pretrained:
+        sections["model"] = _pretrained(sections["model"], pretrained)
     # A setting with a default may be missing: a run folder of an earlier version does not name it.
-    scalars = [f for f in fields(Config) if f.name not in SECTIONS and (f.name in plain or f.default is MISSING)]
+    scalars = [f for f in fields(Config) if f.name not in SCHEMAS and (f.name in plain or f.default is MISSING)]
     return Config(**sections, **{f.name: _typed(f.name, plain.get(f.name), f.type) for f in scalars})
+
+
+def _pretrained(model: Model, weights: Any) -> Model:
+    """The model with `pretrained`, the short name of `model.weights`; raises ConfigError where the two differ."""
+    weights = _typed("pretrained", weights, str)
+    require(
+        model.weights in ("", weights),
+        f"pretrained={weights} and model.weights={model.weights} name different weights: leave one out.",
+    )
+    return replace(model, weights=weights)
 
 
 def read(path: Path) -> Config:
@@ -167,6 +231,11 @@ def to_yaml(config: Config) -> str:
         options = plain[key].pop("options", {})
         plain[key].update(options)
     return OmegaConf.to_yaml(OmegaConf.create(plain))
+
+
+def digest(settings: Mapping[str, Any]) -> str:
+    """A short hash of settings."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def content_of(weights: str) -> str:
@@ -201,7 +270,7 @@ def _section(name: str, values: Any) -> Any:
     require(
         isinstance(values, Mapping), f"{name} must be chosen, as in {name}=NAME; `snip-run --help` lists the choices."
     )
-    schema = SECTIONS[name]
+    schema = SCHEMAS[name]
     typed = {f.name: f for f in fields(schema) if f.name != "options"}
     for key, spec in typed.items():
         require(
@@ -230,6 +299,8 @@ WORDS = {
 
 def _typed(key: str, value: Any, wanted: Any) -> Any:
     """`value` if it is of the wanted type (a whole number will do for a number); raises ConfigError."""
+    if wanted == float | str:  # the sparsity
+        wanted = str if value == AUTO else float
     if wanted is float and type(value) is int and abs(value) < 2**63:
         return float(value)
     if wanted is str and type(value) in (int, float):

@@ -1,17 +1,21 @@
 """TensorBoard events, written with TensorBoard's own writer: one event file a folder, no stray sub-runs, no torch."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.plugins.histogram import metadata as histogram_metadata
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from tensorboard.plugins.hparams import summary_v2 as hparams
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
+from tensorboard.util.tensor_util import make_tensor_proto
 
-from snip_cli.record import EVALUATION_COLUMNS, RunFolder, read_evaluations
+from snip_cli.record import EVALUATION_COLUMNS, RunFolder, read_evaluations, read_json
 
 HPARAM_METRIC = "test_error_mean"
 # TensorBoard shows five columns at first, and among them those that are said to differ.
@@ -68,28 +72,51 @@ class RunEvents:
 
         The event file is made anew whenever the run is opened.
         """
+        told = read_json(self._folder.path / "pruning.json") or {}
         for seed, result in self._finished.items():
-            self.begin_seed(seed, result["layers"], [])
+            self.begin_seed(seed, result["layers"], [], told.get(str(seed), {}))
         for row in read_evaluations(self._folder.path):
             if int(row["seed"]) in self._finished:
                 self.evaluation(int(row["seed"]), {column: float(row[column]) for column in EVALUATION_COLUMNS})
 
-    def begin_seed(self, seed: int, layers: Sequence[dict[str, Any]], evaluations: Sequence[dict[str, float]]) -> None:
-        """The density of the layers (step = a layer's place), and the curves up to where the seed goes on."""
+    def begin_seed(
+        self,
+        seed: int,
+        layers: Sequence[dict[str, Any]],
+        evaluations: Sequence[dict[str, float]],
+        told: Mapping[str, Any],
+    ) -> None:
+        """The density of the layers (step = a layer's place), what the method told of them, and the curves up to where the seed goes on."""
         places = "step = layer: " + ", ".join(f"{place} {layer['name']}" for place, layer in enumerate(layers))
         for place, layer in enumerate(layers):
             self._file.scalar(f"density/seed{seed}", layer["kept"] / layer["total"], place, places)
+            self.pruned_layer(seed, place, told.get("layers", {}).get(layer["name"], {}), places)
         for row in evaluations:
             self.evaluation(seed, row)
 
+    def pruned_layer(self, seed: int, place: int, told: Mapping[str, Any], places: str) -> None:
+        """A layer's numbers (step = its place) and its histograms, as its method told them."""
+        for name, value in told.items():
+            if isinstance(value, dict):
+                self._file.summary(histogram(f"{name}/seed{seed}", value["edges"], value["counts"], places), place)
+            elif not isinstance(value, list):
+                self._file.scalar(f"{name}/seed{seed}", value, place, places)
+
     def evaluation(self, seed: int, row: dict[str, float]) -> None:
         for name, value in row.items():
-            if name != "iteration":
+            if name != "iteration" and math.isfinite(value):
                 self._file.scalar(f"{name}/seed{seed}", value, int(row["iteration"]))
 
     def finish(self, metrics: dict[str, Any]) -> None:
         self._file.scalar(HPARAM_METRIC, metrics["test_error_mean"], 0)
         self._file.summary(session_end())
+
+
+def histogram(tag: str, edges: Sequence[float], counts: Sequence[int], description: str) -> Summary:
+    """A histogram of len(counts) buckets, bounded by the rising `edges`, one more."""
+    buckets = numpy.column_stack([edges[:-1], edges[1:], counts])
+    about = histogram_metadata.create_summary_metadata(display_name="", description=description)
+    return Summary(value=[Summary.Value(tag=tag, tensor=make_tensor_proto(buckets), metadata=about)])
 
 
 def experiment(names: Sequence[str]) -> Summary:

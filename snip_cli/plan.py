@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from snip_cli import record
 from snip_cli.config import Config
-from snip_cli.pruning.mask import kept_count
+from snip_cli.pruning.prune import check_request
 from snip_cli.stages import build_model, check
 
 
@@ -24,10 +24,11 @@ def multiply_accumulates(config: Config) -> int:
 
 def state(config: Config) -> str:
     """Whether a run is done already: `done`, `to do`, or how many of its seeds are done."""
+    dense = "" if not config.needs_dense or record.is_finished(config.dense) else ", after its reference"
     done = len(record.finished_seeds(config))
     if done == config.seeds:
         return f"done{record.other_commit(config.folder)}"
-    return f"{done} of {config.seeds} seeds done" if done else "to do"
+    return (f"{done} of {config.seeds} seeds done" if done else "to do") + dense
 
 
 def tell_plan(configs: Sequence[Config]) -> None:
@@ -35,12 +36,13 @@ def tell_plan(configs: Sequence[Config]) -> None:
     rows = []
     for config in configs:
         total = check(config)
+        kept = check_request(config.method.name, total, config.sparsity)
         rows.append(
             {
                 "folder": config.folder,
                 "state": state(config),
                 "total m": f"{total:,}",
-                "kept κ": f"{kept_count(total, config.sparsity):,}",
+                "kept κ": "found by the method" if kept is None else f"{kept:,}",
                 "dense multiply-accumulates": f"{multiply_accumulates(config):,}",
                 "iterations": f"{config.schedule.iterations:,}",
                 "seeds": config.seeds,

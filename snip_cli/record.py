@@ -1,7 +1,7 @@
 """What a run leaves in its folder: the one place that writes and reads it. Nothing in this file imports torch.
 
-`config.yaml` `env.json` `run.log` `metrics.csv` `mask.pt` `checkpoint.pt`, TensorBoard events, and last `metrics.json`, whose presence
-means that the run is finished for the seeds that it lists.
+`config.yaml` `env.json` `run.log` `metrics.csv` `mask.pt` `checkpoint.pt`, TensorBoard events, `steps/` and `pruning.json` of methods that
+prune in several steps, and last `metrics.json`, whose presence means that the run is finished for the seeds that it lists.
 """
 
 import csv
@@ -72,17 +72,21 @@ class RunFolder:
 
     @classmethod
     @contextmanager
-    def open(cls, config: Config) -> Iterator["RunFolder"]:
-        """Make and lock the folder; raises ConfigError where it is not writable or the same run is already going."""
+    def open(cls, config: Config, *, wait: bool = False) -> Iterator["RunFolder"]:
+        """Make and lock the folder; raises ConfigError where it is not writable or, unless one can `wait`, the same run is already going."""
         folder = cls(config)
         make_writable(folder.path)
+        lock = FileLock(folder.path / ".lock", timeout=0)
         try:
-            lock = FileLock(folder.path / ".lock", timeout=0)
             lock.acquire()
         except Timeout:
+            if wait:
+                log.info("waits for another process that does the run %s", folder.path)
+                lock.acquire(timeout=-1)
+        if not lock.is_locked:
             raise ConfigError(
                 f"The run {folder.path} is already going in another process: wait for it or choose another output_dir."
-            ) from None
+            )
         try:
             with _log_to(folder.path / "run.log"):
                 try:
@@ -117,6 +121,12 @@ class RunFolder:
         """Write `metrics.csv` with one row more."""
         self._rows.append(_row(seed, evaluation))
         self._write_rows()
+
+    def tell_pruning(self, seed: int, told: dict[str, Any]) -> None:
+        """Write to `pruning.json` what a seed's method told, if it told anything."""
+        if any(told.values()):
+            path = self.path / "pruning.json"
+            write_text(path, json.dumps({**(read_json(path) or {}), str(seed): told}, indent=1) + "\n")
 
     def _write_rows(self) -> None:
         text = io.StringIO()
@@ -154,16 +164,26 @@ def summarise(config: Config, results: dict[int, Result], total: int) -> dict[st
 
 
 def result_of(
-    seed: int, evaluations: list[Evaluation], layers: list[Any], *, train_seconds: float, prune_seconds: float
+    seed: int,
+    evaluations: list[Evaluation],
+    layers: list[Any],
+    weights: dict[str, int],
+    *,
+    train_seconds: float,
+    prune_seconds: float,
 ) -> Result:
-    """One seed's entry of `metrics.json`: errors in percent, last and best of the last five evaluations (as the released code reports)."""
+    """One seed's entry of `metrics.json`: errors in percent, of the last evaluation, the best of the last five (as the released code of
+    SNIP reports) and the best of all (as that of SNACS does); `weights` are the counts without biases.
+    """
     last = evaluations[-1]
     return {
         "seed": seed,
         "test_error": last["test_error"],
         "test_error_best": min(evaluation["test_error"] for evaluation in evaluations[-5:]),
+        "test_error_lowest": min(evaluation["test_error"] for evaluation in evaluations),
         "val_error": last["val_error"],
         "iterations": int(last["iteration"]),
+        **weights,
         "layers": layers,
         "train_seconds": round(train_seconds, 3),
         "prune_seconds": round(prune_seconds, 6),

@@ -10,7 +10,7 @@ from torch import Tensor
 from snip_cli import record
 from snip_cli.config import Config
 from snip_cli.events import RunEvents
-from snip_cli.pruning.mask import Mask
+from snip_cli.pruning.protocol import Pruned
 from snip_cli.record import Evaluation, RunFolder
 from snip_cli.training import checkpoint
 from snip_cli.training.checkpoint import Saved
@@ -28,20 +28,24 @@ class Recorder:
 
     @classmethod
     @contextmanager
-    def open(cls, config: Config, device: str) -> Iterator["Recorder"]:
+    def open(cls, config: Config, device: str, *, wait: bool = False) -> Iterator["Recorder"]:
         """Open the run's folder, with what it holds already; `device` in words goes to `env.json`."""
-        with RunFolder.open(config) as folder:
+        with RunFolder.open(config, wait=wait) as folder:
             saved = checkpoint.load(folder.path, run=folder.path.name)
             folder.begin(device)
             with RunEvents(folder, saved.results) as events:
                 yield cls(config, folder, events, saved)
 
-    def begin_seed(self, seed: int, mask: Mask, layers: list[dict[str, Any]], evaluations: list[Evaluation]) -> None:
-        """Keep a seed's mask, and bring table and curves to where its training begins or goes on."""
-        self.saved.masks[seed] = mask
+    def begin_seed(
+        self, seed: int, pruned: Pruned, layers: list[dict[str, Any]], evaluations: list[Evaluation]
+    ) -> None:
+        """Keep a seed's mask and what its method told, and bring table and curves to where its training begins or goes on."""
+        self.saved.masks[seed] = pruned.mask
         checkpoint.save_masks(self._folder.path, self.saved)
+        told = {"layers": pruned.layers, **pruned.facts}
+        self._folder.tell_pruning(seed, told)
         self._folder.restore_evaluations(sorted(self.saved.results), seed, evaluations)
-        self._events.begin_seed(seed, layers, evaluations)
+        self._events.begin_seed(seed, layers, evaluations, told)
 
     def evaluated(self, seed: int, row: Evaluation) -> None:
         """Keep one evaluation."""
@@ -82,7 +86,9 @@ class NoRecorder:
     def __init__(self, saved: Saved) -> None:
         self.saved = saved
 
-    def begin_seed(self, seed: int, mask: Mask, layers: list[dict[str, Any]], evaluations: list[Evaluation]) -> None:
+    def begin_seed(
+        self, seed: int, pruned: Pruned, layers: list[dict[str, Any]], evaluations: list[Evaluation]
+    ) -> None:
         pass
 
     def evaluated(self, seed: int, row: Evaluation) -> None:

@@ -15,9 +15,11 @@ from snip_cli.data.loading import load_data
 from snip_cli.data.splits import Data
 from snip_cli.errors import ConfigError, RunError
 from snip_cli.group import Group, joined
-from snip_cli.pruning.mask import Mask, layer_counts
+from snip_cli.pruning.mask import layer_counts, weight_counts
+from snip_cli.pruning.protocol import Pruned
 from snip_cli.recorder import NoRecorder, Recorder
-from snip_cli.stages import check, check_group, data_type, describe, drawn_model, find_mask, own_device, set_up
+from snip_cli.stages import State, check, check_group, data_type, describe, find_mask, own_device, set_up, started_model
+from snip_cli.training import checkpoint
 from snip_cli.training.checkpoint import Saved
 from snip_cli.training.forward import Forward
 from snip_cli.training.trainer import Trainer
@@ -25,16 +27,20 @@ from snip_cli.training.trainer import Trainer
 log = logging.getLogger("snip_cli")
 
 
-def run(config: Config) -> dict[str, Any]:
+def run(config: Config, *, wait: bool = False) -> dict[str, Any]:
     """Do one run, or what is missing of it, and give the content of its `metrics.json`.
 
-    Under torchrun every process calls it; the first writes the run's folder and gives the metrics, the others give nothing.
+    Under torchrun every process calls it; the first writes the run's folder and gives the metrics, the others give nothing. Where
+    another process is doing the same run, `wait` for it.
 
     Raises:
         ConfigError: what was asked cannot be done (see `snip_cli.errors`).
         RunError: the loss is not finite, the memory did not suffice, or a process was lost; the last good checkpoint stays.
     """
     total = check(config)
+    if config.needs_dense and not record.is_finished(config):
+        log.info("%s prunes a trained network: first its reference", config.method.name)
+        run(config.dense, wait=True)
     with (
         own_device(config.device) as device,
         joined(device, config.schedule.batch_size) as group,
@@ -47,7 +53,7 @@ def run(config: Config) -> dict[str, Any]:
             train_seeds(config, device, group, NoRecorder(group.first_says(Saved())))
             return {}
         processes = f"{group.size} processes, the first on " if group.size > 1 else ""
-        with Recorder.open(config, processes + describe(device)) as recorder:
+        with Recorder.open(config, processes + describe(device), wait=wait) as recorder:
             log.info("%s", announce(config, device, group))
             # The weights of finished seeds concern nobody else.
             group.first_says(Saved(results=recorder.saved.results, training=recorder.saved.training))
@@ -83,23 +89,27 @@ def run_seed(config: Config, seed: int, data: Data, group: Group, recorder: Reco
     """Prune and train one seed, from its checkpoint if there is one."""
     training = recorder.saved.training
     resumed = training if training is not None and training["seed"] == seed else None
-    mask, prune_seconds = (
-        (resumed["mask"], resumed["prune_seconds"]) if resumed else the_mask(config, seed, data, group)
-    )
-    layers = layer_counts(mask)
-    model = drawn_model(config, seed, "weights", config.init_train, data.train.device)
+    dense = group.first_says(trained_weights(config, seed) if group.is_first else None)
+    pruned, prune_seconds = kept_mask(resumed) if resumed else the_mask(config, seed, data, group, dense)
+    model = started_model(config, seed, data.train.device, dense)
     forward = Forward(
         model, group, bfloat16=config.dtype == "bfloat16", compiled=config.compile, sync_batchnorm=config.sync_batchnorm
     )
-    trainer = Trainer(model, mask, data, config.schedule, seed, forward=forward, group=group)
+    trainer = Trainer(model, pruned.mask, data, config.schedule, seed, forward=forward, group=group)
     if resumed is not None:
         resume(trainer, resumed["state"], config.folder)
+    layers = layer_counts(pruned.mask)
     if group.is_first:
         warn_of_empty_layers(seed, layers)
-    recorder.begin_seed(seed, mask, layers, trainer.progress.evaluations)
+    recorder.begin_seed(seed, pruned, layers, trainer.progress.evaluations)
+    found = {
+        "mask": pruned.mask,
+        "told": {"layers": pruned.layers, "facts": pruned.facts},
+        "prune_seconds": prune_seconds,
+    }
 
     def keep(state: dict[str, Any]) -> None:
-        recorder.keep({"seed": seed, "mask": mask, "prune_seconds": prune_seconds, "state": state})
+        recorder.keep({"seed": seed, **found, "state": state})
 
     trainer.train(
         evaluated=lambda row: recorder.evaluated(seed, row),
@@ -108,14 +118,25 @@ def run_seed(config: Config, seed: int, data: Data, group: Group, recorder: Reco
     )
     progress = trainer.progress
     seconds = {"train_seconds": progress.seconds, "prune_seconds": prune_seconds}
-    result = record.result_of(seed, progress.evaluations, layers, **seconds)
+    result = record.result_of(seed, progress.evaluations, layers, weight_counts(pruned.mask), **seconds)
     weights = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
-    recorder.finish_seed(result, weights, progress.iteration * config.schedule.batch_size / progress.seconds)
+    rate = progress.iteration * config.schedule.batch_size / progress.seconds if progress.iteration else 0.0
+    recorder.finish_seed(result, weights, rate)
 
 
-def the_mask(config: Config, seed: int, data: Data, group: Group) -> tuple[Mask, float]:
+def trained_weights(config: Config, seed: int) -> State | None:
+    """The trained weights of a seed that a method prunes; None where it prunes drawn ones, or `model.weights` names them."""
+    return checkpoint.load(config.dense.folder).weights[seed] if config.needs_dense else None
+
+
+def kept_mask(training: dict[str, Any]) -> tuple[Pruned, float]:
+    """The mask that a checkpoint holds, what its method told of it, and the seconds that it took."""
+    return Pruned(training["mask"], **training.get("told", {})), training["prune_seconds"]
+
+
+def the_mask(config: Config, seed: int, data: Data, group: Group, dense: State | None) -> tuple[Pruned, float]:
     """The mask of one seed and the seconds that it took, found by the first process for all."""
-    return group.first_says(find_mask(config, seed, data) if group.is_first else ({}, 0.0))
+    return group.first_says(find_mask(config, seed, data, dense) if group.is_first else (Pruned({}), 0.0))
 
 
 def warn_of_empty_layers(seed: int, layers: list[dict[str, Any]]) -> None:

@@ -13,11 +13,15 @@ def require(condition: bool, sentence: str) -> None:
         raise ConfigError(sentence)
 
 
-def check_sparsity(sparsity: float) -> None:
-    """Raise ConfigError unless `sparsity` is a number in [0, 1)."""
+# The sparsity of a method that finds by itself how much can go.
+AUTO = "auto"
+
+
+def check_sparsity(sparsity: float | str) -> None:
+    """Raise ConfigError unless `sparsity` is a number in [0, 1) or `auto`."""
     number = isinstance(sparsity, int | float) and not isinstance(sparsity, bool)
     sentence = f"sparsity must be a number in [0, 1), the fraction that is removed, not {sparsity!r}: 0.95 keeps 5 %."
-    require(number and 0 <= sparsity < 1, sentence)
+    require(sparsity == AUTO or (number and 0 <= sparsity < 1), sentence)
 
 
 # `flip_translate` and `flip_translate_released` are for data in memory, `crop_flip` for streamed data.
@@ -70,17 +74,28 @@ class Model:
 
 @dataclass(frozen=True)
 class Method:
-    """A method's name, what the pipeline does around it, and the options of its function."""
+    """A method's name, what the pipeline does around it, and the options of its function.
+
+    `trained`: the network that is scored is the trained reference, which is trained first where it is not there. `redraw`: the pruned
+    network starts from newly drawn weights, not from those that were scored. Scores are computed from `batches` batches of `batch_size`
+    random training images or, where it is not 0, from `samples_per_class` of every class.
+    """
 
     name: str
     redraw: bool = True
     batch_size: int = 100
     batches: int = 1
+    trained: bool = False
+    samples_per_class: int = 0
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require(self.batch_size >= 1, f"method.batch_size must be at least 1, not {self.batch_size}.")
         require(self.batches >= 1, f"method.batches must be at least 1, not {self.batches}.")
+        require(
+            self.samples_per_class >= 0,
+            f"method.samples_per_class must be 0 (no matter which class) or more, not {self.samples_per_class}.",
+        )
 
 
 @dataclass(frozen=True)
@@ -109,7 +124,8 @@ class Schedule:
     warmup: int = 0
 
     def __post_init__(self) -> None:
-        for key in ("iterations", "batch_size", "evaluate_every", "checkpoint_every"):
+        require(self.iterations >= 0, f"schedule.iterations must be 0 (no training) or more, not {self.iterations}.")
+        for key in ("batch_size", "evaluate_every", "checkpoint_every"):
             require(getattr(self, key) >= 1, f"schedule.{key} must be at least 1, not {getattr(self, key)}.")
         require(
             0 < self.learning_rate < math.inf, f"schedule.learning_rate must be positive, not {self.learning_rate}."

@@ -2,25 +2,32 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from snip_cli import registry
-from snip_cli.config import Config
-from snip_cli.data.splits import Data, saliency_batches
+from snip_cli.config import Config, digest
+from snip_cli.data.sample import class_balanced_sample
+from snip_cli.data.splits import Batch, Data, Split, saliency_batches
 from snip_cli.errors import ConfigError
 from snip_cli.gpus import one_gpu
 from snip_cli.group import Group
 from snip_cli.models.initialisers import initialise
-from snip_cli.models.pretrained import load_weights
-from snip_cli.pruning.mask import Mask, kept_count, prunable_parameters
-from snip_cli.pruning.prune import prune
+from snip_cli.models.pretrained import check_origin, load_weights
+from snip_cli.pruning.mask import prunable_parameters
+from snip_cli.pruning.protocol import Pruned
+from snip_cli.pruning.prune import check_request, prune_in_steps
+from snip_cli.pruning.steps import Steps
 from snip_cli.sections import Init
 from snip_cli.streams import generator
+
+State = dict[str, Tensor]
 
 
 def check(config: Config) -> int:
@@ -36,12 +43,10 @@ def check(config: Config) -> int:
     with torch.device("meta"):
         model = build_model(config)
     total = sum(p.numel() for p in prunable_parameters(model).values())
-    if total == 0:
-        raise ConfigError(
-            f"model '{config.model.name}' has no convolution, linear or recurrent layer to prune: choose another."
-        )
-    kept_count(total, config.sparsity)
+    check_request(config.method.name, total, config.sparsity)
     check_sizes(model, config)
+    if config.method.trained and not config.is_reference:
+        check_origin(config.model.weights, config.model.name, config.dataset.name)
     return total
 
 
@@ -134,39 +139,85 @@ def build_model(config: Config) -> nn.Module:
     return registry.models[config.model.name](shape, config.dataset.classes, **config.model.options)
 
 
-def drawn_model(config: Config, seed: int, stream: str, init: Init, device: torch.device) -> nn.Module:
-    """The network with the weights that `model.weights` names or, without it, drawn from `stream`; made on the CPU, then put on `device`."""
+def drawn_model(
+    config: Config, seed: int, stream: str, init: Init, device: torch.device, dense: State | None = None
+) -> nn.Module:
+    """The network with the weights `dense`; without them with those that `model.weights` names or, without it, drawn from `stream`.
+
+    It is made on the CPU, then put on `device`.
+    """
     draws = generator(seed, stream)
     with torch.random.fork_rng(devices=[]):  # a network may draw parameters of its own, from the global generator
         torch.manual_seed(draws.initial_seed())
         model = build_model(config)
         initialise(model, init.name, draws, **init.options)
-    if config.model.weights:
+    if dense is not None:
+        model.load_state_dict(dense)
+    elif config.model.weights:
         load_weights(model, config.model.name, config.model.weights)
     return model.to(device, data_type(config), memory_format=torch.channels_last)
 
 
-def find_mask(config: Config, seed: int, data: Data) -> tuple[Mask, float]:
-    """The mask of one seed, on the CPU, and the seconds that it took; at sparsity 0 everything is kept.
+def scored_model(config: Config, seed: int, device: torch.device, dense: State | None) -> nn.Module:
+    """The network whose connections are scored: the trained one, or one whose weights come from a stream of their own.
 
-    The scored weights come from a stream of their own and the trained ones are drawn anew, unless `method.redraw` is off.
+    Without `method.redraw` the drawn weights are those that are trained afterwards.
     """
     stream = "scored weights" if config.method.redraw else "weights"
-    model = drawn_model(config, seed, stream, config.init, data.train.device)
+    init = config.init_train if config.method.trained else config.init
+    return drawn_model(config, seed, stream, init, device, dense)
+
+
+def started_model(config: Config, seed: int, device: torch.device, dense: State | None) -> nn.Module:
+    """The network that training starts from: the trained one that was pruned, or one that is drawn anew."""
+    inherits = config.method.trained and not config.method.redraw
+    return drawn_model(config, seed, "weights", config.init_train, device, dense if inherits else None)
+
+
+def find_mask(config: Config, seed: int, data: Data, dense: State | None = None) -> tuple[Pruned, float]:
+    """The mask of one seed, on the CPU, and the seconds that it took; at sparsity 0 everything is kept.
+
+    `dense` is the trained network that a method with `trained` prunes, unless `model.weights` names it.
+    """
+    model = scored_model(config, seed, data.train.device, dense)
     if config.is_reference:
-        return {name: torch.ones(p.shape, dtype=torch.bool) for name, p in prunable_parameters(model).items()}, 0.0
-    batches = saliency_batches(data.train, config.method.batch_size, config.method.batches, seed)
+        ones = {name: torch.ones(p.shape, dtype=torch.bool) for name, p in prunable_parameters(model).items()}
+        return Pruned(ones), 0.0
     torch.manual_seed(
         generator(seed, "scoring").initial_seed()
     )  # for what a network draws in its forward pass, as dropout does
+    batches = scoring_batches(config, seed, data.train)
     started = time.perf_counter()
-    mask = prune(
+    pruned = prune_in_steps(
         model,
         batches,
         F.cross_entropy,
-        method=config.method.name,
-        sparsity=config.sparsity,
-        generator=generator(seed, "method"),
+        config.method.name,
+        config.sparsity,
+        generator(seed, "method"),
+        steps_of(config, seed),
         **config.method.options,
     )
-    return {name: keep.cpu() for name, keep in mask.items()}, time.perf_counter() - started
+    seconds = time.perf_counter() - started
+    return replace(pruned, mask={name: keep.cpu() for name, keep in pruned.mask.items()}), seconds
+
+
+def scoring_batches(config: Config, seed: int, train: Split) -> Collection[Batch]:
+    """What a method scores with: random training images, or as many of every class; not augmented."""
+    method = config.method
+    if method.samples_per_class:
+        return class_balanced_sample(train, method.samples_per_class, method.batch_size, config.dataset.classes, seed)
+    return saliency_batches(train, method.batch_size, method.batches, seed)
+
+
+def steps_of(config: Config, seed: int) -> Steps:
+    """The steps of a seed's pruning, in the run's folder and in those of runs that differ in the sparsity or the retraining alone."""
+    method = config.settings()["method"]
+    of_steps = {
+        "network": config.dense.identity(),
+        "method": method,
+        "init": None if method["trained"] else asdict(config.init),
+    }
+    name = f"seed{seed}-{digest(of_steps)}"
+    own = config.folder / "steps" / name
+    return Steps(own, [other for other in sorted(Path(config.output_dir).glob(f"*/steps/{name}")) if other != own])

@@ -12,6 +12,8 @@ from snip_cli.record import read_metrics
 from tests.commands import QUICK, only_run, run_quick
 
 SECONDS = ("train_seconds", "prune_seconds")
+ERRORS = ("test_error", "test_error_best", "test_error_lowest")
+WEIGHTS = ("weights_total", "weights_kept")
 
 
 def metrics_of(folder):
@@ -46,7 +48,7 @@ def test_metrics_json(tmp_path):
     assert [layer["total"] for layer in metrics["layers"]] == [235_500, 30_100, 1_010]
     assert sum(layer["kept"] for layer in metrics["layers"]) == 13_331
     first, second = metrics["seeds"]
-    assert set(first) == {"seed", "test_error", "test_error_best", "val_error", "iterations", "layers", *SECONDS}
+    assert set(first) == {"seed", "val_error", "iterations", "layers", *ERRORS, *WEIGHTS, *SECONDS}
     assert (first["seed"], second["seed"], first["iterations"]) == (0, 1, 8)
     assert first["layers"] == metrics["layers"]
     errors = torch.tensor([first["test_error"], second["test_error"]], dtype=torch.float64)

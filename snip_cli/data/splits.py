@@ -40,6 +40,11 @@ class Split(Protocol):
     device: torch.device
 
     @property
+    def labels(self) -> Tensor:
+        """The class of every row, int64."""
+        ...
+
+    @property
     def rows_device(self) -> torch.device:
         """Where rows are wanted: selecting there waits for nothing."""
         ...

@@ -87,6 +87,11 @@ class StreamedSplit:
     augmented: bool = False
 
     @property
+    def labels(self) -> Tensor:
+        """The class of every row, int64 on the CPU."""
+        return self.files.labels
+
+    @property
     def rows_device(self) -> torch.device:
         return torch.device("cpu")
 
@@ -95,7 +100,7 @@ class StreamedSplit:
         return self.size**2
 
     def __len__(self) -> int:
-        return len(self.files.labels)
+        return len(self.labels)
 
     def drawn(self, draws: Iterable[Draw]) -> Iterator[Batch]:
         """One augmented batch for each draw, decoded ahead by the workers."""

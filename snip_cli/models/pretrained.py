@@ -8,6 +8,7 @@ from urllib.parse import urlparse
 import torch
 from torch import Tensor, nn
 
+from snip_cli import config as configuration
 from snip_cli.errors import ConfigError
 
 # Counts the batches that batch-norm has seen; older files lack it, and nothing here uses it.
@@ -38,6 +39,18 @@ def load_weights(model: nn.Module, name: str, weights: str) -> None:
         )
     check_fit(model.state_dict(), state, f"model.weights={weights} does not fit this {name}")
     model.load_state_dict(state, strict=False)  # the counter alone may be missing
+
+
+def check_origin(weights: str, model: str, dataset: str) -> None:
+    """Raise ConfigError where `weights` lies in the folder of a run of another data set or model; of other files nothing is known."""
+    beside = Path(weights).parent / "config.yaml"
+    if not weights or not beside.is_file():
+        return
+    trained = configuration.read(beside)
+    if (trained.model.name, trained.dataset.name) != (model, dataset):
+        raise ConfigError(
+            f"{weights} was trained as {trained.model.name} on {trained.dataset.name}, not as {model} on {dataset}: name a run of the same two, or leave it out to train one."
+        )
 
 
 def torchvision_weights(model: nn.Module, name: str) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def prunable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 def kept_count(total: int, sparsity: float) -> int:
     """κ, the number of parameters that stay of `total`, as the released code rounds it.
 
-    Raises ConfigError where `sparsity` lies outside [0, 1) or leaves nothing.
+    Raises ConfigError where `sparsity`, a number, lies outside [0, 1) or leaves nothing.
     """
     check_sparsity(sparsity)
     kept = round(total * (1 - sparsity))
@@ -87,3 +87,12 @@ def layer_counts(mask: Mapping[str, Tensor]) -> list[dict[str, str | int]]:
         layer[0] += keep.numel()
         layer[1] += int(keep.sum())
     return [{"name": name, "total": total, "kept": kept} for name, (total, kept) in layers.items()]
+
+
+def weight_counts(mask: Mapping[str, Tensor]) -> dict[str, int]:
+    """How many weights there are and how many of them are kept, without biases: what SNACS and MINT count."""
+    weights = [keep for keep in mask.values() if keep.dim() > 1]
+    return {
+        "weights_total": sum(keep.numel() for keep in weights),
+        "weights_kept": sum(int(keep.sum()) for keep in weights),
+    }

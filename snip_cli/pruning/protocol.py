@@ -1,21 +1,47 @@
-"""What a pruning method that scores connections is: a function, registered by name.
+"""What a pruning method is: a function, registered by name, of one of two shapes. Both leave the model as it was.
+
+One that scores connections; choosing κ of the scores is not its business:
 
     @methods.register("name")
     def name(model, batches, loss, generator, *, option: float = 1.0) -> dict[str, Tensor]: ...
 
-It gives one score for every entry of every prunable parameter, by parameter name and in its shape; larger = keep. Its keyword-only
-arguments are the options of its YAML. It leaves the model as it was. Choosing κ of the scores is not its business.
+It gives one score for every entry of every prunable parameter, by parameter name and in its shape; larger = keep.
+
+One that chooses by itself, because it removes whole filters or groups of connections, or finds out how much can go:
+
+    @methods.register("name")
+    def name(model, batches, loss, generator, sparsity, steps, *, option: float = 1.0) -> Pruned: ...
+
+It keeps what took long in `steps`. Where `sparsity` is annotated as `Sparsity` it takes `auto` too.
+
+The keyword-only arguments are the options of the method's YAML.
 """
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from snip_cli.pruning.mask import Mask
+from snip_cli.pruning.steps import Steps
+
 Batch = tuple[Tensor, Tensor]
 # (outputs, labels) → scalar, the mean over the batch.
 Loss = Callable[[Tensor, Tensor], Tensor]
+# In [0, 1), or `auto`.
+Sparsity = float | str
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A mask and what its method tells of it, plain Python: per layer a dictionary by the layer's name, and anything of the whole."""
+
+    mask: Mask
+    layers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 class ScoringMethod(Protocol):
@@ -24,3 +50,29 @@ class ScoringMethod(Protocol):
     def __call__(
         self, model: nn.Module, batches: Sequence[Batch], loss: Loss, generator: torch.Generator, **options: Any
     ) -> dict[str, Tensor]: ...
+
+
+class ChoosingMethod(Protocol):
+    """The same, with the sparsity that is asked for and the steps that are done already → the mask."""
+
+    def __call__(
+        self,
+        model: nn.Module,
+        batches: Iterable[Batch],
+        loss: Loss,
+        generator: torch.Generator,
+        sparsity: Sparsity,
+        steps: Steps,
+        **options: Any,
+    ) -> Pruned: ...
+
+
+def chooses(method: Callable[..., Any]) -> bool:
+    """Whether a method is of the second shape."""
+    return "steps" in inspect.signature(method).parameters
+
+
+def takes_auto(method: Callable[..., Any]) -> bool:
+    """Whether a method finds out by itself how much can go."""
+    sparsity = inspect.signature(method).parameters.get("sparsity")
+    return sparsity is not None and sparsity.annotation == Sparsity

@@ -1,6 +1,6 @@
-"""Model, data, loss → mask, by any registered method that scores connections."""
+"""Model, data, loss → mask, by any registered method."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +8,9 @@ from torch import Tensor, nn
 from snip_cli import registry
 from snip_cli.errors import ConfigError
 from snip_cli.pruning.mask import Mask, kept_count, prunable_parameters, top_mask
-from snip_cli.pruning.protocol import Batch, Loss
+from snip_cli.pruning.protocol import Batch, Loss, Pruned, Sparsity, chooses, takes_auto
+from snip_cli.pruning.steps import Steps
+from snip_cli.sections import AUTO, check_sparsity
 
 
 def prune(
@@ -17,20 +19,22 @@ def prune(
     loss: Loss,
     *,
     method: str = "snip",
-    sparsity: float = 0.9,
+    sparsity: Sparsity = 0.9,
     generator: torch.Generator | None = None,
     **options: object,
 ) -> Mask:
-    """The mask by parameter name that keeps exactly κ = round(m · (1 − sparsity)) of the model's m prunable parameters.
+    """The mask by parameter name that removes `sparsity` of the model's m prunable parameters.
 
-    The model is left as it is, weights, gradients, modes and buffers; `apply_mask(model, mask)` zeroes what the mask prunes.
+    A method that scores connections keeps exactly κ = round(m · (1 − sparsity)); one that removes whole groups of them comes as near to
+    that as its groups and limits allow. The model is left as it is, weights, gradients, modes and buffers; `apply_mask(model, mask)`
+    zeroes what the mask prunes.
 
     Args:
         model: any module with convolution, linear or recurrent layers.
         batch: (inputs, labels) on the model's device, or a list of such batches.
         loss: (outputs, labels) → scalar, the mean over the batch, for example `torch.nn.functional.cross_entropy`.
         method: name of a registered method; `options` are its own.
-        sparsity: fraction of the prunable parameters to remove, in [0, 1).
+        sparsity: fraction of the prunable parameters to remove, in [0, 1), or `auto` where the method finds it.
         generator: for methods that draw; a fixed one is taken where none is given.
 
     Raises:
@@ -39,19 +43,52 @@ def prune(
     """
     registry.load_builtin()
     registry.methods.check_options(method, options)
+    # A DataLoader gives one batch as a list of two tensors.
+    batches = [batch] if isinstance(batch, tuple | list) and isinstance(batch[0], Tensor) else batch
+    generator = generator or torch.Generator().manual_seed(0)
+    return prune_in_steps(model, batches, loss, method, sparsity, generator, Steps(), **options).mask
+
+
+def prune_in_steps(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    loss: Loss,
+    method: str,
+    sparsity: Sparsity,
+    generator: torch.Generator,
+    steps: Steps,
+    **options: object,
+) -> Pruned:
+    """`prune` with what the method tells, and with steps that are kept; the options have been checked."""
     parameters = prunable_parameters(model)
-    total = sum(p.numel() for p in parameters.values())
+    kept = check_request(method, sum(p.numel() for p in parameters.values()), sparsity)
+    function = registry.methods[method]
+    if chooses(function):
+        return function(model, batches, loss, generator, sparsity, steps, **options)
+    assert kept is not None
+    scores = function(model, list(batches), loss, generator, **options)
+    check_scores(method, scores, parameters)
+    return Pruned(top_mask({name: scores[name] for name in parameters}, kept))
+
+
+def check_request(method: str, total: int, sparsity: Sparsity) -> int | None:
+    """κ for a model of `total` prunable parameters, None where the method finds it.
+
+    Raises ConfigError where there is nothing to prune, nothing would be left, or the method does not take `sparsity`.
+    """
     if total == 0:
         raise ConfigError(
             f"method '{method}' does not fit this model: it has no convolution, linear or recurrent layer to prune."
         )
-    kept = kept_count(total, sparsity)
-    # A DataLoader gives one batch as a list of two tensors.
-    batches = [batch] if isinstance(batch[0], Tensor) else list(batch)
-    generator = generator or torch.Generator().manual_seed(0)
-    scores = registry.methods[method](model, batches, loss, generator, **options)
-    check_scores(method, scores, parameters)
-    return top_mask({name: scores[name] for name in parameters}, kept)
+    check_sparsity(sparsity)
+    if sparsity != AUTO:
+        return kept_count(total, float(sparsity))
+    if not takes_auto(registry.methods[method]):
+        able = ", ".join(name for name in registry.methods.names() if takes_auto(registry.methods[name]))
+        raise ConfigError(
+            f"method '{method}' does not find by itself how much can go: give sparsity a number in [0, 1), or choose one that does ({able})."
+        )
+    return None
 
 
 def check_scores(method: str, scores: dict[str, Tensor], parameters: dict[str, nn.Parameter]) -> None:

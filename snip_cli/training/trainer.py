@@ -73,6 +73,9 @@ class Trainer:
         clock = Clock(progress)
         fresh: list[Tensor] = []
         self.model.train()
+        if schedule.iterations == 0:
+            progress.evaluations = [self.evaluation(0.0)]
+            evaluated(progress.evaluations[0])
         with progress_bar(schedule.iterations, progress.iteration, f"seed {self.seed}", shown=bar) as meter:
             for done in range(progress.iteration + 1, schedule.iterations + 1):
                 self.set_learning_rate(done - 1)
@@ -157,8 +160,8 @@ class Trainer:
         losses = self.progress.losses
         return {
             "iteration": self.progress.iteration,
-            "learning_rate": self.schedule.rate_at(self.progress.iteration - 1),
-            "train_loss": sum(losses) / len(losses),
+            "learning_rate": self.schedule.rate_at(self.progress.iteration - 1) if losses else 0.0,
+            "train_loss": sum(losses) / len(losses) if losses else math.nan,  # of a schedule of no iterations
             "val_loss": val_loss,
             "val_error": val_error,
             "test_loss": test_loss,

@@ -1,0 +1,1 @@
+"""SNACS (Ganesh et al. 2020): prune a trained network once, by adaptive conditional mutual information."""

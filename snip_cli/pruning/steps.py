@@ -1,0 +1,80 @@
+"""The results of a method's steps, kept on disk, so that what was interrupted goes on after the last finished one.
+
+Sweeping over the sparsity repeats no step: runs that differ in nothing that a step depends on take each other's files.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from tqdm import tqdm
+
+from snip_cli.errors import ConfigError
+from snip_cli.record import write_atomically
+
+log = logging.getLogger("snip_cli")
+
+Result = TypeVar("Result")
+
+
+class Steps:
+    """A folder with one file a finished step, of tensors and plain Python; without a folder nothing is kept.
+
+    Args:
+        folder: made when the first step is finished.
+        others: folders of other runs whose steps of the same name are the same.
+    """
+
+    def __init__(self, folder: Path | None = None, others: list[Path] | None = None) -> None:
+        self.folder, self.others = folder, others or []
+
+    def do(self, name: str, compute: Callable[[], Result]) -> Result:
+        """The result of the step called `name`: read where it is finished, else computed and kept.
+
+        Raises ConfigError where its file is damaged.
+        """
+        if self.folder is None:
+            return compute()
+        path = self.folder / f"{name}.pt"
+        if not path.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if not self._take(path):
+                result = compute()
+                write_atomically(path, lambda file: torch.save(result, file))
+                log.debug("step %s is done", name)
+                return result
+        return _read(path)
+
+    def each(self, name: str, keys: Sequence[str], compute: Callable[[str], Result]) -> dict[str, Result]:
+        """One step for each of `keys`, called `name-key`, with a progress bar; the results by key."""
+        shown = sys.stderr.isatty() and self.folder is not None
+        bar = tqdm(keys, desc=name, disable=not shown, leave=False)
+        return {key: self.do(f"{name}-{key}", partial(compute, key)) for key in bar}
+
+    def _take(self, path: Path) -> bool:
+        """Link another run's file to `path`, if there is one; whether it was."""
+        for other in self.others:
+            found = other / path.name
+            if found.exists():
+                try:
+                    os.link(found, path)
+                except OSError:  # another file system, or one without links
+                    content = found.read_bytes()
+                    write_atomically(path, lambda file, content=content: file.write(content) and None)
+                log.debug("step %s is that of %s", path.stem, other)
+                return True
+        return False
+
+
+def _read(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises whatever its unpickler and the zip reader stumble on
+        raise ConfigError(
+            f"{path} is damaged and cannot be read: delete it, and the same command makes it anew."
+        ) from error

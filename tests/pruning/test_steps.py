@@ -1,0 +1,71 @@
+"""The results of a method's steps on disk."""
+
+import pytest
+import torch
+
+from snip_cli.errors import ConfigError
+from snip_cli.pruning.steps import Steps
+
+
+def counting(value):
+    """A computation of `value`, and the list of its calls."""
+    calls = []
+
+    def compute():
+        calls.append(1)
+        return value
+
+    return compute, calls
+
+
+def test_a_finished_step_is_not_done_again(tmp_path):
+    compute, calls = counting({"scores": torch.arange(3.0)})
+    first = Steps(tmp_path / "steps").do("scores", compute)
+    again = Steps(tmp_path / "steps").do("scores", compute)
+    assert len(calls) == 1
+    assert torch.equal(first["scores"], again["scores"])
+
+
+def test_what_was_interrupted_goes_on_after_the_last_finished_step(tmp_path):
+    done = []
+
+    def compute(key):
+        if key == "b" and len(done) == 1:
+            raise KeyboardInterrupt
+        done.append(key)
+        return key.upper()
+
+    with pytest.raises(KeyboardInterrupt):
+        Steps(tmp_path).each("limits", ["a", "b", "c"], compute)
+    done.append("interrupted")
+    assert Steps(tmp_path).each("limits", ["a", "b", "c"], compute) == {"a": "A", "b": "B", "c": "C"}
+    assert done == ["a", "interrupted", "b", "c"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_another_runs_step_is_taken(tmp_path, monkeypatch, links):
+    if not links:
+
+        def refuse(*_):
+            raise OSError
+
+        monkeypatch.setattr("os.link", refuse)
+    Steps(tmp_path / "one").do("scores", lambda: 1)
+    compute, calls = counting(2)
+    assert Steps(tmp_path / "two", [tmp_path / "none", tmp_path / "one"]).do("scores", compute) == 1
+    assert not calls
+    assert (tmp_path / "two" / "scores.pt").exists()
+
+
+def test_without_a_folder_nothing_is_kept():
+    compute, calls = counting(1)
+    steps = Steps()
+    assert [steps.do("scores", compute), steps.do("scores", compute)] == [1, 1]
+    assert len(calls) == 2
+
+
+def test_a_damaged_step_is_named_with_the_remedy(tmp_path):
+    Steps(tmp_path).do("scores", lambda: 1)
+    (tmp_path / "scores.pt").write_bytes(b"half")
+    with pytest.raises(ConfigError, match=r"scores\.pt is damaged and cannot be read: delete it, and"):
+        Steps(tmp_path).do("scores", lambda: 1)
