@@ -167,13 +167,13 @@ def result_of(
     seed: int,
     evaluations: list[Evaluation],
     layers: list[Any],
-    weights: dict[str, int],
+    sizes: dict[str, float],
     *,
     train_seconds: float,
     prune_seconds: float,
 ) -> Result:
     """One seed's entry of `metrics.json`: errors in percent, of the last evaluation, the best of the last five (as the released code of
-    SNIP reports) and the best of all (as that of SNACS does); `weights` are the counts without biases.
+    SNIP reports) and the best of all (as that of SNACS does); `sizes` are counts and MiB of the weights without biases.
     """
     last = evaluations[-1]
     return {
@@ -183,7 +183,7 @@ def result_of(
         "test_error_lowest": min(evaluation["test_error"] for evaluation in evaluations),
         "val_error": last["val_error"],
         "iterations": int(last["iteration"]),
-        **weights,
+        **sizes,
         "layers": layers,
         "train_seconds": round(train_seconds, 3),
         "prune_seconds": round(prune_seconds, 6),

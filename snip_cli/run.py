@@ -18,6 +18,7 @@ from snip_cli.group import Group, joined
 from snip_cli.pruning.mask import layer_counts, weight_counts
 from snip_cli.pruning.protocol import Pruned
 from snip_cli.recorder import NoRecorder, Recorder
+from snip_cli.sizes import sparse_megabytes
 from snip_cli.stages import State, check, check_group, data_type, describe, find_mask, own_device, set_up, started_model
 from snip_cli.training import checkpoint
 from snip_cli.training.checkpoint import Saved
@@ -118,8 +119,9 @@ def run_seed(config: Config, seed: int, data: Data, group: Group, recorder: Reco
     )
     progress = trainer.progress
     seconds = {"train_seconds": progress.seconds, "prune_seconds": prune_seconds}
-    result = record.result_of(seed, progress.evaluations, layers, weight_counts(pruned.mask), **seconds)
     weights = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
+    sizes = {**weight_counts(pruned.mask), "sparse_megabytes": round(sparse_megabytes(weights, pruned.mask), 3)}
+    result = record.result_of(seed, progress.evaluations, layers, sizes, **seconds)
     rate = progress.iteration * config.schedule.batch_size / progress.seconds if progress.iteration else 0.0
     recorder.finish_seed(result, weights, rate)
 

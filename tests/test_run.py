@@ -13,7 +13,7 @@ from tests.commands import QUICK, only_run, run_quick
 
 SECONDS = ("train_seconds", "prune_seconds")
 ERRORS = ("test_error", "test_error_best", "test_error_lowest")
-WEIGHTS = ("weights_total", "weights_kept")
+WEIGHTS = ("weights_total", "weights_kept", "sparse_megabytes")
 
 
 def metrics_of(folder):

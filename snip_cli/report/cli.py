@@ -1,14 +1,20 @@
 """snip-report: run folders → table and figure."""
 
 import argparse
+import csv
+import io
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
 
 from snip_cli.errors import SnipError
 from snip_cli.report.figure import draw
 from snip_cli.report.records import COLUMNS, read_tree
+from snip_cli.report.snacs import beside_published, layers_beside_published
 from snip_cli.report.table import as_csv, as_text, cells, with_missing
 
 log = logging.getLogger("snip_cli")
@@ -20,6 +26,8 @@ examples:
   snip-report runs/ --figure error.png
   snip-report runs/ --by method,model,dataset,sparsity,schedule.iterations
 """
+# What is published of methods that reach no sparsity exactly: lists, into which our runs are put by what they removed.
+LISTS = {"SNACS": beside_published, "SNACS layers": layers_beside_published}
 STYLES = {"text": "simple", "markdown": "github", "latex": "latex_booktabs"}
 
 
@@ -29,9 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings = logging.StreamHandler(sys.stderr)
     log.addHandler(warnings)
     try:
-        found = cells(read_tree(flags.folder, may_be_empty=flags.table is not None), flags.by.split(","))
+        records = read_tree(flags.folder, may_be_empty=flags.table is not None)
+        if flags.table in LISTS:
+            print(as_list(LISTS[flags.table](records), flags.format))
+            return 0
+        found = cells(records, flags.by.split(","))
         if flags.table:
-            found = with_missing(found, flags.table)
+            found = with_missing(found, flags.table, LISTS)
         print(as_csv(found) if flags.format == "csv" else as_text(found, STYLES[flags.format]))
         if flags.figure:
             draw(found, flags.figure)
@@ -44,6 +56,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         log.removeHandler(warnings)
     return 0
+
+
+def as_list(rows: Sequence[Mapping[str, Any]], form: str) -> str:
+    """Rows of one kind in the form that was asked for; None is left blank."""
+    if form == "csv":
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        return text.getvalue().rstrip("\n")
+    return tabulate(rows, headers="keys", tablefmt=STYLES[form])
 
 
 def parser() -> argparse.ArgumentParser:
@@ -60,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--table",
         metavar="'Table 2'",
-        help="the rows of this published table alone, also those that no run was made for",
+        help="the rows of this published table alone, also those that no run was made for: 'Table 1', 'Table 2', SNACS, 'SNACS layers'",
     )
     made.add_argument("--format", choices=("text", "csv", "markdown", "latex"), default="text")
     made.add_argument(

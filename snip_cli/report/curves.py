@@ -16,7 +16,7 @@ STEPS = 10_000  # TensorBoard's axis holds whole numbers: step = sparsity × 10,
 def write_curves(output_dir: Path) -> list[Path]:
     """Write the curves of all runs in `output_dir` anew and give their folders.
 
-    Step = sparsity × 10,000, value = mean test error in percent over the seeds. Every method's curve starts from the reference of its
+    Step = sparsity that was reached × 10,000, value = mean test error in percent over the seeds. Every method's curve starts from the reference of its
     own model, data set and schedule.
     """
     from snip_cli.events import EventFile  # TensorBoard takes a while to import, and a table needs none of it
@@ -33,7 +33,7 @@ def write_curves(output_dir: Path) -> list[Path]:
                 continue
             file = EventFile(folder / curve_name(line[-1]))
             for cell in line:
-                file.scalar(TAG, statistics.fmean(cell.errors), round(cell.settings["sparsity"] * STEPS))
+                file.scalar(TAG, statistics.fmean(cell.errors), round(cell.sparsity * STEPS))
             file.close()
             written.append(folder / curve_name(line[-1]))
     return written

@@ -8,6 +8,7 @@ import numpy
 
 from snip_cli.errors import ConfigError
 from snip_cli.report.table import Cell, lines
+from snip_cli.sections import AUTO
 
 
 def draw(cells: Sequence[Cell], path: Path) -> None:
@@ -27,23 +28,21 @@ def draw(cells: Sequence[Cell], path: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
     for line in drawn:
         name = line_name(line)
-        sparsity = [100 * cell.settings["sparsity"] for cell in line]
+        sparsity = [100 * cell.sparsity for cell in line]
         mean = [statistics.fmean(cell.errors) for cell in line]
         std = [statistics.stdev(cell.errors) if len(cell.errors) > 1 else 0.0 for cell in line]
         [curve] = axes.plot(sparsity, mean, marker="o", markersize=4, label=f"{name} ({seeds(line)})")
         low, high = [m - s for m, s in zip(mean, std, strict=True)], [m + s for m, s in zip(mean, std, strict=True)]
         axes.fill_between(sparsity, low, high, alpha=0.2, color=curve.get_color())
         crosses = [
-            (100 * cell.settings["sparsity"], cell.published.error)
-            for cell in line
-            if cell.published and not cell.deviations
+            (100 * cell.sparsity, cell.published.error) for cell in line if cell.published and not cell.deviations
         ]
         if crosses:
             axes.scatter(
                 *zip(*crosses, strict=True), marker="x", color=curve.get_color(), label=f"{name}, published", zorder=3
             )
     axes.set_xscale("function", functions=(stretch, shrink))
-    axes.set_xticks(sorted({100 * cell.settings["sparsity"] for line in drawn for cell in line}))
+    axes.set_xticks(ticks([cell for line in drawn for cell in line]))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("sparsity (%)")
     axes.set_ylabel("test error (%)")
@@ -57,6 +56,12 @@ def draw(cells: Sequence[Cell], path: Path) -> None:
         ) from error
     finally:
         pyplot.close(figure)
+
+
+def ticks(cells: Sequence[Cell]) -> list[float]:
+    """The sparsities that were asked for, in percent; where all were found by a method, those that were reached, to the nearest percent."""
+    asked = sorted({100 * cell.settings["sparsity"] for cell in cells if cell.settings["sparsity"] != AUTO})
+    return asked if len(asked) > 1 else sorted({round(100 * cell.sparsity) for cell in cells})
 
 
 def stretch(sparsity: numpy.ndarray) -> numpy.ndarray:

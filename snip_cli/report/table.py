@@ -3,7 +3,7 @@
 import csv
 import io
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,11 @@ from snip_cli.errors import ConfigError
 from snip_cli.registry import nearest
 from snip_cli.report.published import PUBLISHED, Published
 from snip_cli.report.records import COLUMNS, Record
+from snip_cli.sections import AUTO
 
 UNFINISHED = "-"
+# Less than this a sparsity that is reached may differ from the one asked for: half a parameter of a thousand.
+ROUNDING = 0.0005
 
 
 @dataclass(frozen=True)
@@ -23,9 +26,30 @@ class Cell:
 
     key: dict[str, Any]
     settings: dict[str, Any]
-    errors: list[float]
-    errors_best: list[float]
+    results: list[dict[str, Any]]
     wanted: int
+
+    @property
+    def errors(self) -> list[float]:
+        return [result["test_error"] for result in self.results]
+
+    @property
+    def errors_best(self) -> list[float]:
+        return [result["test_error_best"] for result in self.results]
+
+    @property
+    def reached(self) -> float | None:
+        """The sparsity that was reached, mean over the seeds; None where no result tells."""
+        layers = [result["layers"] for result in self.results if "layers" in result]
+        kept = [sum(layer["kept"] for layer in seed) / sum(layer["total"] for layer in seed) for seed in layers]
+        return 1 - statistics.fmean(kept) if kept else None
+
+    @property
+    def sparsity(self) -> float:
+        """Where the cell stands between 0 and 1: the sparsity asked for or, where a method came not as near to it as rounding does, reached."""
+        asked, reached = self.settings["sparsity"], self.reached
+        as_asked = asked != AUTO and (reached is None or abs(reached - asked) < ROUNDING)
+        return asked if as_asked else reached or 0.0
 
     @property
     def published(self) -> Published | None:
@@ -60,21 +84,21 @@ def cells(records: Sequence[Record], by: Sequence[str] = COLUMNS) -> list[Cell]:
     )
 
 
-def with_missing(found: Sequence[Cell], source: str) -> list[Cell]:
+def with_missing(found: Sequence[Cell], source: str, others: Iterable[str] = ()) -> list[Cell]:
     """The cells of a published table, in its order; a number that no run has been made for gets an empty cell.
 
-    `source` is the beginning of the table's name, such as `Table 2`. Raises ConfigError where no published table is called so.
+    `source` is the beginning of the table's name, such as `Table 2`; `others` are the names of what is no such table. Raises ConfigError where no published table is called so.
     """
     keys = [key for key, published in PUBLISHED.items() if published.source.startswith(f"{source},")]
     if not keys:
-        known = ", ".join(sorted({published.source.split(",")[0] for published in PUBLISHED.values()}))
+        known = ", ".join([*sorted({published.source.split(",")[0] for published in PUBLISHED.values()}), *others])
         raise ConfigError(f"No published table is called '{source}': choose one of {known}.")
     made: list[Cell] = []
     for key in keys:
         settings = dict(zip(COLUMNS, key, strict=True))
         present = [cell for cell in found if all(cell.settings[name] == settings[name] for name in COLUMNS)]
         columns = found[0].key if found else settings
-        missing = Cell({name: settings.get(name, "") for name in columns}, settings, [], [], wanted=0)
+        missing = Cell({name: settings.get(name, "") for name in columns}, settings, [], wanted=0)
         made += present or [missing]
     return made
 
@@ -126,13 +150,15 @@ def lines(cells: Sequence[Cell]) -> list[list[Cell]]:
         starts = [reference for reference in references if all(_starts(reference, cell) for cell in line)]
         used += starts
         line += starts
-        line.sort(key=lambda cell: cell.settings["sparsity"])
+        line.sort(key=lambda cell: cell.sparsity)
     return [*made.values(), *([reference] for reference in references if reference not in used)]
 
 
 def _starts(reference: Cell, cell: Cell) -> bool:
+    """Whether a reference is alike in all that determines it; of a trained network that was pruned, in what it was trained with."""
     own = {name: value for name, value in reference.settings.items() if name not in ("method", "sparsity")}
-    return all(cell.settings.get(name) == value for name, value in own.items())
+    dense = {name.removeprefix("dense_"): value for name, value in cell.settings.items() if name.startswith("dense_")}
+    return all((cell.settings | dense).get(name) == value for name, value in own.items())
 
 
 def _cell(group: Sequence[Record], names: Sequence[str]) -> Cell:
@@ -141,8 +167,7 @@ def _cell(group: Sequence[Record], names: Sequence[str]) -> Cell:
     return Cell(
         key={name: group[0].settings.get(name, "") for name in names},
         settings=group[0].settings,
-        errors=[results[seed]["test_error"] for seed in sorted(results)],
-        errors_best=[results[seed]["test_error_best"] for seed in sorted(results)],
+        results=[results[seed] for seed in sorted(results)],
         wanted=len(wanted),
     )
 
@@ -156,6 +181,7 @@ def rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
         table.append(
             {
                 **cell.key,
+                "reached": cell.reached,
                 "n": len(cell.errors),
                 "wanted": cell.wanted,
                 "error": mean,
@@ -184,7 +210,8 @@ def as_text(cells: Sequence[Cell], style: str = "simple") -> str:
 
     A published number whose protocol a row does not follow has a star, and a line below the table says what differs.
     """
-    table = [_shown(row, cell) for row, cell in zip(rows(cells), cells, strict=True)]
+    other = any(cell.results and cell.sparsity != cell.settings["sparsity"] for cell in cells)
+    table = [_shown(row, cell, reached=other) for row, cell in zip(rows(cells), cells, strict=True)]
     text = tabulate(table, headers="keys", tablefmt=style, disable_numparse=True)
     differing = dict.fromkeys(setting for cell in cells for setting in cell.deviations)
     return text + (f"\n\n* not the published protocol: {', '.join(differing)}" if differing else "")
@@ -197,10 +224,11 @@ def seeds_done(done: int, wanted: int) -> str:
     return str(done) if done == wanted else f"{done} of {wanted}"
 
 
-def _shown(row: dict[str, Any], cell: Cell) -> dict[str, str]:
+def _shown(row: dict[str, Any], cell: Cell, *, reached: bool) -> dict[str, str]:
     error = UNFINISHED if row["error"] is None else f"{row['error']:.2f}"
     return {
         **{name: str(value) for name, value in cell.key.items()},
+        **({"reached": f"{cell.sparsity:.4f}" if cell.results else UNFINISHED} if reached else {}),
         "n": seeds_done(row["n"], row["wanted"]),
         "error (%)": error if row["std"] is None else f"{error} ± {row['std']:.2f}",
         "best of last 5": UNFINISHED if row["best_of_last_5"] is None else f"{row['best_of_last_5']:.2f}",

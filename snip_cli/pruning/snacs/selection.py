@@ -56,24 +56,3 @@ def _weakest(layers: Mapping[str, Layer], removable: Mapping[str, Tensor], at_mo
     goes[order[weights[order].cumsum(0) <= at_most]] = True
     parts = goes.split([len(places) for places in removable.values()])
     return {name: places[part] for (name, places), part in zip(removable.items(), parts, strict=True)}
-
-
-def strongest_paths(layers: list[tuple[Tensor, list[tuple[int, int]], list[tuple[int, int]]]]) -> list[Tensor]:
-    """The connections, bool G×H for each layer, on the strongest path from every output to the input.
-
-    Going back from the last layer, of which every child group is needed, a needed group keeps the strongest of its connections, and the
-    parent group at the other end is needed in the layer before. So no output is ever cut off from the input, and no layer is emptied.
-
-    Args:
-        layers: in order, each layer's scores_GH and the (first, one past the last) channel of its child and of its parent groups.
-    """
-    found: list[Tensor] = []
-    needed: set[int] | None = None
-    for scores_GH, child_bounds, parent_bounds in reversed(layers):
-        on_path_GH = torch.zeros(scores_GH.shape, dtype=torch.bool)
-        rows = [g for g, (start, end) in enumerate(child_bounds) if needed is None or needed & set(range(start, end))]
-        strongest = scores_GH[rows].argmax(dim=1)
-        on_path_GH[rows, strongest] = True
-        needed = {c for h in strongest.tolist() for c in range(*parent_bounds[h])}
-        found.append(on_path_GH)
-    return found[::-1]

@@ -1,0 +1,89 @@
+"""What is known of SNACS and MINT beside our runs: one row a network, and one row a layer."""
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from snip_cli.report.published_snacs import PUBLISHED_LAYERS, PUBLISHED_SNACS, Row
+from snip_cli.report.records import Record
+
+# SNACS's and MINT's protocol for CIFAR-10 and ImageNet, as far as their run scripts tell: epochs × images / batch size.
+FULL_ITERATIONS = {"vgg16": 105_600, "resnet56": 105_600, "resnet50": 100_000}
+
+
+def beside_published(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """Rows of all known networks and of our runs of the same model and data set, by rising per cent of the weights that is removed.
+
+    `removed` is per cent of all convolution and linear weights, without biases, as the authors count. Our `error` is that of the last
+    evaluation and `lowest` the lowest of all evaluations, which is what the authors' code reports; both in percent, mean over the seeds.
+    """
+    rows: list[dict[str, Any]] = []
+    for model, dataset in dict.fromkeys((row.model, row.dataset) for row in PUBLISHED_SNACS):
+        known = [_known(row) for row in PUBLISHED_SNACS if row.model == model]
+        ours = [
+            _ours(record)
+            for record in records
+            if record.results and (record.settings["model"], record.settings["dataset"]) == (model, dataset)
+        ]
+        rows += sorted([*known, *ours], key=lambda row: row["removed (%)"] or 0.0)
+    return rows
+
+
+def _known(row: Row) -> dict[str, Any]:
+    return {
+        "model": row.model,
+        "dataset": row.dataset,
+        "method": row.method,
+        "removed (%)": row.removed,
+        "error (%)": None,
+        "lowest (%)": row.error,
+        "MiB": row.megabytes,
+        "from": row.source,
+    }
+
+
+def _ours(record: Record) -> dict[str, Any]:
+    results = list(record.results.values())
+    iterations = results[0]["iterations"]
+    full = FULL_ITERATIONS[record.settings["model"]]
+    short = "" if iterations >= full else f", short: {iterations:,} of {full:,} iterations"
+    return {
+        "model": record.settings["model"],
+        "dataset": record.settings["dataset"],
+        "method": record.settings["method"],
+        "removed (%)": _mean([removed(result) for result in results]),
+        "error (%)": _mean([result["test_error"] for result in results]),
+        "lowest (%)": _mean([result.get("test_error_lowest") for result in results]),
+        "MiB": _mean([result.get("sparse_megabytes") for result in results]),
+        "from": f"ours, n = {len(results)}{short}",
+    }
+
+
+def removed(result: dict[str, Any]) -> float | None:
+    """Per cent of the weights that one seed's mask removes; None where an old record does not tell."""
+    total = result.get("weights_total")
+    return 100 * (1 - result["weights_kept"] / total) if total else None
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(statistics.fmean(known), 2) if known else None
+
+
+def layers_beside_published(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """A row for each layer of each known network: per cent of its parameters that is removed, published and in our runs (first seed)."""
+    rows: list[dict[str, Any]] = []
+    for model, published in PUBLISHED_LAYERS.items():
+        ours = [record for record in records if record.results and record.settings["model"] == model]
+        pruned = [record for record in ours if record.settings["method"] != "reference"]
+        for place in range(len(published["SNACS"])):
+            row: dict[str, Any] = {"model": model, "layer": place + 1}
+            row |= {name: percents[place] for name, percents in published.items()}
+            for record in pruned:
+                layer = record.results[min(record.results)]["layers"][place]
+                row["name"] = layer["name"]
+                row[f"{record.settings['method']} {record.settings['sparsity']}"] = round(
+                    100 * (1 - layer["kept"] / layer["total"]), 2
+                )
+            rows.append(row)
+    return rows
