@@ -19,9 +19,13 @@ class SameConv2d(nn.Conv2d):
     def __init__(self, channels: int, out_channels: int, kernel: int, stride: int = 1) -> None:
         super().__init__(channels, out_channels, kernel, stride)
 
+    def padding_of(self, images_NCHW: Tensor) -> tuple[int, int, int, int]:
+        """Zeros to the left, right, top and bottom of the images, as `F.pad` takes them."""
+        height, width = zip(images_NCHW.shape[-2:], self.kernel_size, self.stride, strict=True)
+        return (*same_padding(*width), *same_padding(*height))
+
     def forward(self, images_NCHW: Tensor) -> Tensor:
-        sides = zip(images_NCHW.shape[-2:], self.kernel_size, self.stride, strict=True)
-        (top, bottom), (left, right) = (same_padding(*side) for side in sides)
+        left, right, top, bottom = self.padding_of(images_NCHW)
         if (top, left) == (bottom, right):  # the convolution pads by itself, without a copy of the image
             return F.conv2d(images_NCHW, self.weight, self.bias, self.stride, (top, left))
         return F.conv2d(F.pad(images_NCHW, (left, right, top, bottom)), self.weight, self.bias, self.stride)

@@ -60,10 +60,8 @@ def first(split, number=4, **place):
 def test_the_training_files_are_split_and_keep_their_labels(files):
     data = data_of(files)
     assert [len(split) for split in (data.train, data.validation, data.test)] == [16, 4, 4]
-    assert sorted([*data.train.files.labels.tolist(), *data.validation.files.labels.tolist()]) == list(range(20))
-    assert all(
-        int(path.stem) == label for path, label in zip(data.train.files.paths, data.train.files.labels, strict=True)
-    )
+    assert sorted([*data.train.labels.tolist(), *data.validation.labels.tolist()]) == list(range(20))
+    assert all(int(path.stem) == label for path, label in zip(data.train.files.paths, data.train.labels, strict=True))
 
 
 def test_evaluation_sees_the_middle_of_the_image_resized_to_eight_sevenths_of_the_crop(files):
@@ -81,7 +79,7 @@ def test_evaluation_sees_the_middle_of_the_image_resized_to_eight_sevenths_of_th
 
 def test_a_grey_image_gets_three_equal_channels(files):
     data = data_of(files)
-    grey = [row for row, label in enumerate(data.train.files.labels.tolist()) if label % 5 == 0]
+    grey = [row for row, label in enumerate(data.train.labels.tolist()) if label % 5 == 0]
     [(images, _)] = data.train.selected([torch.tensor(grey)])
     back = pixels(images)
     torch.testing.assert_close(back[:, 0], back[:, 1])

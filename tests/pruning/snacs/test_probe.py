@@ -1,0 +1,52 @@
+"""The probe is scikit-learn's own classifier, but faster."""
+
+import numpy
+import pytest
+import torch
+from sklearn.svm import SVC
+
+from snip_cli.pruning.snacs.probe import Probe
+
+
+def outputs(seed, spread=1.0):
+    """60 images of three classes, whose outputs differ in the mean."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(60) % 3
+    return labels, spread * (torch.randn(60, 8, generator=generator) + torch.eye(3, 8)[labels])
+
+
+def plain_predictions(learnt, labels, asked):
+    classifier = SVC(random_state=0, tol=1e-5)
+    classifier.fit(learnt.clamp_min(0).numpy(), labels.numpy())
+    return classifier.predict(asked.clamp_min(0).numpy())
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("spread", [1e-3, 1.0, 1e3])
+def test_its_accuracy_is_that_of_the_plain_classifier(seed, spread):
+    labels, learnt = outputs(seed, spread)
+    noise = spread * torch.randn(60, 8, generator=torch.Generator().manual_seed(99))
+    for asked in (learnt, learnt + 0.5 * noise, learnt * 0.5, noise):
+        expected = float((plain_predictions(learnt.double(), labels, asked.double()) == labels.numpy()).mean())
+        assert Probe(learnt, labels).accuracy(asked) == expected
+
+
+def test_what_is_below_zero_is_not_seen():
+    labels, learnt = outputs(0)
+    probe = Probe(learnt, labels)
+    assert (
+        probe.accuracy(learnt)
+        == probe.accuracy(learnt.clamp_min(0))
+        == Probe(learnt.clamp_min(0), labels).accuracy(learnt)
+    )
+
+
+def test_a_layer_that_is_dead_tells_no_classes_apart():
+    labels = torch.arange(60) % 3
+    assert Probe(-torch.ones(60, 8), labels).accuracy(-torch.ones(60, 8)) == pytest.approx(1 / 3)
+
+
+def test_labels_need_not_be_neighbours():
+    labels, learnt = outputs(0)
+    assert Probe(learnt, 7 * labels + 3).accuracy(learnt) == Probe(learnt, labels).accuracy(learnt)
+    assert numpy.isfinite(Probe(learnt, labels).accuracy(1e6 * learnt))
