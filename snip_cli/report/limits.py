@@ -1,0 +1,111 @@
+"""The upper limits that SNACS sets for each layer: as a table, as CSV and as a picture, beside what the authors' code lists.
+
+A limit is a mapping with the fields of `snip_cli.pruning.snacs.limits.LayerLimit`, which this module does not import: it would load torch.
+"""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from snip_cli.errors import ConfigError
+
+Limit = Mapping[str, Any]
+
+# Percent pruned of each layer but the first, as the authors' code lists them for a figure. Nearly all are a limit of 1, 6, …, 96 % and the one
+# or two connections that its rounding adds; of VGG16 the eighth convolution and the first linear layer lie at the global threshold instead.
+# fmt: off
+LISTED = {
+    "vgg16": (0, 0, 21.04, 51.04, 71.04, 86.05, 87.25, 91.04, 96.04, 91.04, 91.04, 66.04, 93.35, 0.15),
+    "resnet56": (
+        .39, .39, .39, 51.56, 11.32, .39, .39, 16.40, 16.40, 11.32, 6.25, 21.48, 6.25, 26.56, 41.40, 51.56, .39, 26.56, 11.32, 36.13, 51.07,
+        36.13, 66.11, 41.11, 26.07, 76.07, 31.15, 46.09, 16.11, 26.07, 26.07, 21.09, 6.15, 46.09, 11.13, 26.07, 41.11, 76.07, 46.04, 91.04,
+        56.05, 81.05, 11.05, 86.05, 36.06, 86.05, 31.05, 91.04, 91.04, 96.04, 96.04, 96.04, 96.04, 96.04, .15,
+    ),
+}
+# fmt: on
+
+
+def limits_table(limits: Sequence[Limit], model: str) -> str:
+    """A Markdown table with a row a layer: its limit, what set it, the probe's accuracy, and the authors' number where there is one."""
+    rows = [
+        {
+            "layer": limit["name"],
+            "limit (%)": f"{100 * limit['limit']:.1f}",
+            "set by": limit["bound_by"],
+            "authors' code (%)": "" if listed is None else f"{listed:g}",
+            "accuracy, unpruned (%)": f"{100 * limit['unpruned']:.1f}",
+            "highest": f"{100 * max(limit['accuracy']):.1f}",
+            "lowest": f"{100 * min(limit['accuracy']):.1f}",
+        }
+        for limit, listed in zip(limits, listed_for(limits, model), strict=True)
+    ]
+    return tabulate(rows, headers="keys", tablefmt="pipe", disable_numparse=True)
+
+
+def limits_csv(limits: Sequence[Limit], model: str) -> str:
+    """The same with every accuracy of the sweep, all digits; fractions but for `listed`, the authors' number in percent."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    grid = [f"accuracy at {fraction:g}" for fraction in limits[0]["grid"]]
+    writer.writerow(["layer", "limit", "bound_by", "listed", "unpruned", *grid])
+    for limit, listed in zip(limits, listed_for(limits, model), strict=True):
+        own = [limit[name] for name in ("name", "limit", "bound_by")]
+        writer.writerow([*own, "" if listed is None else listed, limit["unpruned"], *limit["accuracy"]])
+    return text.getvalue()
+
+
+def draw_limits(limits: Sequence[Limit], model: str, path: Path) -> None:
+    """Draw every layer's accuracy over the sweep as a column, from its lowest (dark) to its highest (bright), and its limit on it.
+
+    Raises ConfigError where the file cannot be written.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(max(6.0, 0.22 * len(limits) + 3.0), 4.5), layout="constrained")
+    percent = [100 * fraction for fraction in limits[0]["grid"]]
+    columns = [relative(limit["accuracy"]) for limit in limits]
+    places = range(len(limits))
+    image = axes.pcolormesh(places, percent, list(zip(*columns, strict=True)), shading="nearest", cmap="viridis")
+    axes.plot(
+        places,
+        [100 * limit["limit"] for limit in limits],
+        "o-",
+        color="white",
+        markeredgecolor="black",
+        label="upper limit",
+    )
+    listed = [(place, value) for place, value in enumerate(listed_for(limits, model)) if value is not None]
+    if listed:
+        axes.plot(*zip(*listed, strict=True), "x", color="red", label="pruned in the authors' code")
+    axes.set_xticks(
+        places, [limit["name"] for limit in limits], rotation=90, fontsize="small" if len(limits) < 30 else 5
+    )
+    axes.set_ylabel("connections pruned (%)")
+    axes.set_ylim(0, 100)
+    figure.colorbar(image, label="accuracy of the probe,\nfrom its lowest (0) to its highest (1)")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
+    try:
+        figure.savefig(path, dpi=150)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be written ({error}): name a .png file in a folder that exists.") from error
+    finally:
+        pyplot.close(figure)
+
+
+def listed_for(limits: Sequence[Limit], model: str) -> Sequence[float | None]:
+    """The authors' number for each layer, or none where they list none for this network."""
+    listed = LISTED.get(model, ())
+    return listed if len(listed) == len(limits) else [None] * len(limits)
+
+
+def relative(accuracy: Sequence[float]) -> list[float]:
+    """Accuracies brought to [0, 1]; all 1 where they are equal."""
+    low, span = min(accuracy), max(accuracy) - min(accuracy)
+    return [(value - low) / span if span else 1.0 for value in accuracy]
