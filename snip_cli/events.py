@@ -99,7 +99,7 @@ class RunEvents:
         for name, value in told.items():
             if isinstance(value, dict):
                 self._file.summary(histogram(f"{name}/seed{seed}", value["edges"], value["counts"], places), place)
-            elif not isinstance(value, list):
+            elif isinstance(value, int | float):
                 self._file.scalar(f"{name}/seed{seed}", value, place, places)
 
     def evaluation(self, seed: int, row: dict[str, float]) -> None:

@@ -134,7 +134,10 @@ def test_a_published_table_of_which_nothing_was_run_is_shown_too(tmp_path, capsy
 def test_a_table_that_nobody_published_is_refused(tmp_path, capsys):
     record(tmp_path, "a", [2.0])
     assert main([str(tmp_path), "--table", "Table 7"]) == 2
-    assert "No published table is called 'Table 7': choose one of Table 1, Table 2, SNACS, SNACS layers." in capsys.readouterr().err
+    assert (
+        "No published table is called 'Table 7': choose one of Table 1, Table 2, SNACS, SNACS layers."
+        in capsys.readouterr().err
+    )
 
 
 def test_a_run_that_does_not_follow_the_published_protocol_is_marked(tmp_path, capsys):

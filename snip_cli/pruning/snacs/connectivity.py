@@ -1,0 +1,68 @@
+"""Connectivity scores ρ = φ · CMI of every connection of a pair, from the activations and weights of a trained network.
+
+Shapes: N images, C channels of the child, P of the parent, G and H groups of them.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snip_cli.pruning.protocol import Batch
+from snip_cli.pruning.snacs.acmi import layer_information
+from snip_cli.pruning.snacs.activations import channel_means
+from snip_cli.pruning.snacs.connections import Connections
+from snip_cli.pruning.snacs.pairs import Pair
+from snip_cli.pruning.snacs.weights import group_means
+
+# What the mean weight w of a connection, scaled to [0, 1] over the network, makes of its information.
+WEIGHT_FACTORS = {
+    "constant": torch.ones_like,
+    "weight": lambda w: w,
+    "weight_sq": torch.square,
+    "exp_weight": lambda w: torch.exp(-w.square() / 2),
+}
+
+
+def sample_activations(model: nn.Module, batches: Iterable[Batch], pairs: list[Pair]) -> dict[str, Tensor]:
+    """The layers' mean outputs, N×C each by name, and the images' classes N under the empty name."""
+    labels: list[Tensor] = []
+
+    def noted() -> Iterator[Batch]:
+        for images, classes in batches:
+            labels.append(classes.cpu())
+            yield images, classes
+
+    names = dict.fromkeys(name for pair in pairs for name in (pair.parent, pair.child))
+    return {**channel_means(model, noted(), list(names)), "": torch.cat(labels)}
+
+
+def connectivity(
+    activations: Mapping[str, Tensor],
+    weight: Tensor,
+    found: Connections,
+    *,
+    phi: str,
+    device: torch.device,
+    **estimator: Any,
+) -> Tensor:
+    """ρ of a pair's connections: float64 G×H on the CPU, larger = keep.
+
+    Args:
+        activations: N×C by layer, as `sample_activations` gives them.
+        weight: the child's, scaled over the network (`scaled_weights`).
+        phi: one of WEIGHT_FACTORS, or a form with activations, for the estimator.
+        device: where to compute.
+        estimator: what `layer_information` takes besides.
+
+    Raises ConfigError for an unknown `phi`.
+    """
+    child_NC, parent_NP = (activations[name].to(device) for name in (found.pair.child, found.pair.parent))
+    parent_NP = parent_NP[:, : found.parent_bounds[-1][1]]
+    w_GH = group_means(weight, found.child_bounds, found.parent_bounds, found.inputs)
+    bounds = {"child_bounds": found.child_bounds, "parent_bounds": found.parent_bounds}
+    if phi in WEIGHT_FACTORS:
+        information_GH = layer_information(child_NC, parent_NP, **bounds, **estimator)
+        return WEIGHT_FACTORS[phi](w_GH.cpu()) * information_GH.cpu()
+    return layer_information(child_NC, parent_NP, **bounds, weights_GH=w_GH, phi=phi, **estimator).cpu()

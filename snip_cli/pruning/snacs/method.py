@@ -1,0 +1,106 @@
+"""`method=snacs`: activations → connectivity → limits → sensitivity → mask, each step kept (Ganesh et al. 2020)."""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snip_cli.pruning.protocol import Batch, Loss, Pruned, Sparsity
+from snip_cli.pruning.snacs.choice import prune_connections
+from snip_cli.pruning.snacs.connections import Connections, connections
+from snip_cli.pruning.snacs.connectivity import connectivity, sample_activations
+from snip_cli.pruning.snacs.input_means import input_means
+from snip_cli.pruning.snacs.limits import layer_limit
+from snip_cli.pruning.snacs.pairs import find_pairs
+from snip_cli.pruning.snacs.sensitivity import filter_sensitivity, protected_groups
+from snip_cli.pruning.snacs.weights import scaled_weights
+from snip_cli.pruning.steps import Steps
+from snip_cli.registry import methods
+
+
+@methods.register("snacs")
+def snacs(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    loss: Loss,
+    generator: torch.Generator,
+    sparsity: Sparsity,
+    steps: Steps,
+    *,
+    groups: int = 64,
+    pairs: str = "all",
+    phi: str = "weight",
+    limit_slack: float = 0.7,
+    protect: str = "highest",
+    protect_fraction: float = 0.05,
+) -> Pruned:
+    """The mask that removes the connections with the lowest connectivity, no more of any layer than its limit.
+
+    A number as `sparsity` sets one threshold over all layers, which removes as many of the network's prunable parameters as that, or as
+    many as the limits allow; `auto` prunes every layer to its limit. Biases stay.
+
+    Args:
+        batches: a class-balanced sample of training images.
+        groups: of a layer's channels, between which connections run (at most); 0 for one a channel.
+        pairs: `all` pairs of consecutive layers, or those that were `published`.
+        phi: how weights and activations enter the score (see `snip_cli.pruning.snacs.connectivity`).
+        limit_slack: how far a layer's limit lets the probe's accuracy fall (see `layer_limit`).
+        protect, protect_fraction: which filters keep all their connections (see `protected_groups`).
+
+    Raises:
+        ConfigError: an option is out of range, or the network or its activations do not fit.
+    """
+    example = next(iter(batches))[0][:1]
+    found = {pair.child: connections(model, pair, groups) for pair in find_pairs(model, example, which=pairs)}
+    weights, device = scaled_weights(model), example.device
+    activations = steps.do(
+        "activations", lambda: sample_activations(model, batches, [each.pair for each in found.values()])
+    )
+    first_seed = generator.initial_seed()
+
+    def score(child: str) -> Tensor:
+        seed = first_seed + list(found).index(child)
+        return connectivity(activations, weights[child], found[child], phi=phi, device=device, seed=seed)
+
+    scores = steps.each("scores", list(found), score)
+    limits = find_limits(model, batches, found, scores, activations[""], limit_slack, steps)
+    sensitivity = filter_sensitivity(model, [each.pair for each in found.values()], groups=groups)
+    protected = {
+        child: protected_groups(sensitivity[child], protect=protect, fraction=protect_fraction) for child in found
+    }
+    return prune_connections(model, found, scores, limits, protected, sparsity)
+
+
+def find_limits(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    found: dict[str, Connections],
+    scores: dict[str, Tensor],
+    labels_N: Tensor,
+    slack: float,
+    steps: Steps,
+) -> dict[str, dict[str, Any]]:
+    """The upper limit of every child, as plain Python; the network runs once for all that are not kept in `steps`."""
+    means: dict[str, Tensor] = {}
+
+    def limit(child: str) -> dict[str, Any]:
+        if not means:
+            left = list(found)[list(found).index(child) :]
+            means.update(input_means(model, batches, left))
+        layer = model.get_submodule(child)
+        made = layer_limit(
+            child,
+            scores[child],
+            means.pop(child),
+            layer.weight.detach().cpu(),
+            None if layer.bias is None else layer.bias.detach().cpu(),
+            labels_N,
+            child_bounds=found[child].child_bounds,
+            parent_bounds=found[child].parent_bounds,
+            slack=slack,
+        )
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(made).items()}
+
+    return steps.each("limits", list(found), limit)
