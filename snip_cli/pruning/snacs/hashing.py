@@ -1,0 +1,95 @@
+"""The hash of the estimator: standardise, project, shift, floor.
+
+N samples, C channels, G groups, R coordinates of a group, D dimensions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# Coordinates are cut off this many standard deviations from their mean: the outermost buckets are open, and no outlier makes more of them.
+CLIP = 3.0
+# A spread below this fraction of a channel's magnitude is rounding: the channel is constant.
+ROUNDING = 1e-9
+
+Bounds = Sequence[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What one member of the ensemble draws: Gaussian directions of child and parent channels and of the condition, [channels, coordinates], and
+    shifts in [0, 1) of a bucket, [coordinates]."""
+
+    child_CR: Tensor
+    parent_CR: Tensor
+    condition_CR: Tensor
+    child_shift_R: Tensor
+    parent_shift_R: Tensor
+    condition_shift_R: Tensor
+
+
+def draw_members(members: int, child: int, parent: int, coordinates: int, seed: int, device: torch.device) -> list[Draw]:
+    """The draws of every member, for layers of `child` and `parent` channels; float64, and the same on every device."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw() -> Draw:
+        directions = [torch.randn(size, coordinates, generator=generator, dtype=torch.float64) for size in (child, parent, parent)]
+        shifts = [torch.rand(coordinates, generator=generator, dtype=torch.float64) for _ in range(3)]
+        return Draw(*(tensor.to(device) for tensor in (*directions, *shifts)))
+
+    return [draw() for _ in range(members)]
+
+
+def standardised(values_NC: Tensor) -> Tensor:
+    """Every channel with mean 0 and standard deviation 1, in float64; a constant channel is 0."""
+    values = values_NC.double()
+    largest = values.abs().amax(0)
+    values = values - values.mean(0)
+    return values * inverse_spread(values, largest * ROUNDING)
+
+
+def inverse_spread(centred_NC: Tensor, floor: Tensor | float = ROUNDING) -> Tensor:
+    """1 / standard deviation of every centred column, and 0 where that is at most `floor`."""
+    spread = centred_NC.square().mean(0).sqrt()
+    return torch.where(spread > floor, 1 / spread, 0.0)
+
+
+def group_coordinates(values_NC: Tensor, directions_CR: Tensor, bounds: Bounds) -> list[Tensor]:
+    """For every group its N×R coordinates: its own channels where they are no more than the directions, else their Gaussian projection."""
+    most = directions_CR.shape[1]
+    return [
+        values_NC[:, first:last] if last - first <= most else values_NC[:, first:last] @ directions_CR[first:last]
+        for first, last in bounds
+    ]
+
+
+def condition_coordinates(values_NC: Tensor, directions_CR: Tensor, bounds: Bounds) -> list[Tensor]:
+    """For every group the coordinates of all channels outside it: the whole layer's projection, computed once, less the group's own part."""
+    most = directions_CR.shape[1]
+    whole_NR = values_NC @ directions_CR
+    coordinates = []
+    for first, last in bounds:
+        if values_NC.shape[1] - (last - first) > most:
+            coordinates.append(whole_NR - values_NC[:, first:last] @ directions_CR[first:last])
+        else:
+            coordinates.append(torch.cat([values_NC[:, :first], values_NC[:, last:]], dim=1))
+    return coordinates
+
+
+def bucket_count(width: float, shift: float) -> int:
+    """Buckets of one coordinate: the last one that a value at the cut-off falls into, and those before it."""
+    return int(2 * CLIP / width + shift) + 1
+
+
+def codes(coordinates_ND: Tensor, width: float, shift_D: Tensor) -> tuple[Tensor, int]:
+    """The bucket of each sample in 0 … count - 1 (int64), and count, from centred coordinates: floor((value + 3) / width + shift), value in [-3, 3] standard deviations."""
+    code_N = torch.zeros(len(coordinates_ND), dtype=torch.int64, device=coordinates_ND.device)
+    count = 1
+    scaled = (coordinates_ND * inverse_spread(coordinates_ND)).clamp(-CLIP, CLIP).add(CLIP).div(width)
+    for column, shift in enumerate(shift_D[: coordinates_ND.shape[1]].tolist()):
+        buckets = bucket_count(width, shift)
+        code_N = code_N * buckets + (scaled[:, column] + shift).long()
+        count *= buckets
+    return code_N, count

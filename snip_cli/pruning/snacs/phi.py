@@ -1,0 +1,53 @@
+"""phi, the factor of a bucket, where it depends on activations.
+
+N samples, G child groups, H parent groups, K condition buckets, Y parent buckets.
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from snip_cli.errors import ConfigError
+from snip_cli.pruning.snacs.hashing import Bounds
+
+# From w, the pair's weight, and a, the size of the parent's activation in a bucket.
+FORMS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "activation": lambda w, a: a,
+    "activation_sq": lambda w, a: a**2,
+    "exp_activation": lambda w, a: torch.exp(-(a**2) / 2),
+    "weight_activation": lambda w, a: w * a,
+    "weight_activation_sq": lambda w, a: (w * a) ** 2,
+    "exp_weight_activation": lambda w, a: torch.exp(-((w * a) ** 2) / 2),
+}
+PHIS = ("constant", *FORMS)
+
+
+def check_phi(phi: str, weights_GH: Tensor | None, pairs: tuple[int, int]) -> None:
+    """Raises ConfigError where phi is unknown, or needs weights that are not given or have another shape."""
+    if phi not in PHIS:
+        raise ConfigError(f"phi={phi} is unknown to the estimator: choose one of {', '.join(PHIS)}.")
+    if "weight" in phi and (weights_GH is None or tuple(weights_GH.shape) != pairs):
+        raise ConfigError(f"phi={phi} needs one weight for each pair of groups: give them in the shape {list(pairs)}.")
+
+
+class Phi:
+    """The factor of each (condition, parent) bucket: the form's value at the mean size of the parent's activation in the bucket's samples.
+
+    The size of a group's activation in a sample is the root mean square over its channels, of activations as they are, divided by the
+    layer's largest magnitude: in [0, 1]. The factor knows the child by the weight alone. So it multiplies a whole divergence (of the child
+    given both buckets from the child given the condition's), and a cell without samples has a factor too.
+    """
+
+    def __init__(self, form: str, parent_NC: Tensor, bounds: Bounds, weights_GH: Tensor | None) -> None:
+        scaled_NC = parent_NC.double() / parent_NC.abs().max().double().clamp_min(torch.finfo(torch.float64).tiny)
+        self.sizes = [scaled_NC[:, first:last].square().mean(1).sqrt() for first, last in bounds]
+        self.form = FORMS[form]
+        self.weights_GH = weights_GH.to(scaled_NC) if "weight" in form else scaled_NC.new_ones(1, len(self.sizes))
+
+    def factors(self, parent: int, children: tuple[int, int], bucket_N: Tensor, n_KY: Tensor) -> Tensor:
+        """Of one parent group and a range of child groups: [G or 1, K, Y]."""
+        total = torch.bincount(bucket_N, weights=self.sizes[parent], minlength=n_KY.numel())
+        mean_KY = total.view(n_KY.shape) / n_KY.clamp_min(1)
+        weights_G = self.weights_GH[:, parent] if len(self.weights_GH) == 1 else self.weights_GH[slice(*children), parent]
+        return self.form(weights_G[:, None, None], mean_KY)
