@@ -1,6 +1,6 @@
-"""What a table of counts says: the divergence of a cell's count from what independence expects, and how much of that is chance.
+"""What a table of counts says: how far the counts are from what independence expects, and how much of that is chance.
 
-B child buckets, K condition buckets, Y parent buckets, G child groups.
+B child buckets, K condition buckets, Y parent buckets, G child groups; i, j, k number parent, child and condition buckets.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,51 +10,74 @@ from math import log
 import torch
 from torch import Tensor
 
-# Counts of at most 32 are where chance depends on the expected count; it is tabulated in steps of 1/256.
+# Expected counts up to 32 are where chance depends on them; it is tabulated in steps of 1/256.
 STEPS = 256
 LARGEST = 32
 
 
 def shannon(count: Tensor, expected: Tensor) -> Tensor:
-    """N · r · g(t) of g(t) = t log2 t, t = count / expected: count · log2(count / expected), in bits; 0 where the count is 0."""
+    """count · log2(count / expected), N times the term of g(t) = t log2 t: bits; 0 where the count is 0."""
     return torch.xlogy(count, count / expected.clamp_min(1e-300)) / log(2)
 
 
 def geometric(count: Tensor, expected: Tensor) -> Tensor:
-    """N · r · g(t) of g(t) = (t - 1)² / (2 (t + 1)): (count - expected)² / (2 (count + expected)); an empty cell adds expected / 2, as g(0) = 1/2."""
+    """(count - expected)² / (2 (count + expected)), N times the term of g(t) = (t - 1)² / (2 (t + 1)); an empty cell gives expected / 2, as g(0) = 1/2."""
     return (count - expected).square() / (2 * (count + expected)).clamp_min(1e-300)
 
 
-DIVERGENCES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {"shannon": shannon, "geometric": geometric}
+def geometric_sum(n_GBKY: Tensor, n_GBK1: Tensor, n_KY: Tensor, n_K1: Tensor) -> Tensor:
+    """The terms summed over the child's buckets, [G, K, Y]."""
+    return geometric(n_GBKY.double(), n_GBK1 * (n_KY / n_K1)).sum(1)
+
+
+def shannon_sum(n_GBKY: Tensor, n_GBK1: Tensor, n_KY: Tensor, n_K1: Tensor) -> Tensor:
+    """The terms summed over the child's buckets, [G, K, Y]: by n log2 n from a table, as the logarithm of the expected count is a sum."""
+    by_count = count_logarithms(int(n_K1.max()), n_GBKY.device)
+    of_cells = by_count.index_select(0, n_GBKY.flatten()).view(n_GBKY.shape)
+    of_child = (n_GBKY * n_GBK1.clamp_min(1).log2()).neg_().add_(of_cells).sum(1)
+    return of_child - n_KY * (n_KY.clamp_min(1) / n_K1).log2()
+
+
+@lru_cache(maxsize=8)
+def count_logarithms(largest: int, device: torch.device) -> Tensor:
+    """n log2 n for n = 0 … `largest`, float64."""
+    count = torch.arange(largest + 1, dtype=torch.float64, device=device)
+    return torch.xlogy(count, count) / log(2)
+
+
+# Name -> the term of one cell, and its sum over the child's buckets.
+DIVERGENCES: Mapping[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
+    "shannon": (shannon, shannon_sum),
+    "geometric": (geometric, geometric_sum),
+}
 
 
 @lru_cache
 def chance(divergence: str, device: torch.device) -> Tensor:
-    """What a cell's term comes to on average where its count is Poisson: expected count 0, 1/256, … 32 (float64, [8193]).
+    """A cell's mean term where its count is Poisson, for expected counts 0, 1/256, … 32 (float64, [8193]).
 
-    Less its value at count = expected, which is 0. Towards 1/(2 ln 2) bits (Shannon) or 1/4 (geometric) with the expected count.
+    Towards 1 / (2 ln 2) bits (Shannon) or 1/4 (geometric) as the expected count grows.
     """
-    expected = torch.arange(LARGEST * STEPS + 1, dtype=torch.float64) / STEPS
+    expected = torch.arange(LARGEST * STEPS + 1, dtype=torch.float64)[:, None] / STEPS
     counts = torch.arange(6 * LARGEST, dtype=torch.float64)
-    log_chance = torch.xlogy(counts, expected[:, None]) - expected[:, None] - torch.lgamma(counts + 1)
-    term = DIVERGENCES[divergence](counts, expected[:, None])
-    return (log_chance.exp() * term).sum(1).to(device)
+    log_chance = torch.xlogy(counts, expected) - expected - torch.lgamma(counts + 1)
+    term = DIVERGENCES[divergence][0]
+    return (log_chance.exp() * term(counts, expected)).sum(1).to(device)
 
 
 def parent_bucket_terms(n_GBKY: Tensor, n_KY: Tensor, divergence: str) -> Tensor:
-    """For each child group and each parent bucket within a condition bucket, N times its share of the information: [G, K, Y], float64.
+    """N times the information of each child group in each parent bucket within a condition bucket, from counts (int64) and margins (float64): [G, K, Y].
 
-    sum over child buckets j of n_ik n_jk / n_k · g(n_ijk n_k / (n_ik n_jk)), the inner sum of the plug-in estimator, less what chance
-    alone would give it: a plug-in of sparse cells is far too large (results/snacs), and by how much depends on how many cells a pair fills. Of
-    independent margins a cell's count has mean e = n_ik n_jk / n_k and variance e (1 - n_ik/n_k) (1 - n_jk/n_k); the table gives the term's
-    mean at variance e, the two factors bring it to the cell's variance. For large counts and Shannon's g this is Miller and Madow's
-    correction with every cell of the margins counted, (I - 1)(J - 1) / (2 N ln 2) for each condition bucket.
+    That is sum_j n_ik n_jk / n_k · g(n_ijk n_k / (n_ik n_jk)), the inner sum of the plug-in, less what chance alone gives: with few samples a cell
+    the plug-in is far too large, and by how much depends on how many cells a pair fills (results/snacs). With independent margins a count has
+    mean e = n_ik n_jk / n_k and variance e (1 - n_ik / n_k) (1 - n_jk / n_k): the table gives a term's mean at variance e, and the two factors bring it
+    down to the cell's. For large counts and Shannon's g this is the correction of Miller and Madow with every cell of the margins
+    counted, (I - 1) (J - 1) / (2 N ln 2) bits for each condition bucket.
     """
-    n_GBK1 = n_GBKY.sum(3, keepdim=True)
     n_K1 = n_KY.sum(1, keepdim=True).clamp_min(1)
-    expected = n_GBK1 * (n_KY / n_K1)
-    steps = expected.mul(STEPS).add_(0.5).clamp_max_(LARGEST * STEPS).long()
-    by_chance = chance(divergence, n_GBKY.device).take(steps)
-    by_chance *= 1 - n_KY / n_K1
-    by_chance *= 1 - n_GBK1 / n_K1
-    return (DIVERGENCES[divergence](n_GBKY, expected) - by_chance).sum(1)
+    share_KY = n_KY / n_K1
+    n_GBK1 = n_GBKY.sum(3, keepdim=True).double()
+    steps = (n_GBK1 * (share_KY * STEPS)).add_(0.5).clamp_max_(LARGEST * STEPS).int()
+    by_chance = chance(divergence, n_GBKY.device).index_select(0, steps.flatten()).view(steps.shape)
+    by_chance = by_chance.mul_(1 - n_GBK1 / n_K1).sum(1) * (1 - share_KY)
+    return DIVERGENCES[divergence][1](n_GBKY, n_GBK1, n_KY, n_K1) - by_chance

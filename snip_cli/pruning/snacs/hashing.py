@@ -11,8 +11,8 @@ from torch import Tensor
 
 # Coordinates are cut off this many standard deviations from their mean: the outermost buckets are open, and no outlier makes more of them.
 CLIP = 3.0
-# A spread below this fraction of a channel's magnitude is rounding: the channel is constant.
-ROUNDING = 1e-9
+# A standard deviation below this is rounding: of a channel's largest magnitude, and of what is left of a standardised one. It counts as 0.
+ROUNDING = 1e-7
 
 Bounds = Sequence[tuple[int, int]]
 
@@ -45,15 +45,15 @@ def draw_members(members: int, child: int, parent: int, coordinates: int, seed: 
 def standardised(values_NC: Tensor) -> Tensor:
     """Every channel with mean 0 and standard deviation 1, in float64; a constant channel is 0."""
     values = values_NC.double()
-    largest = values.abs().amax(0)
-    values = values - values.mean(0)
-    return values * inverse_spread(values, largest * ROUNDING)
+    largest = values.abs().amax(0).clamp_min(torch.finfo(torch.float64).tiny)
+    values = values / largest
+    values -= values.mean(0)
+    return values * inverse_spread(values.square().mean(0))
 
 
-def inverse_spread(centred_NC: Tensor, floor: Tensor | float = ROUNDING) -> Tensor:
-    """1 / standard deviation of every centred column, and 0 where that is at most `floor`."""
-    spread = centred_NC.square().mean(0).sqrt()
-    return torch.where(spread > floor, 1 / spread, 0.0)
+def inverse_spread(variance: Tensor) -> Tensor:
+    """1 / standard deviation, and 0 where there is none but rounding."""
+    return torch.where(variance > ROUNDING**2, variance.rsqrt(), 0.0)
 
 
 def group_coordinates(values_NC: Tensor, directions_CR: Tensor, bounds: Bounds) -> list[Tensor]:
@@ -87,7 +87,7 @@ def codes(coordinates_ND: Tensor, width: float, shift_D: Tensor) -> tuple[Tensor
     """The bucket of each sample in 0 … count - 1 (int64), and count, from centred coordinates: floor((value + 3) / width + shift), value in [-3, 3] standard deviations."""
     code_N = torch.zeros(len(coordinates_ND), dtype=torch.int64, device=coordinates_ND.device)
     count = 1
-    scaled = (coordinates_ND * inverse_spread(coordinates_ND)).clamp(-CLIP, CLIP).add(CLIP).div(width)
+    scaled = (coordinates_ND * inverse_spread(coordinates_ND.square().mean(0))).clamp(-CLIP, CLIP).add(CLIP).div(width)
     for column, shift in enumerate(shift_D[: coordinates_ND.shape[1]].tolist()):
         buckets = bucket_count(width, shift)
         code_N = code_N * buckets + (scaled[:, column] + shift).long()

@@ -71,7 +71,7 @@ def standard(values_ND: Array) -> Array:
     """Every column with mean 0 and spread 1; a constant one is 0."""
     centred = values_ND - values_ND.mean(0)
     spread = centred.std(0)
-    constant = spread <= 1e-9 * np.abs(values_ND).max(0)
+    constant = spread <= 1e-7 * np.abs(values_ND).max(0)
     return np.where(constant, 0, centred / np.where(constant, 1, spread))
 
 
@@ -85,7 +85,7 @@ def hashed(values_ND: Array, directions_DR: Array, width: float, shifts: list[fl
     """A bucket for each sample."""
     coordinates = values_ND @ directions_DR if values_ND.shape[1] > directions_DR.shape[1] else values_ND
     spread = coordinates.std(0)
-    scaled = np.where(spread > 1e-9, coordinates / np.where(spread > 1e-9, spread, 1), 0).clip(-CLIP, CLIP)
+    scaled = np.where(spread > 1e-7, coordinates / np.where(spread > 1e-7, spread, 1), 0).clip(-CLIP, CLIP)
     return [
         tuple(math.floor((value + CLIP) / width + shift) for value, shift in zip(row, shifts, strict=False))
         for row in scaled.tolist()
