@@ -78,10 +78,7 @@ def run_once(model: nn.Module, example_1CHW: Tensor) -> list[Step]:
             )
         steps.append(Step(name, layer, inputs[0]))
 
-    handles = [
-        layer.register_forward_pre_hook(partial(lambda name, *call: note(name, *call), name))
-        for name, layer in scorable_layers(model).items()
-    ]
+    handles = [layer.register_forward_pre_hook(partial(note, name)) for name, layer in scorable_layers(model).items()]
     try:
         with inference(model):
             model(example_1CHW)

@@ -77,6 +77,12 @@ def test_before_a_branch_both_next_layers_count():
     torch.testing.assert_close(sensitivity_of(model)["a"], both)
 
 
+def test_a_next_layer_that_takes_the_first_channels_alone_does_not_count():
+    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Conv2d(2, 6, 1), nn.Conv2d(4, 3, 1))
+    sensitivity = filter_sensitivity(model, [Pair("0", "1"), Pair("1", "2")], groups=0)
+    assert sensitivity["1"].tolist() == [1] * 6
+
+
 def test_a_next_layer_whose_weights_are_all_the_smallest_shares_nothing():
     model = network()
     nn.init.constant_(model[2].weight, -9.0)
