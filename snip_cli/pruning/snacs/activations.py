@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from snip_cli.errors import ConfigError
 from snip_cli.pruning.protocol import Batch
-from snip_cli.pruning.snacs.layers import inference
+from snip_cli.pruning.snacs.layers import inference, require_finite
 
 log = logging.getLogger("snip_cli")
 
@@ -42,10 +42,7 @@ def channel_means(model: nn.Module, batches: Iterable[Batch], layers: Collection
             handle.remove()
     means = {name: torch.cat(part) for name, part in parts.items()}
     for name, means_NC in means.items():
-        if not torch.isfinite(means_NC).all():
-            raise ConfigError(
-                f"The outputs of layer '{name}' are not finite: the network's training diverged, so train it with a lower schedule.learning_rate."
-            )
+        require_finite(name, means_NC)
     log.info(
         "activations of %s images in %d layers: %.0f MB",
         f"{len(next(iter(means.values()))):,}",

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from snip_cli.errors import ConfigError
 from snip_cli.pruning.mask import PRUNABLE_LAYERS
@@ -45,3 +45,11 @@ def inference(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes.items():
             module.training = training
+
+
+def require_finite(name: str, outputs: Tensor) -> None:
+    """Raise ConfigError where the outputs of the layer called `name` are not all finite."""
+    if not torch.isfinite(outputs).all():
+        raise ConfigError(
+            f"The outputs of layer '{name}' are not finite: the network's training diverged, so train it with a lower schedule.learning_rate."
+        )

@@ -77,6 +77,13 @@ def test_a_layer_that_computes_something_else_is_refused():
         input_means(nn.Sequential(Doubled(3, 4, 3)), [(images(torch.float32), None)], ["0"])
 
 
+def test_an_output_that_is_not_finite_is_refused_by_the_name_of_its_layer():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1))
+    nn.init.constant_(model[0].bias, torch.nan)
+    with pytest.raises(ConfigError, match="outputs of layer '1' are not finite"):
+        input_means(model, [(images(torch.float32), None)], ["1"])
+
+
 def test_the_model_is_left_as_it_was():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
