@@ -109,7 +109,9 @@ def start(compose: Composer, flags: argparse.Namespace) -> int:
 
         tell_plan([config])
     else:
+        from snip_cli.compact.stage import compact_if_asked
         from snip_cli.run import run
 
         run(config)
+        compact_if_asked(config)
     return 0

@@ -51,6 +51,7 @@ class Config:
     compile: bool = False
     deterministic: bool = False
     sync_batchnorm: bool = False
+    compact: bool = False
     dense_schedule: Schedule | None = None  # of the reference that a method prunes after training; None: as `schedule`
 
     def __post_init__(self) -> None:
@@ -143,7 +144,7 @@ class Config:
     def settings(self) -> dict[str, Any]:
         """All that determines the result, and nothing else: not where it is kept or computed, how many seeds, or how often it is saved."""
         everything = asdict(self)
-        for key in ("seeds", "device", "output_dir", "dry_run", "compile", "deterministic"):
+        for key in ("seeds", "device", "output_dir", "dry_run", "compile", "deterministic", "compact"):
             del everything[key]
         del everything["dataset"]["root"], everything["dataset"]["workers"]
         for schedule in ("schedule", "dense_schedule"):

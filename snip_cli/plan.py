@@ -1,9 +1,11 @@
 """What a run or a sweep would do, told without doing it: no data, no download, nothing written."""
 
+import copy
 from collections.abc import Sequence
 
 import torch
 from tabulate import tabulate
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from snip_cli import record
@@ -13,12 +15,17 @@ from snip_cli.stages import build_model, check
 
 
 def multiply_accumulates(config: Config) -> int:
-    """Multiply-accumulates of the dense network's forward pass for one example; PyTorch counts two operations for each."""
+    """Multiply-accumulates of the dense network's forward pass for one example."""
     with torch.device("meta"):
-        model = build_model(config).eval()
-        example = torch.empty(1, *config.dataset.shape)
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            model(example)
+        model = build_model(config)
+    return forward_multiply_accumulates(model, tuple(config.dataset.shape))
+
+
+def forward_multiply_accumulates(model: nn.Module, shape: tuple[int, ...]) -> int:
+    """Multiply-accumulates of a network's forward pass for one image of `shape`; PyTorch counts two operations for each."""
+    model = copy.deepcopy(model).to("meta").eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.empty(1, *shape, device="meta", dtype=next(model.parameters()).dtype))
     return counter.get_total_flops() // 2
 
 

@@ -239,6 +239,14 @@ def is_finished(config: Config) -> bool:
     return finished_seeds(config) == config.all_seeds
 
 
+def is_done(config: Config) -> bool:
+    """Whether the run is finished and, with `compact=true`, `compact.json` has all of its seeds too."""
+    if not is_finished(config) or not config.compact:
+        return is_finished(config)
+    compacted = {entry["seed"] for entry in (read_json(config.folder / "compact.json") or {}).get("seeds", [])}
+    return compacted >= set(config.all_seeds)
+
+
 def _row(seed: int, evaluation: Evaluation) -> dict[str, Any]:
     return {"seed": seed, **{column: evaluation[column] for column in EVALUATION_COLUMNS}}
 

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from snip_cli import config as configuration
 from snip_cli import record, registry
+from snip_cli.compact.stage import compact_if_asked
 from snip_cli.composition import Job, Sweep
 from snip_cli.config import Config
 from snip_cli.console import console
@@ -47,7 +48,7 @@ def do_sweep(hydra: Hydra, sweep: Sweep, config_dir: Path | None) -> int:
             find_device(config.device)
     record.make_writable(output_dir)
     runs = one_job_a_folder(sweep.jobs)
-    waiting = [job for job in runs if not record.is_finished(job.config)]
+    waiting = [job for job in runs if not record.is_done(job.config)]
     log.info("%s", plan(sweep.jobs, runs, waiting))
     overrides = [[*job.overrides, "hydra.mode=RUN"] for job in waiting]
     task = functools.partial(do_job, config_dir=config_dir, arguments=sys.argv[1:])
@@ -95,7 +96,9 @@ def do_job(composed: DictConfig, config_dir: Path | None = None, arguments: Sequ
     with console():
         try:
             registry.load_all(config_dir)
-            run(configuration.load(composed))
+            config = configuration.load(composed)
+            run(config)
+            compact_if_asked(config)
         except SnipError as error:
             sentence = str(error)
         except Exception as error:
@@ -110,7 +113,7 @@ def find_failures(jobs: Sequence[Job], returns: Sequence[JobReturn]) -> dict[Pat
     """The folders of the jobs that left no result, and why. The folder decides: a job may have died without a word."""
     failures = {}
     for number, job in enumerate(jobs):
-        if not record.is_finished(job.config):
+        if not record.is_done(job.config):
             given = returns[number] if number < len(returns) else None
             reason = given.return_value if given is not None and given.status is JobStatus.COMPLETED else None
             begun = (job.config.folder / "run.log").exists()

@@ -1,0 +1,61 @@
+"""Which channels of a network's tensors can go: what is constant, what nothing reads, and what must go together.
+
+Shapes: C channels of a tensor (its axis 1, so features after a flatten); O outputs and I inputs of a layer.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, fx
+
+
+@dataclass
+class Channels:
+    """The channels of one tensor in the network.
+
+    constant_C: the value (float64) that a channel has for every image at every pixel, NaN where it varies.
+    links: tensors whose channels become these one by one, with channel_C, the number of the channel there (-1: of none).
+    reads_OI: whether output o of a convolution or linear layer has a weight for input i; None for every other operation.
+    needed_C: whether the network's output depends on the channel.
+    kept_C: whether the channel stays.
+    """
+
+    constant_C: Tensor
+    links: list[tuple[fx.Node, Tensor]] = field(default_factory=list)
+    reads_OI: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        self.needed_C = torch.zeros_like(self.constant_C, dtype=torch.bool)
+        self.kept_C = torch.zeros_like(self.needed_C)
+
+    @property
+    def wanted_C(self) -> Tensor:
+        """What no constant can stand for."""
+        return self.needed_C & self.constant_C.isnan()
+
+
+Flow = dict[fx.Node, Channels]
+
+
+def find_needed(found: Flow) -> None:
+    """Set what the output depends on, from the last operation to the first, and keep of it what varies."""
+    for node, channels in reversed(found.items()):
+        wanted_C = channels.wanted_C
+        channels.kept_C |= wanted_C
+        for source, channel_C in channels.links:
+            read = channel_C[wanted_C]
+            found[source].needed_C[read[read >= 0]] = True
+        if channels.reads_OI is not None:
+            found[node.args[0]].needed_C |= channels.reads_OI[wanted_C].any(dim=0)
+
+
+def keep_together(found: Flow) -> None:
+    """Keep a channel wherever it is kept somewhere: what is added together, or normalised one by one, has the same channels."""
+    before, after = -1, 0
+    while before != after:
+        for channels in (*found.values(), *reversed(found.values())):
+            for source, channel_C in channels.links:
+                linked_C = channel_C >= 0
+                found[source].kept_C[channel_C[linked_C & channels.kept_C]] = True
+                channels.kept_C[linked_C] |= found[source].kept_C[channel_C[linked_C]]
+        before, after = after, sum(int(channels.kept_C.sum()) for channels in found.values())
