@@ -34,7 +34,8 @@ def state(config: Config) -> str:
     dense = "" if not config.needs_dense or record.is_finished(config.dense) else ", after its reference"
     done = len(record.finished_seeds(config))
     if done == config.seeds:
-        return f"done{record.other_commit(config.folder)}"
+        compact = "" if record.is_done(config) else ", not made compact"
+        return f"done{record.other_commit(config.folder)}{compact}"
     return (f"{done} of {config.seeds} seeds done" if done else "to do") + dense
 
 

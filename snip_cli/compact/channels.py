@@ -13,25 +13,25 @@ from torch import Tensor, fx
 class Channels:
     """The channels of one tensor in the network.
 
-    constant_C: the value (float64) that a channel has for every image at every pixel, NaN where it varies.
+    constant, (C,): the value (float64) that a channel has for every image at every pixel, NaN where it varies.
     links: tensors whose channels become these one by one, with channel_C, the number of the channel there (-1: of none).
-    reads_OI: whether output o of a convolution or linear layer has a weight for input i; None for every other operation.
-    needed_C: whether the network's output depends on the channel.
-    kept_C: whether the channel stays.
+    reads, (O, I): whether output o of a convolution or linear layer has a weight for input i; None for every other operation.
+    needed, (C,): whether the network's output depends on the channel.
+    kept, (C,): whether the channel stays.
     """
 
-    constant_C: Tensor
+    constant: Tensor
     links: list[tuple[fx.Node, Tensor]] = field(default_factory=list)
-    reads_OI: Tensor | None = None
+    reads: Tensor | None = None
 
     def __post_init__(self) -> None:
-        self.needed_C = torch.zeros_like(self.constant_C, dtype=torch.bool)
-        self.kept_C = torch.zeros_like(self.needed_C)
+        self.needed = torch.zeros_like(self.constant, dtype=torch.bool)
+        self.kept = torch.zeros_like(self.needed)
 
     @property
-    def wanted_C(self) -> Tensor:
+    def wanted(self) -> Tensor:
         """What no constant can stand for."""
-        return self.needed_C & self.constant_C.isnan()
+        return self.needed & self.constant.isnan()
 
 
 Flow = dict[fx.Node, Channels]
@@ -40,13 +40,13 @@ Flow = dict[fx.Node, Channels]
 def find_needed(found: Flow) -> None:
     """Set what the output depends on, from the last operation to the first, and keep of it what varies."""
     for node, channels in reversed(found.items()):
-        wanted_C = channels.wanted_C
-        channels.kept_C |= wanted_C
+        wanted_C = channels.wanted
+        channels.kept |= wanted_C
         for source, channel_C in channels.links:
             read = channel_C[wanted_C]
-            found[source].needed_C[read[read >= 0]] = True
-        if channels.reads_OI is not None:
-            found[node.args[0]].needed_C |= channels.reads_OI[wanted_C].any(dim=0)
+            found[source].needed[read[read >= 0]] = True
+        if channels.reads is not None:
+            found[node.args[0]].needed |= channels.reads[wanted_C].any(dim=0)
 
 
 def keep_together(found: Flow) -> None:
@@ -56,6 +56,6 @@ def keep_together(found: Flow) -> None:
         for channels in (*found.values(), *reversed(found.values())):
             for source, channel_C in channels.links:
                 linked_C = channel_C >= 0
-                found[source].kept_C[channel_C[linked_C & channels.kept_C]] = True
-                channels.kept_C[linked_C] |= found[source].kept_C[channel_C[linked_C]]
-        before, after = after, sum(int(channels.kept_C.sum()) for channels in found.values())
+                found[source].kept[channel_C[linked_C & channels.kept]] = True
+                channels.kept[linked_C] |= found[source].kept[channel_C[linked_C]]
+        before, after = after, sum(int(channels.kept.sum()) for channels in found.values())

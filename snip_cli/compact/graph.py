@@ -42,16 +42,16 @@ def flow(graph: fx.GraphModule) -> Flow:
         if channels is None:  # its inputs must stay as they are, and so must its output
             for source in node.all_input_nodes:
                 if source in found:
-                    found[source].needed_C[:] = found[source].kept_C[:] = True
+                    found[source].needed[:] = found[source].kept[:] = True
             if (count := width(node)) is None:
                 continue
             channels = Channels(torch.full((count,), torch.nan, dtype=torch.float64))
-            channels.needed_C[:] = channels.kept_C[:] = True
+            channels.needed[:] = channels.kept[:] = True
         found[node] = channels
     find_needed(found)
     keep_together(found)
     for channels in found.values():
-        if channels.reads_OI is not None and not channels.kept_C.any():
-            channels.kept_C[0] = True  # a layer of no units is none
+        if channels.reads is not None and not channels.kept.any():
+            channels.kept[0] = True  # a layer of no units is none
             keep_together(found)
     return found

@@ -4,7 +4,6 @@ Shapes: O outputs, I inputs, K the pixels of a kernel.
 """
 
 import copy
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -65,7 +64,7 @@ def shaped(layer: nn.Module, size: Size) -> nn.Module:
 def shrunk(layer: nn.Module, source: Channels, own: Channels) -> tuple[Size, State] | None:
     """Size and state of a layer that reads `source` and gives `own`, None where it stays as it is."""
     if isinstance(layer, nn.modules.batchnorm._BatchNorm) or (isinstance(layer, nn.Conv2d) and is_depthwise(layer)):
-        return _one_by_one(layer, own.kept_C)
+        return _one_by_one(layer, own.kept)
     if isinstance(layer, nn.Linear):
         return _linear(layer, source, own)
     return _convolution(layer, source, own)
@@ -82,37 +81,37 @@ def _one_by_one(layer: nn.Module, kept_C: Tensor) -> tuple[Size, State] | None:
 
 def _linear(layer: nn.Linear, source: Channels, own: Channels) -> tuple[Size, State] | None:
     """Reads what varies of what it has a weight for; the constants go into its bias."""
-    read_I = source.kept_C & source.constant_C.isnan() & own.reads_OI[own.wanted_C].any(dim=0)
+    read_I = source.kept & source.constant.isnan() & own.reads[own.wanted].any(dim=0)
     if not read_I.any():
-        read_I[source.kept_C.nonzero()[0]] = True
-    constant_I = source.constant_C.masked_fill(read_I, 0.0).nan_to_num()
+        read_I[source.kept.nonzero()[0]] = True
+    constant_I = source.constant.masked_fill(read_I, 0.0).nan_to_num()
     shift_O = layer.weight.detach().double() @ constant_I
-    selected = bool((source.kept_C & ~read_I).any())
-    if own.kept_C.all() and read_I.all():
+    selected = bool((source.kept & ~read_I).any())
+    if own.kept.all() and read_I.all():
         return None
-    size, state = _cut(layer, layer.weight[:, read_I], shift_O, own.kept_C)
+    size, state = _cut(layer, layer.weight[:, read_I], shift_O, own.kept)
     if not selected:
         return size, state
-    feature = read_I[source.kept_C].nonzero().squeeze(1)
+    feature = read_I[source.kept].nonzero().squeeze(1)
     return {**size, "selected": True}, {"0.feature": feature, **_inside(state)}
 
 
 def _convolution(layer: nn.Conv2d, source: Channels, own: Channels) -> tuple[Size, State] | None:
     """Reads what is kept; constants that have gone into its bias or, where zeros are padded, into a channel of ones."""
-    kept_I = source.kept_C
-    if kept_I.all() and own.kept_C.all():
+    kept_I = source.kept
+    if kept_I.all() and own.kept.all():
         return None
     weight_OIhw = layer.weight.detach()
-    constant_I = source.constant_C[~kept_I].nan_to_num()
+    constant_I = source.constant[~kept_I].nan_to_num()
     shift_Ohw = torch.einsum("oihw,i->ohw", weight_OIhw[:, ~kept_I].double(), constant_I)
     kept_OIhw = weight_OIhw[:, kept_I]
     if not pads_zeros(layer):
-        return _cut(layer, kept_OIhw, shift_Ohw.sum(dim=(1, 2)), own.kept_C)
+        return _cut(layer, kept_OIhw, shift_Ohw.sum(dim=(1, 2)), own.kept)
     none_O = torch.zeros(len(weight_OIhw), dtype=torch.float64)
-    if not shift_Ohw[own.kept_C].any():
-        return _cut(layer, kept_OIhw, none_O, own.kept_C)
+    if not shift_Ohw[own.kept].any():
+        return _cut(layer, kept_OIhw, none_O, own.kept)
     with_ones = torch.cat([kept_OIhw, shift_Ohw[:, None].to(kept_OIhw.dtype)], dim=1)
-    size, state = _cut(layer, with_ones, none_O, own.kept_C)
+    size, state = _cut(layer, with_ones, none_O, own.kept)
     return {**size, "ones": True}, _inside(state)
 
 

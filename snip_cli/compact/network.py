@@ -50,13 +50,13 @@ def compact(model: nn.Module, shape: tuple[int, ...]) -> Compact:
         layer = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
         if not isinstance(layer, nn.Conv2d | nn.Linear | nn.modules.batchnorm._BatchNorm):
             continue
-        name, known = str(node.target), bool(channels.links) or channels.reads_OI is not None
+        name, known = str(node.target), bool(channels.links) or channels.reads is not None
         if known and (change := shrunk(layer, found[node.args[0]], channels)) is not None:
             sizes[name] = change[0]
             state = {key: tensor for key, tensor in state.items() if not key.startswith(f"{name}.")}
             state |= {f"{name}.{key}": tensor for key, tensor in change[1].items()}
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            held = int((channels.kept_C & ~channels.wanted_C).sum()) if known else 0
+            held = int((channels.kept & ~channels.wanted).sum()) if known else 0
             layers.append(_record(name, layer, sizes.get(name), held))
     pads = _added_channels(graph, found)
     return Compact(rebuilt(model, shape, sizes, pads, state), sizes, pads, layers)
@@ -90,7 +90,7 @@ def _added_channels(graph: fx.GraphModule, found: Flow) -> list[list[int]]:
     added = []
     for node in _paddings(graph):
         before, after = pads_of(node)[4:]
-        kept_C = found[node].kept_C
+        kept_C = found[node].kept
         added.append([int(kept_C[:before].sum()), int(kept_C[len(kept_C) - after :].sum())])
     return added
 

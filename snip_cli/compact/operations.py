@@ -73,12 +73,12 @@ def _module(node: fx.Node, module: nn.Module, source: Channels) -> Channels | No
     if kind is nn.Linear and len(shape_of(node)) == 2:
         return _weighted(module, source)
     if kind in NORMS and module.running_mean is not None:
-        return _follow(node, _normalised(module, source.constant_C))
+        return _follow(node, _normalised(module, source.constant))
     if kind in POINTWISE:
-        return _follow(node, module(source.constant_C.clone()))
+        return _follow(node, module(source.constant.clone()))
     pools = kind in (nn.MaxPool2d, nn.AdaptiveAvgPool2d) or (kind is nn.AvgPool2d and module.padding in (0, (0, 0)))
     if kind in UNCHANGED or (pools and len(shape_of(node)) == 4):
-        return _follow(node, source.constant_C)
+        return _follow(node, source.constant)
     if kind is nn.Flatten and (module.start_dim, module.end_dim) == (1, -1):
         return _flattened(node, source)
     return None
@@ -93,7 +93,7 @@ def _weighted(layer: nn.Conv2d | nn.Linear, source: Channels) -> Channels:
     """A convolution of one group or a linear layer: an output is constant if all that it reads is."""
     weight_OIK = layer.weight.detach().double().reshape(*layer.weight.shape[:2], -1)
     reads_OI = (weight_OIK != 0).any(dim=2)
-    constant_I = source.constant_C
+    constant_I = source.constant
     varies_I = constant_I.isnan()
     if isinstance(layer, nn.Conv2d) and pads_zeros(layer):
         varies_I = varies_I | (constant_I != 0)
@@ -101,13 +101,13 @@ def _weighted(layer: nn.Conv2d | nn.Linear, source: Channels) -> Channels:
     if layer.bias is not None:
         value_O = value_O + layer.bias.detach()
     varies_O = (reads_OI & varies_I).any(dim=1)
-    return Channels(value_O.masked_fill(varies_O, torch.nan), reads_OI=reads_OI)
+    return Channels(value_O.masked_fill(varies_O, torch.nan), reads=reads_OI)
 
 
 def _depthwise(node: fx.Node, layer: nn.Conv2d, source: Channels) -> Channels:
     """Every channel filtered by itself."""
     weight_CK = layer.weight.detach().double().flatten(1)
-    constant_C = source.constant_C
+    constant_C = source.constant
     varies_C = constant_C.isnan() | ((constant_C != 0) & pads_zeros(layer))
     value_C = weight_CK.sum(dim=1) * constant_C.nan_to_num()
     if layer.bias is not None:
@@ -128,8 +128,8 @@ def _normalised(norm: nn.BatchNorm1d | nn.BatchNorm2d, constant_C: Tensor) -> Te
 def _flattened(node: fx.Node, source: Channels) -> Channels:
     """N×C×H×W → N×CHW: a channel becomes H·W features."""
     features = shape_of(node)[1]
-    channel_C = torch.arange(features) // (features // len(source.constant_C))
-    return Channels(source.constant_C[channel_C], [(node.args[0], channel_C)])
+    channel_C = torch.arange(features) // (features // len(source.constant))
+    return Channels(source.constant[channel_C], [(node.args[0], channel_C)])
 
 
 def _sum(node: fx.Node, found: Flow) -> Channels | None:
@@ -137,7 +137,7 @@ def _sum(node: fx.Node, found: Flow) -> Channels | None:
     two = len(node.args) == 2 and all(isinstance(arg, fx.Node) and arg in found for arg in node.args)
     if not two or node.kwargs or shape_of(node.args[0]) != shape_of(node.args[1]):
         return None
-    first, second = (found[arg].constant_C for arg in node.args)
+    first, second = (found[arg].constant for arg in node.args)
     return Channels(first + second, [(arg, torch.arange(len(first))) for arg in node.args])
 
 
@@ -148,7 +148,7 @@ def _padded(node: fx.Node, found: Flow) -> Channels | None:
         return None
     *around, before, after = pads
     value = float(node.kwargs.get("value") or 0.0)
-    inner_C = found[node.args[0]].constant_C
+    inner_C = found[node.args[0]].constant
     if any(around):
         inner_C = torch.where(inner_C == value, inner_C, torch.nan)
     constant_C = torch.cat([inner_C.new_full((before,), value), inner_C, inner_C.new_full((after,), value)])
@@ -170,7 +170,7 @@ def _cut(node: fx.Node, found: Flow) -> Channels | None:
     """Every image and channel, and some of the pixels."""
     index = node.args[1]
     if isinstance(index, tuple) and index[:2] == (slice(None),) * 2 and all(isinstance(part, slice) for part in index):
-        return _follow(node, found[node.args[0]].constant_C)
+        return _follow(node, found[node.args[0]].constant)
     return None
 
 
@@ -179,7 +179,7 @@ def _mean(node: fx.Node, found: Flow) -> Channels | None:
     dims = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else None)
     over_pixels = isinstance(dims, list | tuple) and {dim % 4 for dim in dims} == {2, 3}
     if over_pixels and len(shape_of(node.args[0])) == 4:
-        return _follow(node, found[node.args[0]].constant_C)
+        return _follow(node, found[node.args[0]].constant)
     return None
 
 
@@ -188,13 +188,13 @@ def _flatten(node: fx.Node, found: Flow) -> Channels | None:
 
 
 def _pooled(node: fx.Node, found: Flow) -> Channels | None:
-    return _follow(node, found[node.args[0]].constant_C) if len(shape_of(node)) == 4 else None
+    return _follow(node, found[node.args[0]].constant) if len(shape_of(node)) == 4 else None
 
 
 def _pointwise(node: fx.Node, found: Flow) -> Channels | None:
     if len(node.args) > 1 or node.all_input_nodes != [node.args[0]]:
         return None
-    return _follow(node, node.target(found[node.args[0]].constant_C.clone(), **node.kwargs))
+    return _follow(node, node.target(found[node.args[0]].constant.clone(), **node.kwargs))
 
 
 FUNCTIONS: dict[Any, Callable[[fx.Node, Flow], Channels | None]] = {

@@ -5,7 +5,6 @@ Shapes: G gates (the third is the candidate, which alone can move a unit from ze
 
 import copy
 
-import torch
 from torch import Tensor, nn
 
 from snip_cli.compact.layers import Size, State

@@ -72,7 +72,8 @@ class RowByRow(nn.Module):
 
     def last_output(self, rows_NHF: Tensor) -> Tensor:
         """The layer's output after the last row."""
-        state_1NF = rows_NHF.new_zeros(1, len(rows_NHF), self.recurrent.hidden_size)
+        # Not len(), which would fix the batch's size in an exported network.
+        state_1NF = rows_NHF.new_zeros(1, rows_NHF.shape[0], self.recurrent.hidden_size)
         is_lstm = isinstance(self.recurrent, nn.LSTM)
         layer: Callable[..., tuple[Tensor, ...]] = torch.lstm if is_lstm else torch.gru
         start = (state_1NF, state_1NF) if is_lstm else state_1NF
