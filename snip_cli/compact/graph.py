@@ -5,6 +5,7 @@ from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
 from snip_cli.compact.channels import Channels, Flow, find_needed, keep_together
+from snip_cli.compact.layers import Ones, Selected
 from snip_cli.compact.operations import understood, width
 from snip_cli.errors import ConfigError
 
@@ -13,7 +14,7 @@ class Tracer(fx.Tracer):
     """Looks into no convolution, whatever it computes its padding from, and into no layer that compaction put in."""
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        return isinstance(module, nn.Conv2d) or super().is_leaf_module(module, name)
+        return isinstance(module, nn.Conv2d | Ones | Selected) or super().is_leaf_module(module, name)
 
 
 def traced(model: nn.Module, shape: tuple[int, ...]) -> fx.GraphModule:

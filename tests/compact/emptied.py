@@ -1,0 +1,46 @@
+"""Networks whose masks have emptied something, for the tests of compaction."""
+
+import torch
+from torch import Tensor, nn
+
+
+def lived_in(model: nn.Module) -> nn.Module:
+    """`model` in double precision and inference mode, with biases and batch-norm as training leaves them: of every sign."""
+    torch.manual_seed(3)
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            layer.running_mean.normal_(0, 0.3)
+            layer.running_var.uniform_(0.5, 2.0)
+            nn.init.normal_(layer.weight, 1.0, 0.2)
+            nn.init.normal_(layer.bias, 0.0, 0.3)
+    for name, parameter in model.named_parameters():
+        if "bias" in name and parameter.dim() == 1 and not parameter.any():
+            nn.init.normal_(parameter, 0.0, 0.2)
+    return model.double().eval()
+
+
+@torch.no_grad()
+def half_emptied(model: nn.Module) -> nn.Module:
+    """`model` with half of the outputs and a fifth of the inputs of every layer cut off by a mask that keeps every other bias."""
+    draws = torch.Generator().manual_seed(4)
+    for name, parameter in lived_in(model).named_parameters():
+        if parameter.dim() > 1:
+            parameter[torch.rand(len(parameter), generator=draws) < 0.5] = 0
+            parameter[:, torch.rand(parameter.shape[1], generator=draws) < 0.2 * (parameter.shape[1] > 3)] = 0
+        elif "bias" in name:
+            parameter[::2] = 0
+    return model
+
+
+def images(shape: tuple[int, ...], count: int = 3) -> Tensor:
+    return torch.randn(count, *shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+
+
+@torch.no_grad()
+def largest_difference(first: nn.Module, second: nn.Module, shape: tuple[int, ...]) -> float:
+    batch = images(shape)
+    return float((first(batch) - second(batch)).abs().max())
+
+
+def size(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
