@@ -1,6 +1,7 @@
 """Networks whose masks have emptied something, for the tests of compaction."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -44,3 +45,28 @@ def largest_difference(first: nn.Module, second: nn.Module, shape: tuple[int, ..
 
 def size(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
+
+
+class Residual(nn.Module):
+    """Two branches that are added; the second pads channels before and after as a shortcut without parameters does."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.inner = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(4, 6, 3, padding=1)
+        self.outer, self.head = nn.Conv2d(6, 8, 3, 2, padding=1), nn.Linear(8, 3)
+
+    def forward(self, x):
+        x = F.relu(self.stem(x))
+        branch = self.outer(F.relu(self.inner(x)))
+        return self.head(F.relu(branch + F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 2, 2))).mean(dim=(2, 3)))
+
+
+class Conditional(nn.Module):
+    """What it computes depends on its input."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(6, 2)
+
+    def forward(self, x):
+        return self.linear(x) if x.sum() > 0 else self.linear(-x)
