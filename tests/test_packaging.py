@@ -21,11 +21,13 @@ def run(command, cwd, **environment):
 
 
 def speaks(python, cwd, home, **environment):
-    """Both commands answer from `cwd`, and the package is the one below `home`."""
+    """All three commands answer from `cwd`, and the package is the one below `home`."""
     where = run([*python, "-c", "import snip_cli; print(snip_cli.__file__)"], cwd, **environment)
     assert Path(where.strip()).is_relative_to(home)
     assert "431,080" in run([*python, "-m", "snip_cli", *DRY], cwd, **environment)
     assert "--format" in run([*python, "-m", "snip_cli.report", "--help"], cwd, **environment)
+    exporting = "import snip_cli.compact, snip_cli.export; snip_cli.export.main(['--help'])"
+    assert "--masked" in run([*python, "-c", exporting], cwd, **environment)
 
 
 def test_from_a_checkout_that_is_not_installed(tmp_path):
