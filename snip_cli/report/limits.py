@@ -12,21 +12,9 @@ from typing import Any
 from tabulate import tabulate
 
 from snip_cli.errors import ConfigError
+from snip_cli.report.published_snacs import PUBLISHED_LAYERS
 
 Limit = Mapping[str, Any]
-
-# Percent pruned of each layer but the first, as the authors' code lists them for a figure. Nearly all are a limit of 1, 6, …, 96 % and the one
-# or two connections that its rounding adds; of VGG16 the eighth convolution and the first linear layer lie at the global threshold instead.
-# fmt: off
-LISTED = {
-    "vgg16": (0, 0, 21.04, 51.04, 71.04, 86.05, 87.25, 91.04, 96.04, 91.04, 91.04, 66.04, 93.35, 0.15),
-    "resnet56": (
-        .39, .39, .39, 51.56, 11.32, .39, .39, 16.40, 16.40, 11.32, 6.25, 21.48, 6.25, 26.56, 41.40, 51.56, .39, 26.56, 11.32, 36.13, 51.07,
-        36.13, 66.11, 41.11, 26.07, 76.07, 31.15, 46.09, 16.11, 26.07, 26.07, 21.09, 6.15, 46.09, 11.13, 26.07, 41.11, 76.07, 46.04, 91.04,
-        56.05, 81.05, 11.05, 86.05, 36.06, 86.05, 31.05, 91.04, 91.04, 96.04, 96.04, 96.04, 96.04, 96.04, .15,
-    ),
-}
-# fmt: on
 
 
 def limits_table(limits: Sequence[Limit], model: str) -> str:
@@ -101,7 +89,7 @@ def draw_limits(limits: Sequence[Limit], model: str, path: Path) -> None:
 
 def listed_for(limits: Sequence[Limit], model: str) -> Sequence[float | None]:
     """The authors' number for each layer, or none where they list none for this network."""
-    listed = LISTED.get(model, ())
+    listed = PUBLISHED_LAYERS.get(model, {}).get("SNACS", [])[1:]  # the first layer is nobody's child
     return listed if len(listed) == len(limits) else [None] * len(limits)
 
 

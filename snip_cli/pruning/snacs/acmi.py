@@ -67,7 +67,13 @@ def layer_information(
     if divergence not in DIVERGENCES:
         raise ConfigError(f"divergence={divergence} is unknown: choose one of {', '.join(DIVERGENCES)}.")
     layer = Layer(
-        child_NC, parent_NC, child_bounds, parent_bounds, residual=residual, coordinates=coordinates, memory_mb=memory_mb
+        child_NC,
+        parent_NC,
+        child_bounds,
+        parent_bounds,
+        residual=residual,
+        coordinates=coordinates,
+        memory_mb=memory_mb,
     )
     factor = None if phi == "constant" else Phi(phi, parent_NC, parent_bounds, weights_GH)
     width = bandwidth or default_bandwidth(len(child_NC), layer.hashed_coordinates)

@@ -10,7 +10,6 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from snip_cli.errors import ConfigError
 from snip_cli.pruning.protocol import Batch
 from snip_cli.pruning.snacs.layers import inference, require_finite
 

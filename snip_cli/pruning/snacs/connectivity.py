@@ -3,25 +3,28 @@
 Shapes: N images, C channels of the child, P of the parent, G and H groups of them.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from snip_cli.errors import ConfigError
 from snip_cli.pruning.protocol import Batch
 from snip_cli.pruning.snacs.acmi import layer_information
 from snip_cli.pruning.snacs.activations import channel_means
 from snip_cli.pruning.snacs.connections import Connections
 from snip_cli.pruning.snacs.pairs import Pair
+from snip_cli.pruning.snacs.phi import FORMS
 from snip_cli.pruning.snacs.weights import group_means
 
-# What the mean weight w of a connection, scaled to [0, 1] over the network, makes of its information.
-WEIGHT_FACTORS = {
-    "constant": torch.ones_like,
-    "weight": lambda w: w,
-    "weight_sq": torch.square,
-    "exp_weight": lambda w: torch.exp(-w.square() / 2),
+# φ of the mean weight w of a connection, scaled to [0, 1] over the network with its sign, and of its mean magnitude m, which is ours.
+WEIGHT_FACTORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "constant": lambda w, m: torch.ones_like(w),
+    "weight": lambda w, m: w,
+    "weight_sq": lambda w, m: w.square(),
+    "exp_weight": lambda w, m: torch.exp(-w.square() / 2),
+    "magnitude": lambda w, m: m,
 }
 
 
@@ -38,9 +41,17 @@ def sample_activations(model: nn.Module, batches: Iterable[Batch], pairs: list[P
     return {**channel_means(model, noted(), list(names)), "": torch.cat(labels)}
 
 
+def check_phi(phi: str) -> None:
+    """Raise ConfigError where no factor is called `phi`."""
+    known = [*WEIGHT_FACTORS, *FORMS]
+    if phi not in known:
+        raise ConfigError(f"method.phi must be one of {', '.join(known)}, not {phi!r}.")
+
+
 def connectivity(
     activations: Mapping[str, Tensor],
     weight: Tensor,
+    scaled: Tensor,
     found: Connections,
     *,
     phi: str,
@@ -51,8 +62,9 @@ def connectivity(
 
     Args:
         activations: N×C by layer, as `sample_activations` gives them.
-        weight: the child's, scaled over the network (`scaled_weights`).
-        phi: one of WEIGHT_FACTORS, or a form with activations, for the estimator.
+        weight: the child's, as it is.
+        scaled: the same, scaled over the network (`scaled_weights`).
+        phi: one of WEIGHT_FACTORS, or a form with activations (`snip_cli.pruning.snacs.phi`).
         device: where to compute.
         estimator: what `layer_information` takes besides.
 
@@ -60,9 +72,13 @@ def connectivity(
     """
     child_NC, parent_NP = (activations[name].to(device) for name in (found.pair.child, found.pair.parent))
     parent_NP = parent_NP[:, : found.parent_bounds[-1][1]]
-    w_GH = group_means(weight, found.child_bounds, found.parent_bounds, found.inputs)
+    w_GH, m_GH = (
+        group_means(values, found.child_bounds, found.parent_bounds, found.inputs).cpu()
+        for values in (scaled, weight.detach().double().abs())
+    )
     bounds = {"child_bounds": found.child_bounds, "parent_bounds": found.parent_bounds}
+    check_phi(phi)
     if phi in WEIGHT_FACTORS:
         information_GH = layer_information(child_NC, parent_NP, **bounds, **estimator)
-        return WEIGHT_FACTORS[phi](w_GH.cpu()) * information_GH.cpu()
-    return layer_information(child_NC, parent_NP, **bounds, weights_GH=w_GH, phi=phi, **estimator).cpu()
+        return WEIGHT_FACTORS[phi](w_GH, m_GH) * information_GH.cpu()
+    return layer_information(child_NC, parent_NP, **bounds, weights_GH=w_GH.to(device), phi=phi, **estimator).cpu()

@@ -30,12 +30,16 @@ class Draw:
     condition_shift_R: Tensor
 
 
-def draw_members(members: int, child: int, parent: int, coordinates: int, seed: int, device: torch.device) -> list[Draw]:
+def draw_members(
+    members: int, child: int, parent: int, coordinates: int, seed: int, device: torch.device
+) -> list[Draw]:
     """The draws of every member, for layers of `child` and `parent` channels; float64, and the same on every device."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw() -> Draw:
-        directions = [torch.randn(size, coordinates, generator=generator, dtype=torch.float64) for size in (child, parent, parent)]
+        directions = [
+            torch.randn(size, coordinates, generator=generator, dtype=torch.float64) for size in (child, parent, parent)
+        ]
         shifts = [torch.rand(coordinates, generator=generator, dtype=torch.float64) for _ in range(3)]
         return Draw(*(tensor.to(device) for tensor in (*directions, *shifts)))
 

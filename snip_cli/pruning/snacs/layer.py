@@ -100,7 +100,9 @@ class Layer:
             own_codes = child.codes(first, last)
             for h, parent in enumerate(parents):
                 code_GN = own_codes if own_codes is not None else child.codes_without(h, first, last)
-                terms_GKY = parent_bucket_terms(joint_counts(code_GN, prod(grid.counts), parent), parent.n_KY, divergence)
+                terms_GKY = parent_bucket_terms(
+                    joint_counts(code_GN, prod(grid.counts), parent), parent.n_KY, divergence
+                )
                 if phi is not None:
                     terms_GKY = terms_GKY * phi.factors(h, (first, last), parent.bucket_N, parent.n_KY)
                 information_GH[first:last, h] = terms_GKY.sum((1, 2)) / len(self.child_NC)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from snip_cli.pruning.protocol import Batch, Loss, Pruned, Sparsity
 from snip_cli.pruning.snacs.choice import prune_connections
 from snip_cli.pruning.snacs.connections import Connections, connections
-from snip_cli.pruning.snacs.connectivity import connectivity, sample_activations
+from snip_cli.pruning.snacs.connectivity import check_phi, connectivity, sample_activations
 from snip_cli.pruning.snacs.input_means import input_means
 from snip_cli.pruning.snacs.limits import layer_limit
 from snip_cli.pruning.snacs.pairs import find_pairs
@@ -52,9 +52,10 @@ def snacs(
     Raises:
         ConfigError: an option is out of range, or the network or its activations do not fit.
     """
+    check_phi(phi)
     example = next(iter(batches))[0][:1]
     found = {pair.child: connections(model, pair, groups) for pair in find_pairs(model, example, which=pairs)}
-    weights, device = scaled_weights(model), example.device
+    scaled, device = scaled_weights(model), example.device
     activations = steps.do(
         "activations", lambda: sample_activations(model, batches, [each.pair for each in found.values()])
     )
@@ -62,7 +63,8 @@ def snacs(
 
     def score(child: str) -> Tensor:
         seed = first_seed + list(found).index(child)
-        return connectivity(activations, weights[child], found[child], phi=phi, device=device, seed=seed)
+        weight = model.get_submodule(child).weight
+        return connectivity(activations, weight, scaled[child], found[child], phi=phi, device=device, seed=seed)
 
     scores = steps.each("scores", list(found), score)
     limits = find_limits(model, batches, found, scores, activations[""], limit_slack, steps)

@@ -49,5 +49,7 @@ class Phi:
         """Of one parent group and a range of child groups: [G or 1, K, Y]."""
         total = torch.bincount(bucket_N, weights=self.sizes[parent], minlength=n_KY.numel())
         mean_KY = total.view(n_KY.shape) / n_KY.clamp_min(1)
-        weights_G = self.weights_GH[:, parent] if len(self.weights_GH) == 1 else self.weights_GH[slice(*children), parent]
+        weights_G = (
+            self.weights_GH[:, parent] if len(self.weights_GH) == 1 else self.weights_GH[slice(*children), parent]
+        )
         return self.form(weights_G[:, None, None], mean_KY)

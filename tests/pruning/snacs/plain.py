@@ -30,9 +30,7 @@ def plain_information(
     child, own, rest = x_ND.shape[1], y_ND.shape[1], z_ND.shape[1]
     draws = draw_members(members, child, own + rest, coordinates, seed, torch.device("cpu"))
     columns = (range(child), range(own), range(own, own + rest))
-    return plain_pair(
-        x_ND, y_ND, z_ND, draws, columns, divergence=divergence, residual=residual, bandwidth=bandwidth
-    )
+    return plain_pair(x_ND, y_ND, z_ND, draws, columns, divergence=divergence, residual=residual, bandwidth=bandwidth)
 
 
 def plain_pair(

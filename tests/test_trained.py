@@ -1,0 +1,197 @@
+"""Methods that prune a trained network: the reference first, steps that are kept, mask, retraining, record."""
+
+import json
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from snip_cli.cli import main
+from snip_cli.pruning.steps import Steps
+from snip_cli.training import checkpoint
+from tests.commands import QUICK
+
+SNACS = [*QUICK, "method=snacs", "model=lenet_300_100", "method.groups=8", "method.samples_per_class=12"]
+STEPS = ["activations", "limits-fc2", "limits-fc3", "scores-fc2", "scores-fc3"]
+
+
+def snip_run(top, *arguments, of=SNACS):
+    return main([*of, f"output_dir={top}", *arguments])
+
+
+def folder(top, method="snacs"):
+    [found] = top.glob(f"{method}-*")
+    return found
+
+
+def metrics(top, method="snacs"):
+    return json.loads((folder(top, method) / "metrics.json").read_text())
+
+
+def weights(top, method="snacs"):
+    return checkpoint.load(folder(top, method)).weights[0]
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """The names of the steps that were computed, not read."""
+    names = []
+    do = Steps.do
+
+    def noting(self, name, compute):
+        return do(self, name, lambda: (names.append(name), compute())[1])
+
+    monkeypatch.setattr(Steps, "do", noting)
+    return names
+
+
+def test_the_reference_is_trained_first_and_only_once(tmp_path, caplog):
+    assert snip_run(tmp_path, "sparsity=auto") == 0
+    reference = metrics(tmp_path, "reference")
+    assert snip_run(tmp_path, "sparsity=0.3") == 0
+    assert metrics(tmp_path, "reference") == reference
+    assert len(list(tmp_path.glob("reference-*"))) == 1
+
+
+def test_the_reference_is_the_one_that_sparsity_0_trains(tmp_path):
+    assert snip_run(tmp_path, "sparsity=0") == 0
+    made = folder(tmp_path, "reference")
+    assert snip_run(tmp_path, "sparsity=auto") == 0
+    assert folder(tmp_path, "reference") == made
+
+
+def test_retraining_starts_from_the_trained_weights_that_are_kept(tmp_path):
+    source = tmp_path / "dense"
+    assert snip_run(source, "sparsity=0") == 0
+    trained = folder(source, "reference") / "checkpoint.pt"
+    assert snip_run(tmp_path, "sparsity=auto", "schedule.iterations=0", f"pretrained={trained}") == 0
+    mask = checkpoint.load(folder(tmp_path)).masks[0]
+    dense = weights(source, "reference")
+    for name, tensor in weights(tmp_path).items():
+        assert torch.equal(tensor, dense[name] * mask[name])
+    assert not mask["fc2.weight"].all()
+    assert mask["fc1.weight"].all()
+
+
+def test_redraw_trains_new_weights_with_the_mask_of_the_trained_ones(tmp_path):
+    assert snip_run(tmp_path / "a", "sparsity=auto", "method.redraw=true") == 0
+    assert snip_run(tmp_path / "b", "sparsity=auto") == 0
+    one, two = (checkpoint.load(folder(tmp_path / name)).masks[0] for name in "ab")
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert not torch.equal(weights(tmp_path / "a")["fc1.weight"], weights(tmp_path / "b")["fc1.weight"])
+
+
+def test_a_scoring_method_can_prune_the_trained_network_too(tmp_path):
+    arguments = ["method=magnitude", "+method.trained=true", "method.redraw=false", "sparsity=0.9"]
+    assert snip_run(tmp_path, *arguments, of=QUICK) == 0
+    mask = checkpoint.load(folder(tmp_path, "magnitude")).masks[0]
+    dense = weights(tmp_path, "reference")
+    flat = torch.cat([dense[name].abs().flatten() for name in mask])
+    kept = torch.cat([keep.flatten() for keep in mask.values()])
+    assert flat[kept].min() >= flat[~kept].max()
+
+
+def test_what_is_kept_of_every_step(tmp_path):
+    assert snip_run(tmp_path, "sparsity=auto") == 0
+    [steps] = (folder(tmp_path) / "steps").iterdir()
+    assert sorted(path.stem for path in steps.iterdir()) == STEPS
+    told = json.loads((folder(tmp_path) / "pruning.json").read_text())["0"]
+    assert set(told["layers"]) == {"fc2", "fc3"}
+    for layer in told["layers"].values():
+        assert layer["removed"] <= layer["limit"] + 1e-9
+        assert len(layer["accuracy"]) == len(layer["grid"])
+    assert told["sparsity_reached"] == pytest.approx(metrics(tmp_path)["sparsity"])
+
+
+@pytest.mark.parametrize("stop", STEPS)
+def test_after_a_stop_in_any_step_it_goes_on_with_that_step_to_the_same_mask(tmp_path, monkeypatch, computed, stop):
+    assert snip_run(tmp_path / "whole", "sparsity=auto") == 0
+    do = Steps.do
+
+    def stopping(self, name, compute):
+        def killed():
+            raise KeyboardInterrupt
+
+        return do(self, name, killed if name == stop else compute)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Steps, "do", stopping)
+        assert snip_run(tmp_path / "stopped", "sparsity=auto") == 130
+    computed.clear()
+    assert snip_run(tmp_path / "stopped", "sparsity=auto") == 0
+    assert computed[0] == stop
+    order = ["activations", "scores-fc2", "scores-fc3", "limits-fc2", "limits-fc3"]
+    assert computed == order[order.index(stop) :]
+    one, two = weights(tmp_path / "whole"), weights(tmp_path / "stopped")
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_sweep_over_the_sparsity_repeats_no_step(tmp_path, computed):
+    assert snip_run(tmp_path, "-m", "sparsity=auto,0.1,0.2") == 0
+    assert sorted(computed) == STEPS
+    assert len(list(tmp_path.glob("snacs-*/steps/*/activations.pt"))) == 3
+
+
+def test_another_choice_of_scores_repeats_them(tmp_path, computed):
+    assert snip_run(tmp_path, "-m", "sparsity=auto", "method.phi=weight,constant") == 0
+    assert sorted(computed) == sorted([*STEPS, *STEPS])
+
+
+def test_a_sparsity_beyond_the_limits_is_reached_as_far_as_they_allow(tmp_path, caplog):
+    assert snip_run(tmp_path, "sparsity=0.99") == 0
+    found = metrics(tmp_path)
+    assert found["sparsity_requested"] == 0.99
+    assert found["sparsity"] < 0.2  # most weights of this network are those of the first layer, which stays
+    assert any("sparsity=0.99 is more than the layers' limits allow, which is" in line for line in caplog.messages)
+
+
+def test_a_sparsity_within_the_limits_is_not_exceeded(tmp_path):
+    assert snip_run(tmp_path, "sparsity=0.03") == 0
+    assert 0.02 < metrics(tmp_path)["sparsity"] <= 0.03
+
+
+def test_tensorboard_shows_scores_limits_and_what_was_removed(tmp_path):
+    assert snip_run(tmp_path, "sparsity=auto") == 0
+    events = EventAccumulator(str(folder(tmp_path)))
+    events.Reload()
+    tags = events.Tags()
+    assert {"limit/seed0", "removed/seed0"} <= set(tags["scalars"])
+    assert "scores/seed0" in tags["tensors"]
+
+
+def test_the_dense_network_may_have_a_schedule_of_its_own(tmp_path):
+    assert snip_run(tmp_path, "sparsity=auto", "schedule@dense_schedule=quick", "dense_schedule.iterations=4") == 0
+    assert metrics(tmp_path, "reference")["seeds"][0]["iterations"] == 4
+    assert metrics(tmp_path)["seeds"][0]["iterations"] == 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["schedule.iterations=0"], "prunes a trained network: give pretrained=FILE, or a schedule of more than 0"),
+        (["method.samples_per_class=2000"], "method.samples_per_class=2,000 but class"),
+        (["model=lstm_s"], "choose another model"),
+        (
+            ["method=l1_filter", "~method.groups", "~method.samples_per_class"],
+            "does not find by itself how much can go",
+        ),
+        (["method.phi=wieght"], "method.phi must be one of constant, weight,"),
+        (["pretrained=nowhere.pt"], "nowhere.pt is no file that is there"),
+        (["pretrained=a", "model.weights=b"], "name different weights: leave one out"),
+    ],
+)
+def test_what_cannot_be_is_told_in_one_sentence(tmp_path, capsys, arguments, sentence):
+    of = [word for word in SNACS if not ("l1" in arguments[0] and word.startswith("method."))]
+    extra = [word for word in arguments if not word.startswith("~")]
+    assert snip_run(tmp_path, "sparsity=auto", *extra, of=of) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert sentence in error
+
+
+def test_weights_of_a_run_of_another_data_set_are_refused(tmp_path, capsys):
+    assert snip_run(tmp_path, "sparsity=0") == 0
+    trained = folder(tmp_path, "reference") / "checkpoint.pt"
+    config = trained.parent / "config.yaml"
+    config.write_text(config.read_text().replace("name: digits", "name: fashion_mnist"))
+    assert snip_run(tmp_path, "sparsity=auto", f"pretrained={trained}") == 2
+    assert "was trained as lenet_300_100 on fashion_mnist, not as lenet_300_100 on digits" in capsys.readouterr().err
