@@ -33,6 +33,7 @@ def snacs(
     pairs: str = "all",
     phi: str = "weight",
     limit_slack: float = 0.7,
+    probe_classes: int = 100,
     protect: str = "highest",
     protect_fraction: float = 0.05,
 ) -> Pruned:
@@ -47,6 +48,7 @@ def snacs(
         pairs: `all` pairs of consecutive layers, or those that were `published`.
         phi: how weights and activations enter the score (see `snip_cli.pruning.snacs.connectivity`).
         limit_slack: how far a layer's limit lets the probe's accuracy fall (see `layer_limit`).
+        probe_classes: how many classes, the first ones, the probe tells apart at most; its time grows with their square.
         protect, protect_fraction: which filters keep all their connections (see `protected_groups`).
 
     Raises:
@@ -67,7 +69,8 @@ def snacs(
         return connectivity(activations, weight, scaled[child], found[child], phi=phi, device=device, seed=seed)
 
     scores = steps.each("scores", list(found), score)
-    limits = find_limits(model, batches, found, scores, activations[""], limit_slack, steps)
+    probed_N = activations[""] < probe_classes
+    limits = find_limits(model, batches, found, scores, activations[""], probed_N, limit_slack, steps)
     sensitivity = filter_sensitivity(model, [each.pair for each in found.values()], groups=groups)
     protected = {
         child: protected_groups(sensitivity[child], protect=protect, fraction=protect_fraction) for child in found
@@ -81,10 +84,12 @@ def find_limits(
     found: dict[str, Connections],
     scores: dict[str, Tensor],
     labels_N: Tensor,
+    probed_N: Tensor,
     slack: float,
     steps: Steps,
 ) -> dict[str, dict[str, Any]]:
-    """The upper limit of every child, as plain Python; the network runs once for all that are not kept in `steps`."""
+    """The upper limit of every child, as plain Python, by the images `probed_N` (bool); the network runs once for all that are not kept
+    in `steps`."""
     means: dict[str, Tensor] = {}
 
     def limit(child: str) -> dict[str, Any]:
@@ -95,10 +100,10 @@ def find_limits(
         made = layer_limit(
             child,
             scores[child],
-            means.pop(child),
+            means.pop(child)[probed_N],
             layer.weight.detach().cpu(),
             None if layer.bias is None else layer.bias.detach().cpu(),
-            labels_N,
+            labels_N[probed_N],
             child_bounds=found[child].child_bounds,
             parent_bounds=found[child].parent_bounds,
             slack=slack,
