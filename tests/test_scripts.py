@@ -1,12 +1,10 @@
-"""The scripts: which runs a paper's table asks for, with a stand-in for Python that notes its arguments; and what is made of a run."""
+"""The scripts: which runs a paper's table asks for, with a stand-in for Python that notes its arguments."""
 
-import os
 import subprocess
-import sys
 
 import pytest
 
-from tests.commands import ROOT, run_quick
+from tests.commands import ROOT
 
 
 @pytest.fixture
@@ -46,26 +44,3 @@ def test_table2_refuses_what_it_does_not_know(calls):
     refused = script("table2", "--epochs", "3")
     assert refused.returncode == 2
     assert refused.stderr.startswith("usage: scripts/table2")
-
-
-def limits_of(*arguments):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, ROOT / "scripts" / "snacs_limits", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-
-
-def test_snacs_limits_writes_a_table_a_picture_and_all_numbers(tmp_path):
-    run = run_quick(tmp_path / "runs", "model=lenet_5_caffe", "sparsity=0")
-    finished = limits_of(run, "--output", tmp_path / "there", "--samples-per-class", "5", "--groups", "4")
-    assert finished.returncode == 0, finished.stderr
-    names = {path.name for path in (tmp_path / "there").iterdir()}
-    assert names == {f"limits_lenet_5_caffe_digits.{kind}" for kind in ("csv", "md", "png")}
-    rows = (tmp_path / "there" / "limits_lenet_5_caffe_digits.csv").read_text().splitlines()
-    assert [row.split(",")[0] for row in rows] == ["layer", "conv2", "fc1", "fc2"]
-    assert f"`{run.name}`" in (tmp_path / "there" / "limits_lenet_5_caffe_digits.md").read_text()
-
-
-def test_snacs_limits_refuses_a_folder_without_a_finished_run(tmp_path):
-    refused = limits_of(tmp_path)
-    assert refused.returncode == 1
-    assert refused.stderr.strip().endswith("name a run's folder.")

@@ -13,6 +13,7 @@ from tabulate import tabulate
 
 from snip_cli.errors import SnipError
 from snip_cli.report.figure import draw
+from snip_cli.report.limits import draw_limits, limits_csv, limits_table, read_limits
 from snip_cli.report.records import COLUMNS, read_tree
 from snip_cli.report.snacs import beside_published, layers_beside_published
 from snip_cli.report.table import as_csv, as_text, cells, with_missing
@@ -24,6 +25,8 @@ examples:
   snip-report runs/
   snip-report runs/ --format markdown > results.md
   snip-report runs/ --figure error.png
+  snip-report runs/ --table SNACS
+  snip-report runs/snacs-vgg16-… --limits limits.png
   snip-report runs/ --by method,model,dataset,sparsity,schedule.iterations
 """
 # What is published of methods that reach no sparsity exactly: lists, into which our runs are put by what they removed.
@@ -37,6 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings = logging.StreamHandler(sys.stderr)
     log.addHandler(warnings)
     try:
+        if flags.limits:
+            limits, model = read_limits(flags.folder)
+            draw_limits(limits, model, flags.limits)
+            print(limits_csv(limits, model) if flags.format == "csv" else limits_table(limits, model))
+            return 0
         records = read_tree(flags.folder, may_be_empty=flags.table is not None)
         if flags.table in LISTS:
             print(as_list(LISTS[flags.table](records), flags.format))
@@ -88,6 +96,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--format", choices=("text", "csv", "markdown", "latex"), default="text")
     made.add_argument(
         "--figure", type=Path, metavar="FILE.png", help="draw error against sparsity, with a band over seeds"
+    )
+    made.add_argument(
+        "--limits",
+        type=Path,
+        metavar="FILE.png",
+        help="of one run of SNACS: each layer's upper limit, drawn and as a table",
     )
     made.add_argument(
         "--by", default=",".join(COLUMNS), help="settings that tell rows apart; one that differs is named in any case"

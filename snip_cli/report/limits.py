@@ -11,10 +11,22 @@ from typing import Any
 
 from tabulate import tabulate
 
+from snip_cli import config as configuration
+from snip_cli import record
 from snip_cli.errors import ConfigError
 from snip_cli.report.published_snacs import PUBLISHED_LAYERS
 
 Limit = Mapping[str, Any]
+
+
+def read_limits(folder: Path) -> tuple[list[Limit], str]:
+    """The limits that a run's first seed set, and its model; raises ConfigError where it set none."""
+    config = configuration.read(folder / "config.yaml")
+    told = (record.read_json(folder / "pruning.json") or {}).get(str(config.seed), {}).get("layers", {})
+    limits = [layer for layer in told.values() if "grid" in layer]
+    if not limits:
+        raise ConfigError(f"{folder} holds no limits: name the folder of a run with method=snacs.")
+    return limits, config.model.name
 
 
 def limits_table(limits: Sequence[Limit], model: str) -> str:

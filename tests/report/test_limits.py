@@ -6,7 +6,10 @@ import io
 import pytest
 
 from snip_cli.errors import ConfigError
-from snip_cli.report.limits import LISTED, draw_limits, limits_csv, limits_table, relative
+from snip_cli.report.cli import main
+from snip_cli.report.limits import draw_limits, limits_csv, limits_table, relative
+from snip_cli.report.published_snacs import PUBLISHED_LAYERS
+from tests.commands import run_quick
 
 
 def limit(name, **fields):
@@ -21,7 +24,7 @@ def limit(name, **fields):
 
 
 def limits_like(model):
-    return [limit(f"layer{place}") for place in range(len(LISTED[model]))]
+    return [limit(f"layer{place}") for place in range(len(PUBLISHED_LAYERS[model]["SNACS"]) - 1)]
 
 
 def test_the_table_has_the_limit_and_the_authors_number_beside_it():
@@ -50,10 +53,34 @@ def test_the_csv_has_all_digits_of_every_accuracy():
     assert (row["layer"], row["limit"], row["bound_by"], row["unpruned"]) == ("only", "0.51", "accuracy", "0.95")
 
 
-@pytest.mark.parametrize(("model", "pairs"), [("vgg16", 14), ("resnet56", 55)])
-def test_the_authors_list_has_a_number_for_each_pair(model, pairs):
-    assert len(LISTED[model]) == pairs
-    assert all(0 <= percent < 100 for percent in LISTED[model])
+@pytest.mark.parametrize(("model", "layers"), [("vgg16", 15), ("resnet56", 56), ("resnet50", 54)])
+def test_the_authors_list_has_a_number_for_each_layer(model, layers):
+    assert all(len(percents) == layers for percents in PUBLISHED_LAYERS[model].values())
+    assert all(0 <= percent < 100 for percents in PUBLISHED_LAYERS[model].values() for percent in percents)
+
+
+def test_the_report_draws_the_limits_of_a_run(tmp_path, capsys):
+    run = run_quick(
+        tmp_path / "runs",
+        "method=snacs",
+        "sparsity=auto",
+        "method.groups=8",
+        "method.samples_per_class=9",
+        "pretrained=" + trained(tmp_path),
+    )
+    assert main([str(run), "--limits", str(tmp_path / "limits.png")]) == 0
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines() if "| fc" in line] == ["fc2", "fc3"]
+    assert (tmp_path / "limits.png").read_bytes().startswith(b"\x89PNG")
+
+
+def trained(tmp_path):
+    return str(run_quick(tmp_path / "dense", "sparsity=0") / "checkpoint.pt")
+
+
+def test_a_run_that_set_no_limits_has_none_to_draw(tmp_path, capsys):
+    run = run_quick(tmp_path / "runs", "sparsity=0.5")
+    assert main([str(run), "--limits", str(tmp_path / "limits.png")]) == 2
+    assert "holds no limits: name the folder of a run with method=snacs" in capsys.readouterr().err
 
 
 def test_the_picture_is_written(tmp_path):

@@ -3,17 +3,16 @@
 Shapes: N images, I inputs of the child, K places of its kernel, G groups of the child's channels, H groups of the parent's.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from snip_cli.errors import ConfigError
-from snip_cli.pruning.protocol import Batch
+from snip_cli.pruning.snacs.connections import Connections
 from snip_cli.pruning.snacs.constraints import highest_connected, keep_strongest
-from snip_cli.pruning.snacs.groups import Bounds, each_connection, group_bounds
-from snip_cli.pruning.snacs.input_means import input_means, mean_outputs
-from snip_cli.pruning.snacs.pairs import Pair, parent_channels
+from snip_cli.pruning.snacs.groups import Bounds, each_connection
+from snip_cli.pruning.snacs.input_means import mean_outputs
 from snip_cli.pruning.snacs.probe import Probe
 
 # 1, 6, …, 96 %: nearly all layers that the authors' code reports lie at one of these.
@@ -37,45 +36,30 @@ class LayerLimit:
     unpruned: float
 
 
-def upper_limits(
+def connections_limit(
     model: nn.Module,
-    pairs: Sequence[Pair],
-    batches: Iterable[Batch],
+    found: Connections,
+    scores_GH: Tensor,
+    means_NIK: Tensor,
     labels_N: Tensor,
-    scores: Callable[[Pair], Tensor],
     *,
-    groups: int,
     grid: Sequence[float] = GRID,
     slack: float = SLACK,
-) -> Iterator[LayerLimit]:
-    """The limits of the pairs' children, one after the other, so that each can be stored before the next is worked on.
-
-    Args:
-        model: the trained network; it is left as it was.
-        pairs: those that have no limit yet.
-        batches: a class-balanced sample; the network runs once on it, on the first limit.
-        labels_N: its classes in the same order.
-        scores: the connectivity of a pair, G×H, larger = keep.
-        groups: of a layer's channels (`group_bounds`); 0 for one a channel.
-        grid, slack: see `layer_limit`.
-
-    Raises ConfigError as `layer_limit` and `input_means`.
-    """
-    means = input_means(model, batches, [pair.child for pair in pairs])
-    for pair in pairs:
-        child = model.get_submodule(pair.child)
-        yield layer_limit(
-            pair.child,
-            scores(pair),
-            means.pop(pair.child),
-            child.weight.detach().cpu(),
-            None if child.bias is None else child.bias.detach().cpu(),
-            labels_N,
-            child_bounds=group_bounds(child.weight.shape[0], groups),
-            parent_bounds=group_bounds(parent_channels(pair, model), groups),
-            grid=grid,
-            slack=slack,
-        )
+) -> LayerLimit:
+    """The limit of the connections `found` of one of the model's layers; arguments and errors as in `layer_limit`."""
+    child = model.get_submodule(found.child)
+    return layer_limit(
+        found.child,
+        scores_GH,
+        means_NIK,
+        child.weight.detach().cpu(),
+        None if child.bias is None else child.bias.detach().cpu(),
+        labels_N,
+        child_bounds=found.child_bounds,
+        parent_bounds=found.parent_bounds,
+        grid=grid,
+        slack=slack,
+    )
 
 
 def layer_limit(

@@ -12,7 +12,7 @@ from snip_cli.pruning.snacs.choice import prune_connections
 from snip_cli.pruning.snacs.connections import Connections, connections
 from snip_cli.pruning.snacs.connectivity import check_phi, connectivity, sample_activations
 from snip_cli.pruning.snacs.input_means import input_means
-from snip_cli.pruning.snacs.limits import layer_limit
+from snip_cli.pruning.snacs.limits import connections_limit
 from snip_cli.pruning.snacs.pairs import find_pairs
 from snip_cli.pruning.snacs.sensitivity import filter_sensitivity, protected_groups
 from snip_cli.pruning.snacs.weights import scaled_weights
@@ -96,17 +96,8 @@ def find_limits(
         if not means:
             left = list(found)[list(found).index(child) :]
             means.update(input_means(model, batches, left))
-        layer = model.get_submodule(child)
-        made = layer_limit(
-            child,
-            scores[child],
-            means.pop(child)[probed_N],
-            layer.weight.detach().cpu(),
-            None if layer.bias is None else layer.bias.detach().cpu(),
-            labels_N[probed_N],
-            child_bounds=found[child].child_bounds,
-            parent_bounds=found[child].parent_bounds,
-            slack=slack,
+        made = connections_limit(
+            model, found[child], scores[child], means.pop(child)[probed_N], labels_N[probed_N], slack=slack
         )
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(made).items()}
 

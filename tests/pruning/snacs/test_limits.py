@@ -7,9 +7,11 @@ from torch import nn
 
 from snip_cli.errors import ConfigError
 from snip_cli.pruning.snacs.activations import channel_means
+from snip_cli.pruning.snacs.connections import connections
 from snip_cli.pruning.snacs.constraints import keep_strongest
 from snip_cli.pruning.snacs.groups import group_bounds
-from snip_cli.pruning.snacs.limits import GRID, layer_limit, upper_limits
+from snip_cli.pruning.snacs.input_means import input_means
+from snip_cli.pruning.snacs.limits import GRID, connections_limit, layer_limit
 from snip_cli.pruning.snacs.pairs import find_pairs, inputs_per_channel, parent_channels
 from snip_cli.pruning.snacs.weights import group_norms
 
@@ -43,7 +45,11 @@ def norms(model, groups):
 def limits_of(model, groups=0, **options):
     batches, labels = sample()
     pairs = find_pairs(model, batches[0][0][:1])
-    return list(upper_limits(model, pairs, batches, labels, norms(model, groups), groups=groups, **options))
+    means, scores = input_means(model, batches, [pair.child for pair in pairs]), norms(model, groups)
+    return [
+        connections_limit(model, connections(model, pair, groups), scores(pair), means[pair.child], labels, **options)
+        for pair in pairs
+    ]
 
 
 def accuracy_by_running(model, pair, scores, groups, fraction):
@@ -99,13 +105,6 @@ def test_where_nothing_depends_on_the_layer_its_limit_is_the_end_of_the_grid():
     model = network()
     nn.init.zeros_(model[6].weight)
     assert limits_of(model, grid=(0.1, 0.5, 0.8))[1].limit == 0.8
-
-
-def test_layers_come_one_by_one_and_can_be_asked_for_alone():
-    model, (batches, labels) = network(), sample()
-    pairs = find_pairs(model, batches[0][0][:1])
-    rest = upper_limits(model, pairs[1:], batches, labels, norms(model, 0), groups=0)
-    assert next(rest) == limits_of(model)[1]
 
 
 def test_the_model_is_left_as_it_was():
