@@ -57,12 +57,6 @@ def finish(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-@torch.inference_mode()
-def difference(first: nn.Module, second: nn.Module, images_NCHW: Tensor) -> float:
-    """The largest absolute difference of two networks' outputs."""
-    return float((first(images_NCHW) - second(images_NCHW)).abs().max())
-
-
 def told(entry: Mapping[str, Any]) -> list[dict[str, str]]:
     """The rows of the table of one seed."""
     return [

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from snip_cli import record
 from snip_cli.compact import files
-from snip_cli.compact.measure import counted, difference, timed, told
+from snip_cli.compact.measure import counted, timed, told
 from snip_cli.compact.network import Compact, compact
 from snip_cli.config import Config
 from snip_cli.data.loading import load_data
@@ -101,21 +101,32 @@ def measured(
     return {**entry, "layers": compacted.layers}
 
 
+@torch.inference_mode()
 def compared(masked: nn.Module, smaller: nn.Module, images_NCHW: Tensor) -> dict[str, float]:
-    """The largest output and the largest difference of outputs, as the run computes and in double precision.
+    """The largest output, the largest differences of the smaller network's outputs from the masked one's (as the run computes and in double
+    precision), and the rounding that the masked network's outputs have themselves.
 
-    Raises RunError where the latter is more than rounding.
+    Raises RunError where the difference in double precision is more than rounding.
     """
-    plain = difference(masked, smaller, images_NCHW)
-    doubles = [copy.deepcopy(network).double() for network in (masked, smaller)]
-    exact = difference(*doubles, images_NCHW.double())
-    with torch.inference_mode():
-        largest = float(masked(images_NCHW).abs().max())
+    exact_masked, exact_smaller = (
+        copy.deepcopy(network).double()(images_NCHW.double()) for network in (masked, smaller)
+    )
+    outputs = masked(images_NCHW)
+    largest, exact = float(outputs.abs().max()), largest_difference(exact_masked, exact_smaller)
     if not exact <= TOLERANCE * max(1.0, largest):
         raise RunError(
             f"The compact network's outputs differ from the masked one's by {exact:.2g}, so none is written: leave out compact=true for this network."
         )
-    return {"largest_output": largest, "max_difference": plain, "max_difference_float64": exact}
+    return {
+        "largest_output": largest,
+        "max_difference": largest_difference(outputs, smaller(images_NCHW)),
+        "max_difference_float64": exact,
+        "rounding_of_masked": largest_difference(outputs, exact_masked),
+    }
+
+
+def largest_difference(first: Tensor, second: Tensor) -> float:
+    return float((first - second).abs().max())
 
 
 def tell(entry: dict[str, Any]) -> None:

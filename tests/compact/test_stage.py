@@ -39,6 +39,7 @@ def test_it_follows_a_run_and_leaves_two_files_and_a_table(tmp_path, capsys):
         assert masked["not_zero"] <= round(431_080 * 0.02)
         assert set(small["milliseconds"]) == {"1", "128"}
         assert entry["max_difference"] <= 1e-5
+        assert 0 < entry["rounding_of_masked"] <= 1e-5
         assert entry["max_difference_float64"] <= 1e-9
         assert [layer["name"] for layer in entry["layers"]] == ["conv1", "conv2", "fc1", "fc2"]
         for layer, after in zip(entry["layers"][:-1], entry["layers"][1:], strict=True):
