@@ -60,7 +60,7 @@ def layer_information(
     deviations, else `default_bandwidth`. `memory_mb` bounds what is held beyond a few float64 copies of the activations.
 
     The chance level is subtracted: independent groups give about 0, on either side of it. A constant channel carries no information.
-    Raises ConfigError for activations that are not finite, too few, or of different numbers of samples, and for an unknown name.
+    Raises ConfigError for activations that are not finite, too few, or of different numbers of samples, for an unknown name, and for a bandwidth so small that a table would not fit.
     """
     check_activations(child_NC, parent_NC)
     check_phi(phi, weights_GH, (len(child_bounds), len(parent_bounds)))

@@ -1,6 +1,6 @@
 """One member of the ensemble, over all pairs of a layer: hash, count, sum.
 
-N samples, C channels, G child groups, H parent groups, R coordinates of a group, U = G·R, D channels of one parent group; B child, K condition,
+N samples, C channels, G child groups, H parent groups, R coordinates of a child group, U = G·R, D channels of one parent group; B child, K condition,
 Y parent buckets.
 """
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from snip_cli.errors import ConfigError
 from snip_cli.pruning.snacs.divergence import parent_bucket_terms
 from snip_cli.pruning.snacs.hashing import (
     CLIP,
@@ -29,6 +30,8 @@ from snip_cli.pruning.snacs.residual import ParentResidual, Residuals
 # Bytes that a sample of a child coordinate and a cell of a table need at the most while they are worked on.
 SAMPLE_BYTES = 32
 CELL_BYTES = 64
+# A pair's table larger than this has far more cells than any data set samples.
+MOST_CELLS = 2**24
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,9 @@ class Layer:
         self.parent_NC = standardised(parent_NC)
         self.child_bounds = child_bounds
         self.parent_bounds = parent_bounds
+        self.child_size = max(last - first for first, last in child_bounds)
+        self.parent_size = max(last - first for first, last in parent_bounds)
+        self.child_coordinates = min(coordinates, self.child_size)
         self.coordinates = coordinates
         self.memory = memory_mb * 2**20
         self.residuals = Residuals(self.parent_NC, parent_bounds) if residual else None
@@ -86,14 +92,13 @@ class Layer:
     @property
     def hashed_coordinates(self) -> int:
         """Coordinates of the largest child and parent group and of the condition, together."""
-        child = max(last - first for first, last in self.child_bounds)
-        parent = max(last - first for first, last in self.parent_bounds)
-        return sum(min(size, self.coordinates) for size in (child, parent, self.parent_NC.shape[1] - parent))
+        sizes = self.child_size, self.parent_size, self.parent_NC.shape[1] - self.parent_size
+        return sum(min(size, self.coordinates) for size in sizes)
 
     def information(self, draw: Draw, width: float, divergence: str, phi: Phi | None) -> Tensor:
         """This member's estimate for every pair, [G, H]."""
         parents = self.parent_buckets(draw, width)
-        grid = Grid(width, draw.child_shift_R.tolist())
+        grid = Grid(width, draw.child_shift_R[: self.child_coordinates].tolist())
         child = Child(self, draw, grid)
         information_GH = self.child_NC.new_empty(len(self.child_bounds), len(parents))
         for first, last in self.chunks(prod(grid.counts) * max(parent.n_KY.numel() for parent in parents)):
@@ -124,7 +129,11 @@ class Layer:
 
     def chunks(self, cells: int) -> list[tuple[int, int]]:
         """Ranges of child groups that fit the memory together, for tables of `cells` cells."""
-        one = self.coordinates * len(self.child_NC) * SAMPLE_BYTES + cells * CELL_BYTES
+        if cells > MOST_CELLS:
+            raise ConfigError(
+                f"A pair of groups has a table of {cells:,} cells: widen the bandwidth or take fewer coordinates."
+            )
+        one = self.child_coordinates * len(self.child_NC) * SAMPLE_BYTES + cells * CELL_BYTES
         size = max(1, min(self.memory // one, 2**31 // cells))
         groups = len(self.child_bounds)
         return [(first, min(first + size, groups)) for first in range(0, groups, size)]
@@ -137,8 +146,8 @@ class Child:
         self.layer = layer
         self.grid = grid
         groups = group_coordinates(layer.child_NC, draw.child_CR, layer.child_bounds)
-        child_NU = torch.cat([F.pad(group, (0, layer.coordinates - group.shape[1])) for group in groups], dim=1)
-        shifts_U = (draw.child_shift_R + CLIP / grid.width).repeat(len(groups))
+        child_NU = torch.cat([F.pad(group, (0, layer.child_coordinates - group.shape[1])) for group in groups], dim=1)
+        shifts_U = (draw.child_shift_R[: layer.child_coordinates] + CLIP / grid.width).repeat(len(groups))
         self.offset_U1 = shifts_U[:, None]
         if layer.residuals is None:
             self.value_UN = child_NU.T.contiguous()
@@ -147,7 +156,7 @@ class Child:
 
     def columns(self, first: int, last: int) -> slice:
         """Rows of the groups first … last - 1."""
-        return slice(first * self.layer.coordinates, last * self.layer.coordinates)
+        return slice(first * self.layer.child_coordinates, last * self.layer.child_coordinates)
 
     def codes(self, first: int, last: int) -> Tensor | None:
         """Buckets of these groups' own values; none where the parents are taken out, as every parent group then leaves others."""

@@ -165,9 +165,10 @@ def test_it_says_what_is_wrong_with_activations(change, remedy):
         {"phi": "loud"},
         {"divergence": "loud"},
         {"phi": "weight_activation"},
+        {"bandwidth": 1e-4},
         {"phi": "weight_activation", "weights_GH": torch.ones(2, 2)},
     ],
 )
 def test_it_says_what_is_wrong_with_options(options):
-    with pytest.raises(ConfigError, match=r"choose one of|give them in the shape \[3, 3\]"):
+    with pytest.raises(ConfigError, match=r"choose one of|give them in the shape \[3, 3\]|widen the bandwidth"):
         scores(*layer(), **options)
