@@ -61,10 +61,10 @@ def bandwidth_figure(rows: Rows, default: float, path: Path) -> None:
     panels = {
         "Chance subtracted (full) and not (dotted)": {"corrected": "-", "plug-in": ":"},
         "Linear part of Z taken out (full) and not (dotted)": {"corrected": "-", "no linear part taken out": ":"},
-        "Coordinates of Z: 1 (full), 2 (dashed), 3 (dotted)": {
+        "Coordinates of Z: 1 (full), 2 (dashed), 4 (dotted)": {
             "corrected": "-",
             "2 coordinates": "--",
-            "3 coordinates": ":",
+            "4 coordinates": ":",
         },
     }
     figure, axes = plt.subplots(1, 3, figsize=(13, 4.2), layout="constrained", sharey=True)

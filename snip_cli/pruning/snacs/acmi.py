@@ -49,7 +49,7 @@ def layer_information(
     coordinates: int = 1,
     bandwidth: float | None = None,
     seed: int = 0,
-    memory_mb: int = 64,
+    memory_mb: int = 32,
 ) -> Tensor:
     """I(child group; parent group | all other parent channels) of every pair: [G, H], float64, on the activations' device; in bits for Shannon's g.
 
@@ -76,7 +76,7 @@ def layer_information(
         memory_mb=memory_mb,
     )
     factor = None if phi == "constant" else Phi(phi, parent_NC, parent_bounds, weights_GH)
-    width = bandwidth or default_bandwidth(len(child_NC), layer.hashed_coordinates)
+    width = bandwidth or default_bandwidth(len(child_NC), sum(layer.coordinates.values()))
     draws = draw_members(members, child_NC.shape[1], parent_NC.shape[1], coordinates, seed, child_NC.device)
     widths = ensemble_bandwidths(width, members).tolist()
     return median([layer.information(d, w, divergence, factor) for d, w in zip(draws, widths, strict=True)])

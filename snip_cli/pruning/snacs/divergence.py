@@ -1,6 +1,6 @@
 """What a table of counts says: how far the counts are from what independence expects, and how much of that is chance.
 
-B child buckets, K condition buckets, Y parent buckets, G child groups; i, j, k number parent, child and condition buckets.
+H parent groups, G child groups, B child, K condition, Y parent buckets; i, j, k number parent, child and condition buckets.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,17 +25,17 @@ def geometric(count: Tensor, expected: Tensor) -> Tensor:
     return (count - expected).square() / (2 * (count + expected)).clamp_min(1e-300)
 
 
-def geometric_sum(n_GBKY: Tensor, n_GBK1: Tensor, n_KY: Tensor, n_K1: Tensor) -> Tensor:
-    """The terms summed over the child's buckets, [G, K, Y]."""
-    return geometric(n_GBKY.double(), n_GBK1 * (n_KY / n_K1)).sum(1)
+def geometric_sum(n_HGBKY: Tensor, n_HGBK1: Tensor, n_H1KY: Tensor, n_H1K1: Tensor) -> Tensor:
+    """The terms summed over the child's buckets, [H, G, K, Y]."""
+    return geometric(n_HGBKY.double(), n_HGBK1 * (n_H1KY / n_H1K1)[:, :, None]).sum(2)
 
 
-def shannon_sum(n_GBKY: Tensor, n_GBK1: Tensor, n_KY: Tensor, n_K1: Tensor) -> Tensor:
-    """The terms summed over the child's buckets, [G, K, Y]: by n log2 n from a table, as the logarithm of the expected count is a sum."""
-    by_count = count_logarithms(int(n_K1.max()), n_GBKY.device)
-    of_cells = by_count.index_select(0, n_GBKY.flatten()).view(n_GBKY.shape)
-    of_child = (n_GBKY * n_GBK1.clamp_min(1).log2()).neg_().add_(of_cells).sum(1)
-    return of_child - n_KY * (n_KY.clamp_min(1) / n_K1).log2()
+def shannon_sum(n_HGBKY: Tensor, n_HGBK1: Tensor, n_H1KY: Tensor, n_H1K1: Tensor) -> Tensor:
+    """The terms summed over the child's buckets, [H, G, K, Y]: by n log2 n from a table, as the logarithm of the expected count is a sum."""
+    by_count = count_logarithms(int(n_H1K1.max()), n_HGBKY.device)
+    of_cells = by_count.index_select(0, n_HGBKY.flatten()).view(n_HGBKY.shape)
+    of_child = (n_HGBKY * n_HGBK1.clamp_min(1).log2()).neg_().add_(of_cells).sum(2)
+    return of_child - n_H1KY * (n_H1KY.clamp_min(1) / n_H1K1).log2()
 
 
 @lru_cache(maxsize=8)
@@ -65,8 +65,8 @@ def chance(divergence: str, device: torch.device) -> Tensor:
     return (log_chance.exp() * term(counts, expected)).sum(1).to(device)
 
 
-def parent_bucket_terms(n_GBKY: Tensor, n_KY: Tensor, divergence: str) -> Tensor:
-    """N times the information of each child group in each parent bucket within a condition bucket, from counts (int64) and margins (float64): [G, K, Y].
+def parent_bucket_terms(n_HGBKY: Tensor, n_H1KY: Tensor, divergence: str) -> Tensor:
+    """N times the information of each child group in each parent bucket within a condition bucket, from counts (int64) and margins (float64): [H, G, K, Y].
 
     That is sum_j n_ik n_jk / n_k · g(n_ijk n_k / (n_ik n_jk)), the inner sum of the plug-in, less what chance alone gives: with few samples a cell
     the plug-in is far too large, and by how much depends on how many cells a pair fills (results/snacs). With independent margins a count has
@@ -74,10 +74,10 @@ def parent_bucket_terms(n_GBKY: Tensor, n_KY: Tensor, divergence: str) -> Tensor
     down to the cell's. For large counts and Shannon's g this is the correction of Miller and Madow with every cell of the margins
     counted, (I - 1) (J - 1) / (2 N ln 2) bits for each condition bucket.
     """
-    n_K1 = n_KY.sum(1, keepdim=True).clamp_min(1)
-    share_KY = n_KY / n_K1
-    n_GBK1 = n_GBKY.sum(3, keepdim=True).double()
-    steps = (n_GBK1 * (share_KY * STEPS)).add_(0.5).clamp_max_(LARGEST * STEPS).int()
-    by_chance = chance(divergence, n_GBKY.device).index_select(0, steps.flatten()).view(steps.shape)
-    by_chance = by_chance.mul_(1 - n_GBK1 / n_K1).sum(1) * (1 - share_KY)
-    return DIVERGENCES[divergence][1](n_GBKY, n_GBK1, n_KY, n_K1) - by_chance
+    n_H1K1 = n_H1KY.sum(3, keepdim=True).clamp_min(1)
+    share_H1KY = n_H1KY / n_H1K1
+    n_HGBK1 = n_HGBKY.sum(4, keepdim=True).double()
+    steps = (n_HGBK1 * (share_H1KY * STEPS)[:, :, None]).add_(0.5).clamp_max_(LARGEST * STEPS).int()
+    by_chance = chance(divergence, n_HGBKY.device).index_select(0, steps.flatten()).view(steps.shape)
+    by_chance = by_chance.mul_(1 - n_HGBK1 / n_H1K1[:, :, None]).sum(2) * (1 - share_H1KY)
+    return DIVERGENCES[divergence][1](n_HGBKY, n_HGBK1, n_H1KY, n_H1K1) - by_chance

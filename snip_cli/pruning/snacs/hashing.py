@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 # Coordinates are cut off this many standard deviations from their mean: the outermost buckets are open, and no outlier makes more of them.
 CLIP = 3.0
@@ -87,13 +88,17 @@ def bucket_count(width: float, shift: float) -> int:
     return int(2 * CLIP / width + shift) + 1
 
 
-def codes(coordinates_ND: Tensor, width: float, shift_D: Tensor) -> tuple[Tensor, int]:
-    """The bucket of each sample in 0 … count - 1 (int64), and count, from centred coordinates: floor((value + 3) / width + shift), value in [-3, 3] standard deviations."""
-    code_N = torch.zeros(len(coordinates_ND), dtype=torch.int64, device=coordinates_ND.device)
-    count = 1
-    scaled = (coordinates_ND * inverse_spread(coordinates_ND.square().mean(0))).clamp(-CLIP, CLIP).add(CLIP).div(width)
-    for column, shift in enumerate(shift_D[: coordinates_ND.shape[1]].tolist()):
-        buckets = bucket_count(width, shift)
-        code_N = code_N * buckets + (scaled[:, column] + shift).long()
-        count *= buckets
-    return code_N, count
+def codes(coordinates_NR: Tensor, width: float, shift_R: Tensor) -> tuple[Tensor, int]:
+    """The bucket of each sample in 0 … count - 1 (int64), and count, from centred coordinates: floor((value + 3) / width + shift), value in [-3, 3] standard deviations.
+
+    Coordinates that are lacking count as 0.
+    """
+    code_N = torch.zeros(len(coordinates_NR), dtype=torch.int64, device=coordinates_NR.device)
+    total = 1
+    scaled_NR = coordinates_NR * inverse_spread(coordinates_NR.square().mean(0)) / width + CLIP / width
+    scaled_NR = pad(scaled_NR, (0, len(shift_R) - scaled_NR.shape[1]))
+    for column, shift in enumerate(shift_R.tolist()):
+        count = bucket_count(width, shift)
+        code_N = code_N * count + (scaled_NR[:, column] + shift).clamp_(0, count - 0.5).long()
+        total *= count
+    return code_N, total

@@ -1,15 +1,15 @@
 """One member of the ensemble, over all pairs of a layer: hash, count, sum.
 
-N samples, C channels, G child groups, H parent groups, R coordinates of a child group, U = G·R, D channels of one parent group; B child, K condition,
-Y parent buckets.
+N samples, C channels, G child groups, H parent groups, R coordinates of a child group, U = G·R; B child, K condition, Y parent buckets.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn.functional import pad
 
 from snip_cli.errors import ConfigError
 from snip_cli.pruning.snacs.divergence import parent_bucket_terms
@@ -25,43 +25,33 @@ from snip_cli.pruning.snacs.hashing import (
     standardised,
 )
 from snip_cli.pruning.snacs.phi import Phi
-from snip_cli.pruning.snacs.residual import ParentResidual, Residuals
+from snip_cli.pruning.snacs.residual import Residuals
 
-# Bytes that a sample of a child coordinate and a cell of a table need at the most while they are worked on.
+# Bytes that a pair needs for a sample of a coordinate and for a cell of its table at the most, while it is worked on.
 SAMPLE_BYTES = 32
 CELL_BYTES = 64
-# A pair's table larger than this has far more cells than any data set samples.
+# A larger table of one pair has far more cells than any data set has samples.
 MOST_CELLS = 2**24
 
 
 @dataclass(frozen=True)
-class Buckets:
-    """Of one parent group: each sample's (condition, parent) bucket as one number (int32), and the samples in each, [K, Y] (float64)."""
+class Block:
+    """Pairs that are worked on together: child groups first … last - 1 with parent groups."""
 
-    bucket_N: Tensor
-    n_KY: Tensor
+    children: slice
+    parents: slice
 
 
 @dataclass(frozen=True)
-class Grid:
-    """The buckets of the child's coordinates: their width in standard deviations, shifts, and numbers."""
+class ParentBuckets:
+    """Each sample's (condition, parent) bucket as one number (int32), and the samples in each (float64), for every parent group."""
 
-    width: float
-    shifts: list[float]
+    bucket_HN: Tensor
+    n_HKY: Tensor
 
     @property
-    def counts(self) -> list[int]:
-        return [bucket_count(self.width, shift) for shift in self.shifts]
-
-    def codes(self, scaled_UN: Tensor) -> Tensor:
-        """Each sample's bucket, [G, N] (int32), from coordinates in units of `width`, shifted and counted from the cut-off; overwrites them."""
-        scaled_GRN = scaled_UN.view(-1, len(self.shifts), scaled_UN.shape[1])
-        code_GN: Tensor | None = None
-        for column, count in enumerate(self.counts):
-            code = scaled_GRN[:, column].clamp_(0, count - 0.5).int()
-            code_GN = code if code_GN is None else code_GN * count + code
-        assert code_GN is not None
-        return code_GN
+    def cells(self) -> int:
+        return prod(self.n_HKY.shape[1:])
 
 
 class Layer:
@@ -82,105 +72,116 @@ class Layer:
         self.parent_NC = standardised(parent_NC)
         self.child_bounds = child_bounds
         self.parent_bounds = parent_bounds
-        self.child_size = max(last - first for first, last in child_bounds)
-        self.parent_size = max(last - first for first, last in parent_bounds)
-        self.child_coordinates = min(coordinates, self.child_size)
-        self.coordinates = coordinates
         self.memory = memory_mb * 2**20
         self.residuals = Residuals(self.parent_NC, parent_bounds) if residual else None
-
-    @property
-    def hashed_coordinates(self) -> int:
-        """Coordinates of the largest child and parent group and of the condition, together."""
-        sizes = self.child_size, self.parent_size, self.parent_NC.shape[1] - self.parent_size
-        return sum(min(size, self.coordinates) for size in sizes)
+        smallest = min(last - first for first, last in parent_bounds)
+        sizes = {
+            "child": max(last - first for first, last in child_bounds),
+            "parent": max(last - first for first, last in parent_bounds),
+            "condition": parent_NC.shape[1] - smallest,
+        }
+        self.coordinates = {name: min(size, coordinates) for name, size in sizes.items()}
 
     def information(self, draw: Draw, width: float, divergence: str, phi: Phi | None) -> Tensor:
         """This member's estimate for every pair, [G, H]."""
         parents = self.parent_buckets(draw, width)
-        grid = Grid(width, draw.child_shift_R[: self.child_coordinates].tolist())
-        child = Child(self, draw, grid)
-        information_GH = self.child_NC.new_empty(len(self.child_bounds), len(parents))
-        for first, last in self.chunks(prod(grid.counts) * max(parent.n_KY.numel() for parent in parents)):
-            own_codes = child.codes(first, last)
-            for h, parent in enumerate(parents):
-                code_GN = own_codes if own_codes is not None else child.codes_without(h, first, last)
-                terms_GKY = parent_bucket_terms(
-                    joint_counts(code_GN, prod(grid.counts), parent), parent.n_KY, divergence
-                )
-                if phi is not None:
-                    terms_GKY = terms_GKY * phi.factors(h, (first, last), parent.bucket_N, parent.n_KY)
-                information_GH[first:last, h] = terms_GKY.sum((1, 2)) / len(self.child_NC)
+        child = Child(self, draw, width)
+        information_GH = self.child_NC.new_empty(len(self.child_bounds), len(self.parent_bounds))
+        for block in self.blocks(child.cells * parents.cells):
+            n_HGBKY = joint_counts(child.codes(block), child.cells, parents, block.parents)
+            terms_HGKY = parent_bucket_terms(n_HGBKY, parents.n_HKY[block.parents, None], divergence)
+            if phi is not None:
+                terms_HGKY = terms_HGKY * phi.factors(block.parents, block.children, parents.bucket_HN, parents.n_HKY)
+            information_GH[block.children, block.parents] = terms_HGKY.sum((2, 3)).T / len(self.child_NC)
         return information_GH
 
-    def parent_buckets(self, draw: Draw, width: float) -> list[Buckets]:
+    def parent_buckets(self, draw: Draw, width: float) -> ParentBuckets:
         """The buckets of every parent group and of its condition."""
+        own = (
+            self.residuals.values
+            if self.residuals
+            else [self.parent_NC[:, slice(*pair)] for pair in self.parent_bounds]
+        )
         conditions = condition_coordinates(self.parent_NC, draw.condition_CR, self.parent_bounds)
-        found = []
-        for h, ((first, last), condition_NR) in enumerate(zip(self.parent_bounds, conditions, strict=True)):
-            parent_ND = self.residuals.parents[h].value_ND if self.residuals else self.parent_NC[:, first:last]
-            [parent_NR] = group_coordinates(parent_ND, draw.parent_CR[first:last], [(0, last - first)])
-            parent_N, parent_count = codes(parent_NR, width, draw.parent_shift_R)
-            condition_N, condition_count = codes(condition_NR, width, draw.condition_shift_R)
-            bucket_N = condition_N * parent_count + parent_N
-            counts = torch.bincount(bucket_N, minlength=condition_count * parent_count)
-            found.append(Buckets(bucket_N.int(), counts.view(condition_count, parent_count).double()))
-        return found
+        shifts = (
+            draw.parent_shift_R[: self.coordinates["parent"]],
+            draw.condition_shift_R[: self.coordinates["condition"]],
+        )
+        buckets, counts = [], []
+        for pair, parent_ND, condition_NR in zip(self.parent_bounds, own, conditions, strict=True):
+            [parent_NR] = group_coordinates(parent_ND, draw.parent_CR[slice(*pair)], [(0, parent_ND.shape[1])])
+            parent_N, parent_count = codes(parent_NR, width, shifts[0])
+            condition_N, condition_count = codes(condition_NR, width, shifts[1])
+            buckets.append(condition_N * parent_count + parent_N)
+            count = torch.bincount(buckets[-1], minlength=condition_count * parent_count)
+            counts.append(count.view(condition_count, parent_count).double())
+        return ParentBuckets(torch.stack(buckets).int(), torch.stack(counts))
 
-    def chunks(self, cells: int) -> list[tuple[int, int]]:
-        """Ranges of child groups that fit the memory together, for tables of `cells` cells."""
+    def blocks(self, cells: int) -> Iterator[Block]:
+        """Blocks of pairs that fit the memory together, for tables of `cells` cells: all children of several parents, or some of one parent's."""
         if cells > MOST_CELLS:
             raise ConfigError(
                 f"A pair of groups has a table of {cells:,} cells: widen the bandwidth or take fewer coordinates."
             )
-        one = self.child_coordinates * len(self.child_NC) * SAMPLE_BYTES + cells * CELL_BYTES
-        size = max(1, min(self.memory // one, 2**31 // cells))
-        groups = len(self.child_bounds)
-        return [(first, min(first + size, groups)) for first in range(0, groups, size)]
+        one = self.coordinates["child"] * len(self.child_NC) * SAMPLE_BYTES + cells * CELL_BYTES
+        pairs = max(1, min(self.memory // one, 2**31 // cells))
+        groups, parents = len(self.child_bounds), len(self.parent_bounds)
+        children_at_once = min(pairs, groups)
+        parents_at_once = max(1, pairs // groups)
+        for child in range(0, groups, children_at_once):
+            for parent in range(0, parents, parents_at_once):
+                last = min(child + children_at_once, groups), min(parent + parents_at_once, parents)
+                yield Block(slice(child, last[0]), slice(parent, last[1]))
 
 
 class Child:
-    """The child groups' coordinates for one draw (U×N; R to a group, those it lacks 0), less what the parents explain where that is taken out."""
+    """The child groups' coordinates for one draw (those a group lacks are 0), less what the parents explain where that is taken out."""
 
-    def __init__(self, layer: Layer, draw: Draw, grid: Grid) -> None:
-        self.layer = layer
-        self.grid = grid
+    def __init__(self, layer: Layer, draw: Draw, width: float) -> None:
+        self.size = layer.coordinates["child"]
+        self.width = width
+        self.residuals = layer.residuals
+        shifts_R = draw.child_shift_R[: self.size]
+        self.buckets = [bucket_count(width, shift) for shift in shifts_R.tolist()]
+        self.cells = prod(self.buckets)
         groups = group_coordinates(layer.child_NC, draw.child_CR, layer.child_bounds)
-        child_NU = torch.cat([F.pad(group, (0, layer.child_coordinates - group.shape[1])) for group in groups], dim=1)
-        shifts_U = (draw.child_shift_R[: layer.child_coordinates] + CLIP / grid.width).repeat(len(groups))
-        self.offset_U1 = shifts_U[:, None]
-        if layer.residuals is None:
+        child_NU = torch.cat([pad(group, (0, self.size - group.shape[1])) for group in groups], dim=1)
+        self.offset_U1 = (shifts_R + CLIP / width).repeat(len(groups))[:, None]
+        if self.residuals is None:
             self.value_UN = child_NU.T.contiguous()
         else:
-            self.value_UN, self.slopes = layer.residuals.of_child(child_NU)
+            self.residual = self.residuals.of_child(child_NU)
+            self.value_UN = self.residual.value_UN
 
-    def columns(self, first: int, last: int) -> slice:
-        """Rows of the groups first … last - 1."""
-        return slice(first * self.layer.child_coordinates, last * self.layer.child_coordinates)
+    def codes(self, block: Block) -> Tensor:
+        """Each sample's bucket in each pair of the block, [H, G, N] (int32); H is 1 where the parents are not taken out: it is the same for all."""
+        rows = slice(block.children.start * self.size, block.children.stop * self.size)
+        value_UN, offset_U1 = self.value_UN[rows], self.offset_U1[rows]
+        if self.residuals is None:
+            scale_U1 = inverse_spread(value_UN.square().mean(1, keepdim=True)) / self.width
+            return self.floored((value_UN * scale_U1).add_(offset_U1)[None])
+        # One matrix product adds the parent group's own part and, by its row of ones, the offset.
+        scale_HU1 = inverse_spread(self.residual.variance_HU1[block.parents, rows]) / self.width
+        slope_HUD = self.residual.slope_HUD[block.parents, rows] * scale_HU1
+        with_offset_HUE = torch.cat([slope_HUD, offset_U1.expand(len(slope_HUD), -1, 1)], dim=2)
+        return self.floored(
+            (value_UN * scale_HU1).baddbmm_(with_offset_HUE, self.residuals.with_ones_HEN[block.parents])
+        )
 
-    def codes(self, first: int, last: int) -> Tensor | None:
-        """Buckets of these groups' own values; none where the parents are taken out, as every parent group then leaves others."""
-        if self.layer.residuals is not None:
-            return None
-        value_UN = self.value_UN[self.columns(first, last)]
-        scale_U1 = inverse_spread(value_UN.square().mean(1, keepdim=True)) / self.grid.width
-        return self.grid.codes(torch.addcmul(self.offset_U1[self.columns(first, last)], value_UN, scale_U1))
-
-    def codes_without(self, h: int, first: int, last: int) -> Tensor:
-        """Buckets of these groups, less their regression on the parents outside group `h`: one matrix product adds the group's part and the offset."""
-        rows = self.columns(first, last)
-        slope_UD, variance_U1 = (tensor[rows] for tensor in self.slopes[h])
-        scale_U1 = inverse_spread(variance_U1) / self.grid.width
-        own_UE = torch.cat([slope_UD * scale_U1, self.offset_U1[rows]], dim=1)
-        assert self.layer.residuals is not None
-        parent: ParentResidual = self.layer.residuals.parents[h]
-        return self.grid.codes(torch.mul(self.value_UN[rows], scale_U1).addmm_(own_UE, parent.with_ones_EN))
+    def floored(self, scaled_HUN: Tensor) -> Tensor:
+        """Buckets from coordinates in units of a bucket, counted from the cut-off and shifted; overwrites them."""
+        scaled_HGRN = scaled_HUN.unflatten(1, (-1, self.size))
+        code_HGN = scaled_HGRN[:, :, 0].clamp_(0, self.buckets[0] - 0.5).int()
+        for column, count in enumerate(self.buckets[1:], 1):
+            code_HGN = code_HGN * count + scaled_HGRN[:, :, column].clamp_(0, count - 0.5).int()
+        return code_HGN
 
 
-def joint_counts(code_GN: Tensor, child_buckets: int, parent: Buckets) -> Tensor:
-    """Samples in each cell of every child group's table, [G, B, K, Y], int64."""
-    groups, cells = len(code_GN), parent.n_KY.numel()
-    key_GN = torch.add(parent.bucket_N, code_GN, alpha=cells)
-    key_GN += torch.arange(groups, dtype=torch.int32, device=code_GN.device)[:, None] * (child_buckets * cells)
-    counts = torch.bincount(key_GN.flatten(), minlength=groups * child_buckets * cells)
-    return counts.view(groups, child_buckets, *parent.n_KY.shape)
+def joint_counts(code_HGN: Tensor, child_cells: int, parents: ParentBuckets, of_parents: slice) -> Tensor:
+    """Samples in each cell of every pair's table, [H, G, B, K, Y], int64."""
+    bucket_H1N = parents.bucket_HN[of_parents, None]
+    key_HGN = torch.add(bucket_H1N, code_HGN, alpha=parents.cells)
+    pairs, cells = key_HGN.shape[:2], child_cells * parents.cells
+    key_HGN += torch.arange(prod(pairs), dtype=torch.int32, device=key_HGN.device).view(*pairs, 1) * cells
+    counts = torch.bincount(key_HGN.flatten(), minlength=prod(pairs) * cells)
+    return counts.view(*pairs, child_cells, *parents.n_HKY.shape[1:])

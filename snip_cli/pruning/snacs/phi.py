@@ -45,11 +45,12 @@ class Phi:
         self.form = FORMS[form]
         self.weights_GH = weights_GH.to(scaled_NC) if "weight" in form else scaled_NC.new_ones(1, len(self.sizes))
 
-    def factors(self, parent: int, children: tuple[int, int], bucket_N: Tensor, n_KY: Tensor) -> Tensor:
-        """Of one parent group and a range of child groups: [G or 1, K, Y]."""
-        total = torch.bincount(bucket_N, weights=self.sizes[parent], minlength=n_KY.numel())
-        mean_KY = total.view(n_KY.shape) / n_KY.clamp_min(1)
-        weights_G = (
-            self.weights_GH[:, parent] if len(self.weights_GH) == 1 else self.weights_GH[slice(*children), parent]
-        )
-        return self.form(weights_G[:, None, None], mean_KY)
+    def factors(self, parents: slice, children: slice, bucket_HN: Tensor, n_HKY: Tensor) -> Tensor:
+        """Of ranges of parent and child groups: [H, G or 1, K, Y]."""
+        found = []
+        for h in range(parents.start, parents.stop):
+            total = torch.bincount(bucket_HN[h], weights=self.sizes[h], minlength=n_HKY[h].numel())
+            mean_1KY = (total.view(n_HKY[h].shape) / n_HKY[h].clamp_min(1))[None]
+            weights_G = self.weights_GH[:1, h] if len(self.weights_GH) == 1 else self.weights_GH[children, h]
+            found.append(self.form(weights_G[:, None, None], mean_1KY))
+        return torch.stack(found)

@@ -165,7 +165,7 @@ def test_it_says_what_is_wrong_with_activations(change, remedy):
         {"phi": "loud"},
         {"divergence": "loud"},
         {"phi": "weight_activation"},
-        {"bandwidth": 1e-4},
+        {"bandwidth": 0.01},
         {"phi": "weight_activation", "weights_GH": torch.ones(2, 2)},
     ],
 )
