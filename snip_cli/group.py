@@ -58,6 +58,14 @@ class Group:
 ALONE = Group()
 
 
+def check_share(batch_size: int, size: int) -> None:
+    """Raise ConfigError where `size` processes cannot share a batch evenly."""
+    if batch_size % size:
+        raise ConfigError(
+            f"schedule.batch_size={batch_size} cannot be shared by {size} processes: choose a multiple of {size}."
+        )
+
+
 @contextmanager
 def joined(device: torch.device, batch_size: int) -> Iterator[Group]:
     """The group that torchrun's environment describes, for a global batch of `batch_size`.
@@ -70,10 +78,7 @@ def joined(device: torch.device, batch_size: int) -> Iterator[Group]:
     if size == 1:
         yield ALONE
         return
-    if batch_size % size:
-        raise ConfigError(
-            f"schedule.batch_size={batch_size} cannot be shared by {size} processes: choose a multiple of {size}."
-        )
+    check_share(batch_size, size)
     signal.signal(signal.SIGTERM, stop)  # which torchrun sends to the others where one process dies
     try:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")

@@ -28,40 +28,47 @@ from snip_cli.training.trainer import Trainer
 log = logging.getLogger("snip_cli")
 
 
-def run(config: Config, *, wait: bool = False) -> dict[str, Any]:
-    """Do one run, or what is missing of it, and give the content of its `metrics.json`.
+def run(config: Config) -> dict[str, Any]:
+    """Do one run, or what is missing of it, and give the content of its `metrics.json`; before it, where it prunes a trained network
+    that is not there, that network's own run.
 
-    Under torchrun every process calls it; the first writes the run's folder and gives the metrics, the others give nothing. Where
-    another process is doing the same run, `wait` for it.
+    Under torchrun every process calls it; the first writes the run's folder and gives the metrics, the others give nothing.
 
     Raises:
         ConfigError: what was asked cannot be done (see `snip_cli.errors`).
         RunError: the loss is not finite, the memory did not suffice, or a process was lost; the last good checkpoint stays.
     """
-    total = check(config)
-    if config.needs_dense and not record.is_finished(config):
-        log.info("%s prunes a trained network: first its reference", config.method.name)
-        run(config.dense, wait=True)
+    check(config)
     with (
         own_device(config.device) as device,
         joined(device, config.schedule.batch_size) as group,
         out_of_memory_told(),
     ):
-        if group.first_says(group.is_first and record.is_finished(config)):
-            return reuse(config.folder) if group.is_first else {}
-        check_group(config, device, group)
-        if not group.is_first:
-            train_seeds(config, device, group, NoRecorder(group.first_says(Saved())))
-            return {}
-        processes = f"{group.size} processes, the first on " if group.size > 1 else ""
-        with Recorder.open(config, processes + describe(device), wait=wait) as recorder:
-            log.info("%s", announce(config, device, group))
-            # The weights of finished seeds concern nobody else.
-            group.first_says(Saved(results=recorder.saved.results, training=recorder.saved.training))
-            train_seeds(config, device, group, recorder)
-            metrics = recorder.finish(total)
-        log.info("test error %s  →  %s", told(metrics), config.folder)
-        return metrics
+        finished = group.first_says(group.is_first and record.is_finished(config))
+        if config.needs_dense and not finished:
+            if group.is_first:
+                log.info("%s prunes a trained network: first its reference", config.method.name)
+            do(config.dense, device, group, wait=True)
+        return do(config, device, group)
+
+
+def do(config: Config, device: torch.device, group: Group, *, wait: bool = False) -> dict[str, Any]:
+    """Do what is missing of one run; where another process is doing the same run, `wait` for it."""
+    if group.first_says(group.is_first and record.is_finished(config)):
+        return reuse(config.folder) if group.is_first else {}
+    check_group(config, device, group)
+    if not group.is_first:
+        train_seeds(config, device, group, NoRecorder(group.first_says(Saved())))
+        return {}
+    processes = f"{group.size} processes, the first on " if group.size > 1 else ""
+    with Recorder.open(config, processes + describe(device), wait=wait) as recorder:
+        log.info("%s", announce(config, device, group))
+        # The weights of finished seeds concern nobody else.
+        group.first_says(Saved(results=recorder.saved.results, training=recorder.saved.training))
+        train_seeds(config, device, group, recorder)
+        metrics = recorder.finish(check(config))
+    log.info("test error %s  →  %s", told(metrics), config.folder)
+    return metrics
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from snip_cli.data.sample import class_balanced_sample
 from snip_cli.data.splits import Batch, Data, Split, saliency_batches
 from snip_cli.errors import ConfigError
 from snip_cli.gpus import one_gpu
-from snip_cli.group import Group
+from snip_cli.group import Group, check_share
 from snip_cli.models.initialisers import initialise
 from snip_cli.models.pretrained import check_origin, load_weights
 from snip_cli.pruning.mask import prunable_parameters
@@ -62,7 +62,8 @@ def check_sizes(model: nn.Module, config: Config) -> None:
 
 
 def check_group(config: Config, device: torch.device, group: Group) -> None:
-    """Raise ConfigError where the network's batch-norm does not fit the processes that train it together."""
+    """Raise ConfigError where the batch or the network's batch-norm does not fit the processes that train it together."""
+    check_share(config.schedule.batch_size, group.size)
     if config.sync_batchnorm and (group.size == 1 or device.type != "cuda"):
         raise ConfigError("sync_batchnorm=true is for several GPUs under torchrun: leave it out here.")
     with torch.device("meta"):

@@ -42,7 +42,7 @@ def channel_means(model: nn.Module, batches: Iterable[Batch], layers: Collection
     means = {name: torch.cat(part) for name, part in parts.items()}
     for name, means_NC in means.items():
         require_finite(name, means_NC)
-    log.info(
+    log.debug(
         "activations of %s images in %d layers: %.0f MB",
         f"{len(next(iter(means.values()))):,}",
         len(means),

@@ -31,7 +31,7 @@ def snacs(
     *,
     groups: int = 64,
     pairs: str = "all",
-    phi: str = "weight",
+    phi: str = "magnitude",
     limit_slack: float = 0.7,
     probe_classes: int = 100,
     protect: str = "highest",
