@@ -96,6 +96,15 @@ def test_a_streamed_data_set_trains_a_network_with_batch_norm_alone_and_together
     assert error == record.read_metrics(together)["test_error_mean"]
 
 
+def test_a_group_trains_the_reference_and_then_prunes_it(tmp_path):
+    snacs = ["method=snacs", "sparsity=auto", "method.groups=4", "method.samples_per_class=9"]
+    code, _, err = finished(torchrun(2, *QUICK, *snacs, f"output_dir={tmp_path}"))
+    assert code == 0, err
+    folders = {folder.name.split("-")[0]: folder for folder in tmp_path.iterdir() if folder.is_dir()}
+    assert set(folders) == {"reference", "snacs"}
+    assert record.read_metrics(folders["snacs"])["sparsity"] > 0
+
+
 def test_a_damaged_image_ends_the_run_of_several_processes_with_its_name(photographs, tmp_path):
     image = tmp_path / "imagenet" / "val" / "n02" / "4.JPEG"
     image.write_bytes(image.read_bytes()[:-400])
