@@ -28,26 +28,31 @@ def counted(network: nn.Module, shape: tuple[int, ...]) -> dict[str, int]:
     }
 
 
-def timed(networks: Mapping[str, nn.Module], images_NCHW: Tensor) -> tuple[dict[str, float], int]:
-    """Median milliseconds of each network's forward pass, and of how many: one after the other in every round, after a first one.
+def timed(networks: Mapping[str, nn.Module], images_NCHW: Tensor) -> tuple[dict[str, tuple[float, float]], int]:
+    """Each network's forward pass in milliseconds, (on the clock, of the process's own processor time), and over how many rounds.
 
-    So that whatever else slows the machine down slows all of them.
+    Medians over rounds in which every network has its turn, so that whatever else slows the machine down slows all of them. On a busy
+    machine the clock runs while the process waits; its processor time does not, but adds up over the threads, and knows of no GPU.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in networks}
+    clocks = (time.perf_counter, time.process_time)
+    seconds: dict[str, list[list[float]]] = {name: [] for name in networks}
     until = float("inf")
     with torch.inference_mode():
         for number in range(MOST + 1):
             for name, network in networks.items():
                 finish(images_NCHW.device)
-                started = time.perf_counter()
+                started = [clock() for clock in clocks]
                 network(images_NCHW)
                 finish(images_NCHW.device)
-                seconds[name].append(time.perf_counter() - started)
-            if number == 0:
+                seconds[name].append([clock() - start for clock, start in zip(clocks, started, strict=True)])
+            if number == 0:  # which warms up
                 until = time.perf_counter() + SECONDS
             elif number >= LEAST and time.perf_counter() > until:
                 break
-    medians = {name: round(1000 * statistics.median(all_of[1:]), 4) for name, all_of in seconds.items()}
+    medians = {
+        name: tuple(round(1000 * statistics.median(column), 4) for column in zip(*rounds[1:], strict=True))
+        for name, rounds in seconds.items()
+    }
     return medians, number
 
 

@@ -95,8 +95,12 @@ def measured(
     times = {size: timed(networks, images_NCHW[:size]) for size in BATCHES}
     entry: dict[str, Any] = {"seed": seed, **differences}
     for name, network in networks.items():
-        milliseconds = {str(size): times[size][0][name] for size in BATCHES}
-        entry[name] = {**counted(network, run.shape), "milliseconds": milliseconds}
+        own = {size: times[size][0][name] for size in BATCHES}
+        entry[name] = {
+            **counted(network, run.shape),
+            "milliseconds": {str(size): own[size][0] for size in BATCHES},
+            "processor_milliseconds": {str(size): own[size][1] for size in BATCHES},
+        }
     entry["timed_rounds"] = {str(size): times[size][1] for size in BATCHES}
     return {**entry, "layers": compacted.layers}
 
