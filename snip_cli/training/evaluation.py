@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from snip_cli.data.splits import Split
 from snip_cli.group import ALONE, Group
+from snip_cli.training.stack.stack import Stack
 
 # Images that are evaluated at a time, and fewer where they are large: 167 of 224×224.
 CHUNK, CHUNK_PIXELS = 1000, 2**23
@@ -30,8 +31,7 @@ def evaluate(
     training = model.training
     model.eval()
     group.agree(model.buffers())
-    chunk = max(1, min(CHUNK, CHUNK_PIXELS // split.pixels))
-    rows = torch.arange(len(split), device=split.rows_device).split(chunk)[group.rank :: group.size]
+    rows = chunks(split, 1)[group.rank :: group.size]
     wrong = torch.zeros((), dtype=torch.int64, device=split.device)
     loss = torch.zeros((), dtype=torch.float64, device=split.device)
     for images, labels in split.selected(rows):
@@ -40,3 +40,23 @@ def evaluate(
         loss += F.cross_entropy(outputs, labels, reduction="sum")
     model.train(training)
     return 100.0 * int(group.total(wrong)) / len(split), float(group.total(loss)) / len(split)
+
+
+@torch.no_grad()
+def evaluate_stack(stack: Stack, split: Split) -> list[tuple[float, float]]:
+    """`evaluate` for every network of a stack."""
+    wrong_R = torch.zeros(stack.count, dtype=torch.int64, device=split.device)
+    loss_R = torch.zeros(stack.count, dtype=torch.float64, device=split.device)
+    for images, labels in split.selected(chunks(split, stack.count)):
+        outputs_RBK = stack(images.expand(stack.count, *images.shape))
+        wrong_R += (outputs_RBK.argmax(dim=2) != labels).sum(dim=1)
+        many = labels.expand(stack.count, -1)
+        loss_R += F.cross_entropy(outputs_RBK.transpose(1, 2), many, reduction="none").sum(dim=1)
+    errors, losses = (100 * wrong_R.double() / len(split)).tolist(), (loss_R / len(split)).tolist()
+    return list(zip(errors, losses, strict=True))
+
+
+def chunks(split: Split, networks: int) -> tuple[Tensor, ...]:
+    """The rows of a split, as many at a time as `networks` networks are evaluated on."""
+    chunk = max(1, min(CHUNK, CHUNK_PIXELS // split.pixels) // networks)
+    return torch.arange(len(split), device=split.rows_device).split(chunk)

@@ -1,7 +1,6 @@
-"""The training loop: one masked network, one schedule, from any iteration on."""
+"""One masked network in training, on one schedule, from any iteration on."""
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -9,14 +8,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snip_cli.data.splits import Batch, Data, draws
-from snip_cli.errors import RunError
 from snip_cli.group import ALONE, Group
 from snip_cli.pruning.mask import Mask, apply_mask, prunable_parameters
 from snip_cli.sections import Schedule
 from snip_cli.streams import generator
+from snip_cli.training import loop
 from snip_cli.training.evaluation import evaluate
 from snip_cli.training.forward import Forward
-from snip_cli.training.progress import Clock, Progress, progress_bar
+from snip_cli.training.progress import Progress
 
 
 class Trainer:
@@ -58,50 +57,31 @@ class Trainer:
     def train(
         self,
         *,
-        evaluated: Callable[[dict[str, float]], None],
-        checkpoint: Callable[[dict[str, Any]], None],
+        evaluated: Callable[[int, dict[str, float]], None],
+        checkpoint: Callable[[dict[int, dict[str, Any]]], None],
         bar: bool = False,
     ) -> None:
-        """Train to the schedule's end; `evaluated` gets each evaluation's row, `checkpoint` the state to be kept.
-
-        Nothing waits for the device between two evaluations.
+        """Train to the schedule's end; `evaluated` gets the seed and each evaluation's row, `checkpoint` the state to be kept, by seed.
 
         Raises RunError where the loss is not finite; what `checkpoint` got before is from before that.
         """
-        schedule, progress = self.schedule, self.progress
-        batches = self.batches()
-        clock = Clock(progress)
-        fresh: list[Tensor] = []
+        progress = self.progress
+
+        def evaluate(images_per_second: float) -> float:
+            row = self.evaluation(images_per_second)
+            progress.evaluations.append(row)
+            progress.losses.clear()
+            evaluated(self.seed, row)
+            return row["test_error"]
+
+        def keep() -> None:
+            self.check_weights(progress.iteration)
+            checkpoint({self.seed: self.state()})
+            if self.group.size > 1:
+                self.reseed()
+
         self.model.train()
-        if schedule.iterations == 0:
-            progress.evaluations = [self.evaluation(0.0)]
-            evaluated(progress.evaluations[0])
-        with progress_bar(schedule.iterations, progress.iteration, f"seed {self.seed}", shown=bar) as meter:
-            for done in range(progress.iteration + 1, schedule.iterations + 1):
-                self.set_learning_rate(done - 1)
-                fresh.append(self.step(*next(batches)))
-                meter.update()
-                last = done == schedule.iterations
-                due = last or done % schedule.evaluate_every == 0
-                keep = done % schedule.checkpoint_every == 0 and not last
-                if due or keep:
-                    progress.losses += self.finite_losses(fresh, done)
-                    progress.iteration = done
-                    fresh.clear()
-                if due:
-                    row = self.evaluation(clock.images_per_second(schedule.batch_size))
-                    progress.evaluations.append(row)
-                    progress.losses.clear()
-                    evaluated(row)
-                    meter.set_postfix_str(f"test error {row['test_error']:.2f} %")
-                    clock.begin_interval()
-                if due or keep:
-                    progress.seconds = clock.seconds()
-                if keep:
-                    self.check_weights(done)
-                    checkpoint(self.state())
-                    if self.group.size > 1:
-                        self.reseed()
+        loop.train(self, f"seed {self.seed}", evaluate=evaluate, keep=keep, bar=bar)
 
     def reseed(self) -> None:
         """Seed what a network draws while it trains, as dropout does, by the seed, the process and the iteration.
@@ -130,44 +110,25 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 
-    def finite_losses(self, losses: list[Tensor], done: int) -> list[float]:
-        """The losses (mean over the processes) that end at iteration `done` as numbers; raises RunError at the first that is not finite."""
+    def take_losses(self, losses: list[Tensor], done: int) -> None:
+        """Keep the losses (mean over the processes) that end at iteration `done`; raises RunError at the first that is not finite."""
         values = self.group.total(torch.stack(losses)) / self.group.size
         bad = (~torch.isfinite(values)).nonzero()
         if len(bad):
-            raise self.not_finite(done - len(losses) + int(bad[0]) + 1)
-        return values.tolist()
+            raise loop.not_finite(self.schedule, done - len(losses) + int(bad[0]) + 1)
+        self.progress.losses += values.tolist()
 
     def check_weights(self, done: int) -> None:
         """Raise RunError where iteration `done` left a weight that is not finite, so that no checkpoint holds one."""
         if not all(bool(torch.isfinite(parameter).all()) for parameter in self.model.parameters()):
-            raise self.not_finite(done)
-
-    def not_finite(self, done: int) -> RunError:
-        """The error that says that iteration `done` (counted from 1) met or left a loss that is not finite."""
-        return RunError(
-            f"The loss is not finite at iteration {done} (learning rate {self.schedule.rate_at(done - 1):g}): "
-            "lower schedule.learning_rate or choose another init_train."
-        )
+            raise loop.not_finite(self.schedule, done)
 
     def evaluation(self, images_per_second: float) -> dict[str, float]:
         """One row of metrics.csv, and the rate of images since the last one."""
         how = {"forward": self.forward, "group": self.group}
-        val_error, val_loss = evaluate(self.model, self.data.validation, **how)
-        test_error, test_loss = evaluate(self.model, self.data.test, **how)
-        if not (math.isfinite(val_loss) and math.isfinite(test_loss)):  # the last step may have ruined the weights
-            raise self.not_finite(self.progress.iteration)
-        losses = self.progress.losses
-        return {
-            "iteration": self.progress.iteration,
-            "learning_rate": self.schedule.rate_at(self.progress.iteration - 1) if losses else 0.0,
-            "train_loss": sum(losses) / len(losses) if losses else math.nan,  # of a schedule of no iterations
-            "val_loss": val_loss,
-            "val_error": val_error,
-            "test_loss": test_loss,
-            "test_error": test_error,
-            "images_per_second": images_per_second,
-        }
+        validation = evaluate(self.model, self.data.validation, **how)
+        test = evaluate(self.model, self.data.test, **how)
+        return loop.row_of(self.schedule, self.progress, validation, test, images_per_second)
 
     def state(self) -> dict[str, Any]:
         """All that is needed to go on, tensors and plain Python only."""
@@ -196,6 +157,11 @@ def make_optimizer(model: nn.Module, schedule: Schedule) -> torch.optim.Optimize
     """SGD with momentum; weight decay on weights and biases of prunable layers, none on batch-norm, as in the released code."""
     decayed = list(prunable_parameters(model).values())
     others = [p for p in model.parameters() if not any(p is q for q in decayed)]
+    return optimizer_of(decayed, others, schedule)
+
+
+def optimizer_of(decayed: Sequence[Tensor], others: Sequence[Tensor], schedule: Schedule) -> torch.optim.Optimizer:
+    """The schedule's optimizer for parameters with weight decay and others without."""
     groups = [{"params": decayed, "weight_decay": schedule.weight_decay}]
     if others:
         groups.append({"params": others, "weight_decay": 0.0})

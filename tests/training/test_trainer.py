@@ -70,7 +70,8 @@ def train(trainer):
     """Train to the end; gives the evaluations' rows and the checkpoints' states, as they were at that moment."""
     rows, states = [], []
     trainer.train(
-        evaluated=lambda row: rows.append(dict(row)), checkpoint=lambda state: states.append(through_a_file(state))
+        evaluated=lambda _, row: rows.append(dict(row)),
+        checkpoint=lambda states_: states.append(through_a_file(states_[SEED])),
     )
     return rows, states
 
@@ -268,8 +269,8 @@ def test_a_loss_that_is_not_finite_ends_training_with_its_iteration_and_learning
     rows, kept = [], []
     with pytest.raises(RunError, match=r"not finite at iteration 8 \(learning rate 0\.01\): lower"):
         trainer_of(network, **changes).train(
-            evaluated=lambda row: rows.append(row["iteration"]),
-            checkpoint=lambda state: kept.append(state["progress"]["iteration"]),
+            evaluated=lambda _, row: rows.append(row["iteration"]),
+            checkpoint=lambda states: kept.append(states[SEED]["progress"]["iteration"]),
         )
     assert (rows, kept) == ([5], [3, 6])
 

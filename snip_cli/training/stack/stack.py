@@ -9,7 +9,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from snip_cli.pruning.mask import Mask
+from snip_cli.pruning.mask import Mask, prunable_parameters
 from snip_cli.training.stack.chain import Chain
 from snip_cli.training.stack.form import Form, Places, Weights
 from snip_cli.training.stack.rows import Rows
@@ -35,8 +35,8 @@ class Stack:
 
     def __init__(self, form: Form, models: Sequence[nn.Module], masks: Sequence[Mask]) -> None:
         parameters = [{name: p.detach() for name, p in model.named_parameters()} for model in models]
-        self.names, self.count = list(masks[0]), len(masks)
-        assert all(set(mask) == set(found) for mask, found in zip(masks, parameters, strict=True))
+        self.names, self.count = list(prunable_parameters(models[0])), len(masks)
+        assert {*self.names} == {*parameters[0]} == {*masks[0]}
         self.shapes = {name: keep.shape for name, keep in masks[0].items()}
         self.device = parameters[0][self.names[0]].device
         self.form = form
@@ -70,7 +70,7 @@ class Stack:
     def take(self, singles: Sequence[Mapping[str, Tensor]]) -> list[Tensor]:
         """What the stack holds of tensors of single networks: a block a parameter, and the entries of dead units in a row."""
         blocks = [torch.stack([self._block(single[name], name, r) for r, single in enumerate(singles)]) for name in self.names]
-        idle = [single[name].flatten()[at] for single, rows in zip(singles, self._idle, strict=True) for name, at in rows.items()]
+        idle = [single[name].to(self.device).flatten()[at] for single, rows in zip(singles, self._idle, strict=True) for name, at in rows.items()]
         return [*blocks, torch.cat(idle)]
 
     def put(self, taken: Sequence[Tensor]) -> list[Weights]:
@@ -88,6 +88,7 @@ class Stack:
         return singles
 
     def _block(self, tensor: Tensor, name: str, number: int) -> Tensor:
+        tensor = tensor.to(self.device)
         for dimension, rows in enumerate(self._places.rows[name]):
             tensor = tensor.index_select(dimension, rows[number])
         return tensor.contiguous()

@@ -1,0 +1,109 @@
+"""The training loop: iterations of a schedule, with evaluations and checkpoints between them."""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from torch import Tensor
+
+from snip_cli.data.splits import Batch
+from snip_cli.errors import RunError
+from snip_cli.sections import Schedule
+from snip_cli.training.progress import Clock, Progress, progress_bar
+
+
+class Training(Protocol):
+    """What the loop drives: one network or several."""
+
+    schedule: Schedule
+    progress: Progress
+
+    def batches(self) -> Iterator[Batch]:
+        """Training batches from the next iteration on, for ever."""
+        ...
+
+    def set_learning_rate(self, iteration: int) -> None:
+        """Set the rate of the iteration that comes next (counted from 0)."""
+        ...
+
+    def step(self, images: Tensor, labels: Tensor) -> Tensor:
+        """One iteration; gives the loss, still on the device."""
+        ...
+
+    def take_losses(self, losses: list[Tensor], done: int) -> None:
+        """Keep the losses that end at iteration `done`; raises RunError where they are not finite."""
+        ...
+
+
+def train(
+    training: Training,
+    name: str,
+    *,
+    evaluate: Callable[[float], float],
+    keep: Callable[[], None],
+    bar: bool = False,
+) -> None:
+    """Train to the schedule's end; `evaluate` gets images per second and gives the test error to show, `keep` keeps a checkpoint.
+
+    Nothing waits for the device between two evaluations.
+    """
+    schedule, progress = training.schedule, training.progress
+    batches = training.batches()
+    clock = Clock(progress)
+    fresh: list[Tensor] = []
+    if schedule.iterations == 0:
+        evaluate(0.0)
+    with progress_bar(schedule.iterations, progress.iteration, name, shown=bar) as meter:
+        for done in range(progress.iteration + 1, schedule.iterations + 1):
+            training.set_learning_rate(done - 1)
+            fresh.append(training.step(*next(batches)))
+            meter.update()
+            last = done == schedule.iterations
+            due = last or done % schedule.evaluate_every == 0
+            checkpoint = done % schedule.checkpoint_every == 0 and not last
+            if due or checkpoint:
+                training.take_losses(fresh, done)
+                progress.iteration = done
+                fresh.clear()
+            if due:
+                meter.set_postfix_str(f"test error {evaluate(clock.images_per_second(schedule.batch_size)):.2f} %")
+                clock.begin_interval()
+            if due or checkpoint:
+                progress.seconds = clock.seconds()
+            if checkpoint:
+                keep()
+
+
+def not_finite(schedule: Schedule, done: int) -> RunError:
+    """The error that says that iteration `done` (counted from 1) met or left a loss that is not finite."""
+    return RunError(
+        f"The loss is not finite at iteration {done} (learning rate {schedule.rate_at(done - 1):g}): "
+        "lower schedule.learning_rate or choose another init_train."
+    )
+
+
+def row_of(
+    schedule: Schedule,
+    progress: Progress,
+    validation: tuple[float, float],
+    test: tuple[float, float],
+    images_per_second: float,
+) -> dict[str, float]:
+    """One row of metrics.csv, and the rate of images since the last one; `validation` and `test` are (error, loss).
+
+    Raises RunError where a loss is not finite: the last step may have ruined the weights.
+    """
+    (val_error, val_loss), (test_error, test_loss) = validation, test
+    if not (math.isfinite(val_loss) and math.isfinite(test_loss)):
+        raise not_finite(schedule, progress.iteration)
+    losses = progress.losses
+    return {
+        "iteration": progress.iteration,
+        "learning_rate": schedule.rate_at(progress.iteration - 1) if losses else 0.0,
+        "train_loss": sum(losses) / len(losses) if losses else math.nan,  # of a schedule of no iterations
+        "val_loss": val_loss,
+        "val_error": val_error,
+        "test_loss": test_loss,
+        "test_error": test_error,
+        "images_per_second": images_per_second,
+    }
