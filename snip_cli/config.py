@@ -22,6 +22,8 @@ from snip_cli.sections import AUTO, Dataset, Init, Method, Model, Schedule, chec
 # bfloat16 is automatic mixed precision: weights, masks and scores stay float32.
 DTYPES = ("float32", "float64", "bfloat16")
 
+REPLICATES = ("auto", "together", "apart")
+
 # Settings that came later than the first runs: at their default they leave a run's hash as it was.
 LATER = {
     "dataset": ("held_out", "augmentation", "translate_pixels", "sizes", "options"),
@@ -52,6 +54,7 @@ class Config:
     deterministic: bool = False
     sync_batchnorm: bool = False
     compact: bool = False
+    replicates: str = "auto"  # how they are trained: together, apart, or as is faster
     dense_schedule: Schedule | None = None  # of the reference that a method prunes after training; None: as `schedule`
 
     def __post_init__(self) -> None:
@@ -61,6 +64,7 @@ class Config:
         require(self.device in ("auto", "cpu", "cuda"), f"device must be auto, cpu or cuda, not '{self.device}'.")
         known = ", ".join(DTYPES)
         require(self.dtype in DTYPES, f"dtype must be one of {known}, not '{self.dtype}'.")
+        require(self.replicates in REPLICATES, f"replicates must be auto, together or apart, not '{self.replicates}'.")
         require(bool(self.output_dir), "output_dir must name a folder, as in output_dir=runs.")
         self._check_start()
 
@@ -144,7 +148,16 @@ class Config:
     def settings(self) -> dict[str, Any]:
         """All that determines the result, and nothing else: not where it is kept or computed, how many seeds, or how often it is saved."""
         everything = asdict(self)
-        for key in ("seeds", "device", "output_dir", "dry_run", "compile", "deterministic", "compact"):
+        for key in (
+            "seeds",
+            "replicates",
+            "device",
+            "output_dir",
+            "dry_run",
+            "compile",
+            "deterministic",
+            "compact",
+        ):
             del everything[key]
         del everything["dataset"]["root"], everything["dataset"]["workers"]
         for schedule in ("schedule", "dense_schedule"):

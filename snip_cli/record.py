@@ -12,7 +12,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -111,10 +111,10 @@ class RunFolder:
     def _write_environment(self, **more: Any) -> None:
         write_text(self.path / "env.json", json.dumps({**self.environment, **more}, indent=2) + "\n")
 
-    def restore_evaluations(self, finished: list[int], seed: int, evaluations: list[Evaluation]) -> None:
-        """Bring `metrics.csv` to the state of the checkpoint: the finished seeds' rows as they are, then `seed`'s evaluations."""
+    def restore_evaluations(self, finished: list[int], evaluations: Mapping[int, list[Evaluation]]) -> None:
+        """Bring `metrics.csv` to the state of the checkpoint: the finished seeds' rows as they are, and the `evaluations` of others."""
         kept = [row for row in read_evaluations(self.path) if int(row["seed"]) in finished]
-        self._rows = [*kept, *(_row(seed, evaluation) for evaluation in evaluations)]
+        self._rows = [*kept, *(_row(seed, row) for seed, rows in evaluations.items() for row in rows)]
         self._write_rows()
 
     def add_evaluation(self, seed: int, evaluation: Evaluation) -> None:
@@ -132,7 +132,7 @@ class RunFolder:
         text = io.StringIO()
         writer = csv.DictWriter(text, ("seed", *EVALUATION_COLUMNS), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(self._rows)
+        writer.writerows(sorted(self._rows, key=lambda row: int(row["seed"])))
         write_text(self.path / "metrics.csv", text.getvalue())
 
     def finish(self, metrics: dict[str, Any], images_per_second: dict[int, float]) -> None:

@@ -1,7 +1,7 @@
 """What a run keeps while it goes on: results, masks, weights and curves, each in its file of the run's folder."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from snip_cli import record
 from snip_cli.config import Config
 from snip_cli.events import RunEvents
+from snip_cli.pruning.mask import layer_counts
 from snip_cli.pruning.protocol import Pruned
 from snip_cli.record import Evaluation, RunFolder
 from snip_cli.training import checkpoint
@@ -36,16 +37,15 @@ class Recorder:
             with RunEvents(folder, saved.results) as events:
                 yield cls(config, folder, events, saved)
 
-    def begin_seed(
-        self, seed: int, pruned: Pruned, layers: list[dict[str, Any]], evaluations: list[Evaluation]
-    ) -> None:
-        """Keep a seed's mask and what its method told, and bring table and curves to where its training begins or goes on."""
-        self.saved.masks[seed] = pruned.mask
+    def begin_seeds(self, pruned: Mapping[int, Pruned], evaluations: Mapping[int, list[Evaluation]]) -> None:
+        """Keep the masks of seeds and what their method told, and bring table and curves to where their training begins or goes on."""
+        self.saved.masks |= {seed: found.mask for seed, found in pruned.items()}
         checkpoint.save_masks(self._folder.path, self.saved)
-        told = {"layers": pruned.layers, **pruned.facts}
-        self._folder.tell_pruning(seed, told)
-        self._folder.restore_evaluations(sorted(self.saved.results), seed, evaluations)
-        self._events.begin_seed(seed, layers, evaluations, told)
+        self._folder.restore_evaluations(sorted(self.saved.results), evaluations)
+        for seed, found in pruned.items():
+            told = {"layers": found.layers, **found.facts}
+            self._folder.tell_pruning(seed, told)
+            self._events.begin_seed(seed, layer_counts(found.mask), evaluations[seed], told)
 
     def evaluated(self, seed: int, row: Evaluation) -> None:
         """Keep one evaluation."""
@@ -54,27 +54,30 @@ class Recorder:
         told = (row["iteration"], row["train_loss"], row["val_error"], row["test_error"])
         log.debug("seed %d iteration %d: loss %.4f, validation error %.2f %%, test error %.2f %%", seed, *told)
 
-    def keep(self, training: dict[str, Any]) -> None:
-        """Keep the state of a training that goes on."""
-        self.saved.training = training
+    def keep(self, training: dict[int, dict[str, Any]]) -> None:
+        """Keep the states of trainings that go on, by seed."""
+        self.saved.training |= training
         checkpoint.save(self._folder.path, self.saved)
 
-    def finish_seed(self, result: record.Result, weights: dict[str, Tensor], images_per_second: float) -> None:
-        """Keep a seed's result and final weights."""
-        seed = result["seed"]
-        self.saved.results[seed], self.saved.weights[seed] = result, weights
-        self.saved.training = None
-        self._rates[seed] = images_per_second
+    def finish_seeds(
+        self, results: list[record.Result], weights: dict[int, dict[str, Tensor]], images_per_second: dict[int, float]
+    ) -> None:
+        """Keep the results and final weights of seeds that end at once."""
+        self.saved.results |= {result["seed"]: result for result in results}
+        self.saved.weights |= weights
+        for seed in weights:
+            self.saved.training.pop(seed, None)
+        self._rates |= images_per_second
         checkpoint.save(self._folder.path, self.saved)
 
     def finish(self, total: int) -> dict[str, Any]:
         """Write `metrics.json`, of all seeds and m = `total`, and give its content."""
         metrics = record.summarise(self.config, self.saved.results, total)
         self._events.finish(metrics)
-        if self.saved.training is not None:  # of a seed that was asked for once and is not now
-            seed = self.saved.training["seed"]
-            log.warning("the unfinished training of seed %d, which is no longer asked for, is dropped", seed)
-            self.saved.training = None
+        if self.saved.training:  # of seeds that were asked for once and are not now
+            for seed in self.saved.training:
+                log.warning("the unfinished training of seed %d, which is no longer asked for, is dropped", seed)
+            self.saved.training = {}
             checkpoint.save(self._folder.path, self.saved)
         self._folder.finish(metrics, self._rates)
         return metrics
@@ -86,16 +89,16 @@ class NoRecorder:
     def __init__(self, saved: Saved) -> None:
         self.saved = saved
 
-    def begin_seed(
-        self, seed: int, pruned: Pruned, layers: list[dict[str, Any]], evaluations: list[Evaluation]
-    ) -> None:
+    def begin_seeds(self, pruned: Mapping[int, Pruned], evaluations: Mapping[int, list[Evaluation]]) -> None:
         pass
 
     def evaluated(self, seed: int, row: Evaluation) -> None:
         pass
 
-    def keep(self, training: dict[str, Any]) -> None:
+    def keep(self, training: dict[int, dict[str, Any]]) -> None:
         pass
 
-    def finish_seed(self, result: record.Result, weights: dict[str, Tensor], images_per_second: float) -> None:
+    def finish_seeds(
+        self, results: list[record.Result], weights: dict[int, dict[str, Tensor]], images_per_second: dict[int, float]
+    ) -> None:
         pass

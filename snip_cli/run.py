@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,23 @@ from snip_cli.pruning.mask import layer_counts, weight_counts
 from snip_cli.pruning.protocol import Pruned
 from snip_cli.recorder import NoRecorder, Recorder
 from snip_cli.sizes import sparse_megabytes
-from snip_cli.stages import State, check, check_group, data_type, describe, find_mask, own_device, set_up, started_model
+from snip_cli.stages import (
+    State,
+    check,
+    check_group,
+    data_type,
+    describe,
+    find_mask,
+    own_device,
+    set_up,
+    started_model,
+    weightless_model,
+)
 from snip_cli.training import checkpoint
 from snip_cli.training.checkpoint import Saved
-from snip_cli.training.forward import Forward
+from snip_cli.training.choice import Replicate, at_once, companies, training_of
+from snip_cli.training.progress import Progress
+from snip_cli.training.together import Together
 from snip_cli.training.trainer import Trainer
 
 log = logging.getLogger("snip_cli")
@@ -85,52 +98,68 @@ def out_of_memory_told() -> Iterator[None]:
 
 
 def train_seeds(config: Config, device: torch.device, group: Group, recorder: Recorder | NoRecorder) -> None:
-    """Prune and train every seed that has no result yet."""
+    """Prune and train every seed that has no result yet; raises the RunError of the first whose training failed, when the others are done."""
     set_up(config, device)
     data = load_data(config.dataset, device, data_type(config), config.schedule.batch_size)
-    for seed in config.all_seeds:
-        if seed not in recorder.saved.results:
-            run_seed(config, seed, data, group, recorder)
+    largest = at_once(config, weightless_model(config), device, group)
+    missing = [seed for seed in config.all_seeds if seed not in recorder.saved.results]
+    failed: dict[int, RunError] = {}
+    for seeds in companies(missing, recorder.saved.training, largest):
+        failed |= run_seeds(config, seeds, data, group, recorder)
+    for error in failed.values():
+        raise error
 
 
-def run_seed(config: Config, seed: int, data: Data, group: Group, recorder: Recorder | NoRecorder) -> None:
-    """Prune and train one seed, from its checkpoint if there is one."""
-    training = recorder.saved.training
-    resumed = training if training is not None and training["seed"] == seed else None
+def run_seeds(
+    config: Config, seeds: list[int], data: Data, group: Group, recorder: Recorder | NoRecorder
+) -> dict[int, RunError]:
+    """Prune some seeds and train them at a time, from their checkpoints if there are any; gives the errors of those that failed."""
+    found = {seed: start_of(config, seed, data, group, recorder.saved.training.get(seed)) for seed in seeds}
+    replicates = [replicate for replicate, _, _ in found.values()]
+    training = training_of(config, replicates, data, group)
+    resume(training, replicates, config.folder)
+    pruned = {seed: told for seed, (_, told, _) in found.items()}
+    recorder.begin_seeds(pruned, {seed: p.evaluations for seed, p in zip(seeds, training.each, strict=True)})
+    if group.is_first:
+        for seed, told in pruned.items():
+            warn_of_empty_layers(seed, layer_counts(told.mask))
+
+    def keep(states: dict[int, dict[str, Any]]) -> None:
+        recorder.keep({seed: {"seed": seed, **facts_of(*found[seed][1:]), "state": states[seed]} for seed in states})
+
+    training.train(evaluated=recorder.evaluated, checkpoint=keep, bar=group.is_first and sys.stderr.isatty())
+    done = [seed for seed in seeds if seed not in training.failed]
+    progress = dict(zip(seeds, training.each, strict=True))
+    rates = {
+        s: p.iteration * config.schedule.batch_size / p.seconds if p.iteration else 0.0 for s, p in progress.items()
+    }
+    weights = dict(zip(seeds, training.weights(), strict=True))
+    results = [result_of(seed, progress[seed], weights[seed], *found[seed][1:]) for seed in done]
+    recorder.finish_seeds(results, {seed: weights[seed] for seed in done}, {seed: rates[seed] for seed in done})
+    return training.failed
+
+
+def start_of(
+    config: Config, seed: int, data: Data, group: Group, resumed: dict[str, Any] | None
+) -> tuple[Replicate, Pruned, float]:
+    """A seed before its training, what its method told, and the seconds that pruning took."""
     dense = group.first_says(trained_weights(config, seed) if group.is_first else None)
     pruned, prune_seconds = kept_mask(resumed) if resumed else the_mask(config, seed, data, group, dense)
     model = started_model(config, seed, data.train.device, dense)
-    forward = Forward(
-        model, group, bfloat16=config.dtype == "bfloat16", compiled=config.compile, sync_batchnorm=config.sync_batchnorm
-    )
-    trainer = Trainer(model, pruned.mask, data, config.schedule, seed, forward=forward, group=group)
-    if resumed is not None:
-        resume(trainer, resumed["state"], config.folder)
-    layers = layer_counts(pruned.mask)
-    if group.is_first:
-        warn_of_empty_layers(seed, layers)
-    recorder.begin_seed(seed, pruned, layers, trainer.progress.evaluations)
-    found = {
-        "mask": pruned.mask,
-        "told": {"layers": pruned.layers, "facts": pruned.facts},
-        "prune_seconds": prune_seconds,
-    }
+    return Replicate(seed, model, pruned.mask, resumed["state"] if resumed else None), pruned, prune_seconds
 
-    def keep(state: dict[str, Any]) -> None:
-        recorder.keep({"seed": seed, **found, "state": state})
 
-    trainer.train(
-        evaluated=lambda row: recorder.evaluated(seed, row),
-        checkpoint=keep,
-        bar=group.is_first and sys.stderr.isatty(),
-    )
-    progress = trainer.progress
+def facts_of(pruned: Pruned, prune_seconds: float) -> dict[str, Any]:
+    """What a checkpoint holds of a seed's pruning; `kept_mask` reads it."""
+    told = {"layers": pruned.layers, "facts": pruned.facts}
+    return {"mask": pruned.mask, "told": told, "prune_seconds": prune_seconds}
+
+
+def result_of(seed: int, progress: Progress, weights: State, pruned: Pruned, prune_seconds: float) -> record.Result:
+    """A seed's entry of `metrics.json`."""
     seconds = {"train_seconds": progress.seconds, "prune_seconds": prune_seconds}
-    weights = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
     sizes = {**weight_counts(pruned.mask), "sparse_megabytes": round(sparse_megabytes(weights, pruned.mask), 3)}
-    result = record.result_of(seed, progress.evaluations, layers, sizes, **seconds)
-    rate = progress.iteration * config.schedule.batch_size / progress.seconds if progress.iteration else 0.0
-    recorder.finish_seed(result, weights, rate)
+    return record.result_of(seed, progress.evaluations, layer_counts(pruned.mask), sizes, **seconds)
 
 
 def trained_weights(config: Config, seed: int) -> State | None:
@@ -157,16 +186,18 @@ def warn_of_empty_layers(seed: int, layers: list[dict[str, Any]]) -> None:
             )
 
 
-def resume(trainer: Trainer, state: dict[str, Any], folder: Path) -> None:
-    """Set the trainer to a checkpoint's state; raises ConfigError where it belongs to another network."""
+def resume(training: Trainer | Together, replicates: Sequence[Replicate], folder: Path) -> None:
+    """Set a training to its checkpoint's states, if it has any; raises ConfigError where they belong to another network."""
+    states = [replicate.state for replicate in replicates if replicate.state is not None]
+    if not states:
+        return
     try:
-        trainer.load(state)
+        training.load(states)
     except (KeyError, ValueError, RuntimeError, TypeError) as error:
         raise ConfigError(
             f"{folder / 'checkpoint.pt'} does not fit this network: delete the folder to start over."
         ) from error
-    if trainer.group.is_first:
-        log.info("goes on from iteration %d", trainer.progress.iteration)
+    log.info("goes on from iteration %d", training.progress.iteration)
 
 
 def reuse(folder: Path) -> dict[str, Any]:

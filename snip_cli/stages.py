@@ -40,8 +40,7 @@ def check(config: Config) -> int:
     registry.models.check_options(config.model.name, config.model.options)
     registry.initialisers.check_options(config.init.name, config.init.options)
     registry.initialisers.check_options(config.init_train.name, config.init_train.options)
-    with torch.device("meta"):
-        model = build_model(config)
+    model = weightless_model(config)
     total = sum(p.numel() for p in prunable_parameters(model).values())
     check_request(config.method.name, total, config.sparsity)
     check_sizes(model, config)
@@ -66,8 +65,7 @@ def check_group(config: Config, device: torch.device, group: Group) -> None:
     check_share(config.schedule.batch_size, group.size)
     if config.sync_batchnorm and (group.size == 1 or device.type != "cuda"):
         raise ConfigError("sync_batchnorm=true is for several GPUs under torchrun: leave it out here.")
-    with torch.device("meta"):
-        normalised = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in build_model(config).modules())
+    normalised = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in weightless_model(config).modules())
     if normalised and config.schedule.batch_size // group.size == 1:
         raise ConfigError(
             f"model '{config.model.name}' normalises over the batch, of which one image is no statistic: raise schedule.batch_size above {group.size}."
@@ -138,6 +136,12 @@ def build_model(config: Config) -> nn.Module:
     """The network, with whatever weights its layers start from."""
     shape = tuple(config.dataset.shape)
     return registry.models[config.model.name](shape, config.dataset.classes, **config.model.options)
+
+
+def weightless_model(config: Config) -> nn.Module:
+    """The network on the meta device: its layers and shapes, without memory for weights."""
+    with torch.device("meta"):
+        return build_model(config)
 
 
 def drawn_model(

@@ -15,20 +15,20 @@ FORMAT = "snip-run 1"
 
 @dataclass
 class Saved:
-    """What a run has so far, by seed: final weights, masks and results; and the training state of the seed in progress."""
+    """What a run has so far, by seed: final weights, masks and results; and the training state of the seeds in progress."""
 
     weights: dict[int, dict[str, torch.Tensor]] = field(default_factory=dict)
     masks: dict[int, Mask] = field(default_factory=dict)
     results: dict[int, Result] = field(default_factory=dict)
-    training: dict[str, Any] | None = None
+    training: dict[int, dict[str, Any]] = field(default_factory=dict)
 
 
 def save(folder: Path, saved: Saved) -> None:
-    """Write `checkpoint.pt`: the weights and results of the seeds done, and the state of the one in training if there is one."""
+    """Write `checkpoint.pt`: the weights and results of the seeds done, and the state of those in training if there are any."""
     # A result without its weights (somebody deleted them) stays in metrics.json alone, so that it can be trained anew.
     results = {seed: result for seed, result in saved.results.items() if seed in saved.weights}
     content = {"format": FORMAT, "run": folder.name, "weights": saved.weights, "results": results}
-    if saved.training is not None:
+    if saved.training:
         content["training"] = saved.training
     write_atomically(folder / "checkpoint.pt", lambda file: torch.save(content, file))
 
@@ -52,7 +52,10 @@ def load(folder: Path, run: str | None = None) -> Saved:
             raise ConfigError(
                 f"{folder / 'checkpoint.pt'} belongs to another run or program: delete the folder to start over."
             )
-        saved.weights, saved.results, saved.training = content["weights"], content["results"], content.get("training")
+        saved.weights, saved.results = content["weights"], content["results"]
+        training = content.get("training") or {}
+        # An earlier version trained one seed at a time.
+        saved.training = {training["seed"]: training} if "seed" in training else training
     metrics = read_metrics(folder)
     if metrics is not None:
         saved.results = {result["seed"]: result for result in metrics["seeds"]} | saved.results

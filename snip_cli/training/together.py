@@ -109,7 +109,9 @@ class Together:
 
     def check_weights(self) -> None:
         """Let fail what has a weight that is not finite, so that no checkpoint holds one."""
-        finite_R = torch.stack([weight.flatten(1).isfinite().all(dim=1) for weight in self.stack.weights.values()]).all(dim=0)
+        finite_R = torch.stack([weight.flatten(1).isfinite().all(dim=1) for weight in self.stack.weights.values()]).all(
+            dim=0
+        )
         for number in self.going():
             if not finite_R[number]:
                 self.fail(number, loop.not_finite(self.schedule, self.progress.iteration))
@@ -148,7 +150,7 @@ class Together:
         """The whole weights of every replicate, as `state_dict` of its network has them."""
         for model, weights in zip(self.models, self.stack.put(self.stack.parameters), strict=True):
             model.load_state_dict(weights)
-        return [dict(model.state_dict()) for model in self.models]
+        return [{name: tensor.cpu() for name, tensor in model.state_dict().items()} for model in self.models]
 
     def states(self) -> dict[int, dict[str, Any]]:
         """By seed all that is needed to go on, together or apart, of those that have not failed."""
@@ -160,7 +162,10 @@ class Together:
             self.seeds[number]: {
                 "model": weights[number],
                 "optimizer": {
-                    "state": {i: {key: values[number][name] for key, values in moments.items()} for i, name in enumerate(names)},
+                    "state": {
+                        i: {key: values[number][name] for key, values in moments.items()}
+                        for i, name in enumerate(names)
+                    },
                     "param_groups": [{**group, "params": list(range(len(names)))}],
                 },
                 "progress": vars(self.each[number]),
@@ -206,4 +211,6 @@ class Together:
 
 def side_by_side(parts: Sequence[Draw]) -> Draw:
     """The replicates' draws of one iteration as one, in their order."""
-    return Draw(torch.cat([part.rows for part in parts]), torch.cat([part.numbers for part in parts]), parts[0].progress)
+    return Draw(
+        torch.cat([part.rows for part in parts]), torch.cat([part.numbers for part in parts]), parts[0].progress
+    )

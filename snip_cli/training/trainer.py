@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snip_cli.data.splits import Batch, Data, draws
+from snip_cli.errors import RunError
 from snip_cli.group import ALONE, Group
 from snip_cli.pruning.mask import Mask, apply_mask, prunable_parameters
 from snip_cli.sections import Schedule
@@ -36,6 +37,7 @@ class Trainer:
         self.forward, self.group = forward or Forward(model), group
         self.optimizer = make_optimizer(model, schedule)
         self.progress = Progress()
+        self.failed: dict[int, RunError] = {}  # one alone raises
         self.reseed()
         apply_mask(model, mask)
         parameters = dict(model.named_parameters())
@@ -140,8 +142,17 @@ class Trainer:
             "random_cuda": torch.cuda.get_rng_state() if self.data.train.device.type == "cuda" else None,
         }
 
-    def load(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` gave; raises RuntimeError, ValueError or KeyError where it belongs to another model."""
+    @property
+    def each(self) -> list[Progress]:
+        return [self.progress]
+
+    def weights(self) -> list[dict[str, Tensor]]:
+        """The weights of the one network, on the CPU."""
+        return [{name: tensor.cpu() for name, tensor in self.model.state_dict().items()}]
+
+    def load(self, states: Sequence[dict[str, Any]]) -> None:
+        """Go on from what `state` gave, alone in its list; raises RuntimeError, ValueError or KeyError where it belongs to another model."""
+        [state] = states
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.progress = Progress(**state["progress"])

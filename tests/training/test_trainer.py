@@ -217,7 +217,7 @@ def test_going_on_from_a_checkpoint_is_bit_for_bit_never_having_stopped(checkpoi
         other = as_a_run_holds_it(network, dtype)
         nn.init.constant_(next(other.parameters()), 0.5)
         resumed = trainer_of(other, data, **changes)
-        resumed.load(state)
+        resumed.load([state])
         done = state["progress"]["iteration"]
         assert resumed.progress.iteration == done
         later, _ = train(resumed)
@@ -246,7 +246,7 @@ def test_the_seconds_of_training_go_on_from_the_checkpoint(network):
     _, [state] = train(trainer_of(copy.deepcopy(network), iterations=15))
     state["progress"]["seconds"] = 1000.0
     resumed = trainer_of(network, iterations=15)
-    resumed.load(state)
+    resumed.load([state])
     train(resumed)
     assert 1000 < resumed.progress.seconds < 1100
 
@@ -255,7 +255,7 @@ def test_the_state_of_another_network_is_refused(network):
     _, [state] = train(trainer_of(network, iterations=15))
     other = trainer_of(nn.Sequential(nn.Flatten(), nn.Linear(64, 4)).double())
     with pytest.raises(RuntimeError):
-        other.load(state)
+        other.load([state])
 
 
 def test_a_loss_that_is_not_finite_ends_training_with_its_iteration_and_learning_rate(network):

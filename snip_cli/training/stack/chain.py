@@ -31,8 +31,13 @@ class Chain:
             return None
         middle = kinds.index(nn.Flatten)
         head, tail = modules[:middle], modules[middle + 1 :]
-        fits = {*kinds[:middle]} <= {nn.Conv2d, nn.ReLU, nn.MaxPool2d} and {*kinds[middle + 1 :]} <= {nn.Linear, nn.ReLU}
-        plain = all(layer.groups == 1 and layer.padding_mode == "zeros" for _, layer in head if type(layer) is nn.Conv2d)
+        fits = {*kinds[:middle]} <= {nn.Conv2d, nn.ReLU, nn.MaxPool2d} and {*kinds[middle + 1 :]} <= {
+            nn.Linear,
+            nn.ReLU,
+        }
+        plain = all(
+            layer.groups == 1 and layer.padding_mode == "zeros" for _, layer in head if type(layer) is nn.Conv2d
+        )
         biased = all(getattr(module, "bias", ...) is not None for _, module in modules)
         return cls(head, tail) if fits and plain and biased and nn.Linear in kinds else None
 
@@ -105,7 +110,10 @@ class Chain:
             values = channels_last(images_RBCHW[some].transpose(0, 1).flatten(1, 2))
             for name, module in self.head:
                 if isinstance(module, nn.Conv2d):
-                    weight, bias = weights[f"{name}.weight"][some].flatten(0, 1), weights[f"{name}.bias"][some].flatten()
+                    weight, bias = (
+                        weights[f"{name}.weight"][some].flatten(0, 1),
+                        weights[f"{name}.bias"][some].flatten(),
+                    )
                     how = (module.stride, module.padding, module.dilation, at_once)
                     values = F.conv2d(values, channels_last(weight), bias, *how)
                 else:

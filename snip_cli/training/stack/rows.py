@@ -6,7 +6,7 @@ R: replicates, B: images of a batch, H: rows of an image, F: its columns, P: uni
 """
 
 from collections.abc import Sequence
-from functools import reduce
+from functools import cached_property, reduce
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,12 @@ class Rows:
     def __init__(self, model: RowByRow) -> None:
         self.units, self.projected = model.recurrent.hidden_size, model.recurrent.input_size
         self.is_lstm = isinstance(model.recurrent, nn.LSTM)
-        self.constants: list[float] = model.gate_bias.view(-1, self.units)[:, 0].tolist()
+        self.bias_G = model.gate_bias.view(-1, self.units)[:, 0]
+
+    @cached_property
+    def constants(self) -> list[float]:
+        """What is added to each gate."""
+        return self.bias_G.tolist()
 
     @classmethod
     def of(cls, model: nn.Module) -> "Rows | None":
@@ -65,7 +70,7 @@ class Rows:
 
     def gates(self, side: str, masks: Sequence[Mask], hidden: Sequence[Tensor]) -> list[int]:
         """The gates that a product (`ih`: from the projection, `hh`: from the last row's output) reaches in any replicate; at least one."""
-        reached = torch.zeros(len(self.constants), dtype=torch.bool)
+        reached = torch.zeros(len(self.bias_G), dtype=torch.bool)
         for mask, alive_U in zip(masks, hidden, strict=True):
             kept_GU = self.by_gate(mask, f"weight_{side}").any(dim=2) | self.by_gate(mask, f"bias_{side}")
             reached |= (kept_GU & alive_U).any(dim=1)

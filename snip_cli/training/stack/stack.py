@@ -23,7 +23,10 @@ def form_of(model: nn.Module) -> Form | None:
 def left_over(form: Form, mask: Mask) -> float:
     """How many weights, pruned or not, lie between units that stay, as a part of all, in (0, 1]."""
     rows = form.places([mask]).rows
-    left = sum(keep.numel() * prod(len(r[0]) for r in rows[name]) / prod(keep.shape[: len(rows[name])]) for name, keep in mask.items())
+    left = sum(
+        keep.numel() * prod(len(r[0]) for r in rows[name]) / prod(keep.shape[: len(rows[name])])
+        for name, keep in mask.items()
+    )
     return left / sum(keep.numel() for keep in mask.values())
 
 
@@ -69,8 +72,14 @@ class Stack:
 
     def take(self, singles: Sequence[Mapping[str, Tensor]]) -> list[Tensor]:
         """What the stack holds of tensors of single networks: a block a parameter, and the entries of dead units in a row."""
-        blocks = [torch.stack([self._block(single[name], name, r) for r, single in enumerate(singles)]) for name in self.names]
-        idle = [single[name].to(self.device).flatten()[at] for single, rows in zip(singles, self._idle, strict=True) for name, at in rows.items()]
+        blocks = [
+            torch.stack([self._block(single[name], name, r) for r, single in enumerate(singles)]) for name in self.names
+        ]
+        idle = [
+            single[name].to(self.device).flatten()[at]
+            for single, rows in zip(singles, self._idle, strict=True)
+            for name, at in rows.items()
+        ]
         return [*blocks, torch.cat(idle)]
 
     def put(self, taken: Sequence[Tensor]) -> list[Weights]:
