@@ -60,14 +60,14 @@ class Recorder:
         checkpoint.save(self._folder.path, self.saved)
 
     def finish_seeds(
-        self, results: list[record.Result], weights: dict[int, dict[str, Tensor]], images_per_second: dict[int, float]
+        self, results: list[record.Result], weights: dict[int, dict[str, Tensor]], batch_size: int
     ) -> None:
-        """Keep the results and final weights of seeds that end at once."""
-        self.saved.results |= {result["seed"]: result for result in results}
-        self.saved.weights |= weights
-        for seed in weights:
+        """Keep the results of seeds that end at once, and their final weights (of `weights`, which may hold those of failed seeds too)."""
+        for result in results:
+            seed, seconds = result["seed"], result["train_seconds"]
+            self.saved.results[seed], self.saved.weights[seed] = result, weights[seed]
             self.saved.training.pop(seed, None)
-        self._rates |= images_per_second
+            self._rates[seed] = result["iterations"] * batch_size / seconds if seconds else 0.0
         checkpoint.save(self._folder.path, self.saved)
 
     def finish(self, total: int) -> dict[str, Any]:
@@ -99,6 +99,6 @@ class NoRecorder:
         pass
 
     def finish_seeds(
-        self, results: list[record.Result], weights: dict[int, dict[str, Tensor]], images_per_second: dict[int, float]
+        self, results: list[record.Result], weights: dict[int, dict[str, Tensor]], batch_size: int
     ) -> None:
         pass

@@ -16,7 +16,6 @@ from snip_cli.data.splits import Data
 from snip_cli.errors import ConfigError, RunError
 from snip_cli.group import Group, joined
 from snip_cli.pruning.mask import layer_counts, weight_counts
-from snip_cli.pruning.protocol import Pruned
 from snip_cli.recorder import NoRecorder, Recorder
 from snip_cli.sizes import sparse_megabytes
 from snip_cli.stages import (
@@ -25,15 +24,13 @@ from snip_cli.stages import (
     check_group,
     data_type,
     describe,
-    find_mask,
     own_device,
     set_up,
-    started_model,
     weightless_model,
 )
-from snip_cli.training import checkpoint
+from snip_cli.start import Start, start_of, warn_of_empty_layers
 from snip_cli.training.checkpoint import Saved
-from snip_cli.training.choice import Replicate, at_once, companies, training_of
+from snip_cli.training.choice import at_once, companies, training_of
 from snip_cli.training.progress import Progress
 from snip_cli.training.together import Together
 from snip_cli.training.trainer import Trainer
@@ -114,83 +111,38 @@ def run_seeds(
     config: Config, seeds: list[int], data: Data, group: Group, recorder: Recorder | NoRecorder
 ) -> dict[int, RunError]:
     """Prune some seeds and train them at a time, from their checkpoints if there are any; gives the errors of those that failed."""
-    found = {seed: start_of(config, seed, data, group, recorder.saved.training.get(seed)) for seed in seeds}
-    replicates = [replicate for replicate, _, _ in found.values()]
-    training = training_of(config, replicates, data, group)
-    resume(training, replicates, config.folder)
-    pruned = {seed: told for seed, (_, told, _) in found.items()}
-    recorder.begin_seeds(pruned, {seed: p.evaluations for seed, p in zip(seeds, training.each, strict=True)})
+    starts = {seed: start_of(config, seed, data, group, recorder.saved.training.get(seed)) for seed in seeds}
+    training = training_of(config, [start.replicate for start in starts.values()], data, group)
+    states = [start.replicate.state for start in starts.values() if start.replicate.state is not None]
+    if states:
+        resume(training, states, config.folder)
+    progress = dict(zip(seeds, training.each, strict=True))
     if group.is_first:
-        for seed, told in pruned.items():
-            warn_of_empty_layers(seed, layer_counts(told.mask))
+        warn_of_empty_layers(starts)
+    recorder.begin_seeds(
+        {seed: start.pruned for seed, start in starts.items()}, {seed: p.evaluations for seed, p in progress.items()}
+    )
 
     def keep(states: dict[int, dict[str, Any]]) -> None:
-        recorder.keep({seed: {"seed": seed, **facts_of(*found[seed][1:]), "state": states[seed]} for seed in states})
+        recorder.keep({seed: {"seed": seed, **starts[seed].kept, "state": state} for seed, state in states.items()})
 
     training.train(evaluated=recorder.evaluated, checkpoint=keep, bar=group.is_first and sys.stderr.isatty())
-    done = [seed for seed in seeds if seed not in training.failed]
-    progress = dict(zip(seeds, training.each, strict=True))
-    rates = {
-        s: p.iteration * config.schedule.batch_size / p.seconds if p.iteration else 0.0 for s, p in progress.items()
-    }
     weights = dict(zip(seeds, training.weights(), strict=True))
-    results = [result_of(seed, progress[seed], weights[seed], *found[seed][1:]) for seed in done]
-    recorder.finish_seeds(results, {seed: weights[seed] for seed in done}, {seed: rates[seed] for seed in done})
+    results = [result_of(starts[seed], p, weights[seed]) for seed, p in progress.items() if seed not in training.failed]
+    recorder.finish_seeds(results, weights, config.schedule.batch_size)
     return training.failed
 
 
-def start_of(
-    config: Config, seed: int, data: Data, group: Group, resumed: dict[str, Any] | None
-) -> tuple[Replicate, Pruned, float]:
-    """A seed before its training, what its method told, and the seconds that pruning took."""
-    dense = group.first_says(trained_weights(config, seed) if group.is_first else None)
-    pruned, prune_seconds = kept_mask(resumed) if resumed else the_mask(config, seed, data, group, dense)
-    model = started_model(config, seed, data.train.device, dense)
-    return Replicate(seed, model, pruned.mask, resumed["state"] if resumed else None), pruned, prune_seconds
-
-
-def facts_of(pruned: Pruned, prune_seconds: float) -> dict[str, Any]:
-    """What a checkpoint holds of a seed's pruning; `kept_mask` reads it."""
-    told = {"layers": pruned.layers, "facts": pruned.facts}
-    return {"mask": pruned.mask, "told": told, "prune_seconds": prune_seconds}
-
-
-def result_of(seed: int, progress: Progress, weights: State, pruned: Pruned, prune_seconds: float) -> record.Result:
+def result_of(start: Start, progress: Progress, weights: State) -> record.Result:
     """A seed's entry of `metrics.json`."""
-    seconds = {"train_seconds": progress.seconds, "prune_seconds": prune_seconds}
-    sizes = {**weight_counts(pruned.mask), "sparse_megabytes": round(sparse_megabytes(weights, pruned.mask), 3)}
-    return record.result_of(seed, progress.evaluations, layer_counts(pruned.mask), sizes, **seconds)
+    mask = start.pruned.mask
+    sizes = {**weight_counts(mask), "sparse_megabytes": round(sparse_megabytes(weights, mask), 3)}
+    seconds = {"train_seconds": progress.seconds, "prune_seconds": start.prune_seconds}
+    return record.result_of(start.replicate.seed, progress.evaluations, layer_counts(mask), sizes, **seconds)
 
 
-def trained_weights(config: Config, seed: int) -> State | None:
-    """The trained weights of a seed that a method prunes; None where it prunes drawn ones, or `model.weights` names them."""
-    return checkpoint.load(config.dense.folder).weights[seed] if config.needs_dense else None
-
-
-def kept_mask(training: dict[str, Any]) -> tuple[Pruned, float]:
-    """The mask that a checkpoint holds, what its method told of it, and the seconds that it took."""
-    return Pruned(training["mask"], **training.get("told", {})), training["prune_seconds"]
-
-
-def the_mask(config: Config, seed: int, data: Data, group: Group, dense: State | None) -> tuple[Pruned, float]:
-    """The mask of one seed and the seconds that it took, found by the first process for all."""
-    return group.first_says(find_mask(config, seed, data, dense) if group.is_first else (Pruned({}), 0.0))
-
-
-def warn_of_empty_layers(seed: int, layers: list[dict[str, Any]]) -> None:
-    """Say which layers lost everything: such a network cannot learn."""
-    for layer in layers:
-        if layer["kept"] == 0:
-            log.warning(
-                "seed %d: nothing is left of layer %s; at this sparsity the network is cut through", seed, layer["name"]
-            )
-
-
-def resume(training: Trainer | Together, replicates: Sequence[Replicate], folder: Path) -> None:
-    """Set a training to its checkpoint's states, if it has any; raises ConfigError where they belong to another network."""
-    states = [replicate.state for replicate in replicates if replicate.state is not None]
-    if not states:
-        return
+def resume(training: Trainer | Together, states: Sequence[dict[str, Any]], folder: Path) -> None:
+    """Set a training to its checkpoint's states; raises ConfigError where they belong to another network."""
     try:
         training.load(states)
     except (KeyError, ValueError, RuntimeError, TypeError) as error:

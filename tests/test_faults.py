@@ -45,6 +45,11 @@ CONFIGURATION = {
     "unknown device": (["device=tpu"], ["auto, cpu or cuda"]),
     "unknown dtype": (["dtype=float16"], ["float32, float64, bfloat16"]),
     "kept weights from two initialisers": (["method.redraw=false", "init=rn"], ["init and init_train must agree"]),
+    "replicates neither together nor apart": (["replicates=both"], ["auto, together or apart", "'both'"]),
+    "replicates that cannot be stacked": (
+        ["replicates=together", "dtype=bfloat16"],
+        ["replicates=together is for networks without batch-norm", "use replicates=auto"],
+    ),
     "evaluation of nothing": (["eval=nowhere"], ["nowhere", "no finished run"]),
     "missing folder of one's own": (["--config-dir", "nowhere"], ["no such folder"]),
 }
@@ -145,8 +150,9 @@ def test_the_last_good_checkpoint_outlives_a_loss_that_is_not_finite(tmp_path, c
     assert code == 1
     assert "not finite" in capsys.readouterr().err
     content = torch.load(only_run(tmp_path) / "checkpoint.pt", weights_only=True)
-    assert all(torch.isfinite(weight).all() for weight in content["training"]["state"]["model"].values())
-    assert content["training"]["state"]["progress"]["iteration"] >= 1
+    state = content["training"][0]["state"]
+    assert all(torch.isfinite(weight).all() for weight in state["model"].values())
+    assert state["progress"]["iteration"] >= 1
 
 
 def test_a_method_that_does_not_fit_a_model(tmp_path, capsys):
@@ -233,23 +239,23 @@ def test_a_failed_job_does_not_stop_the_sweep(tmp_path, capsys):
 
 
 def test_running_out_of_memory_says_what_to_lower(tmp_path, capsys, monkeypatch):
-    from snip_cli.training.trainer import Trainer
+    from snip_cli.training.together import Together
 
     def exhausted(self, images, labels):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(Trainer, "step", exhausted)
+    monkeypatch.setattr(Together, "step", exhausted)
     assert main([*QUICK, f"output_dir={tmp_path}"]) == 1
     assert "lower schedule.batch_size" in capsys.readouterr().err
 
 
 def test_an_unexpected_failure_is_one_line_and_its_traceback_is_in_the_log(tmp_path, capsys, monkeypatch):
-    from snip_cli.training.trainer import Trainer
+    from snip_cli.training.together import Together
 
     def broken(self, images, labels):
         raise ZeroDivisionError("surprise")
 
-    monkeypatch.setattr(Trainer, "step", broken)
+    monkeypatch.setattr(Together, "step", broken)
     assert main([*QUICK, f"output_dir={tmp_path}"]) == 1
     said = capsys.readouterr().err
     assert said.count("\n") == 1
@@ -279,14 +285,14 @@ def test_scores_that_are_all_zero_choose_nothing(tmp_path, capsys, monkeypatch):
 
 
 def test_the_cpu_running_out_of_memory_is_told_too(tmp_path, capsys, monkeypatch):
-    from snip_cli.training.trainer import Trainer
+    from snip_cli.training.together import Together
 
     def exhausted(self, images, labels):
         raise RuntimeError(
             "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate"
         )
 
-    monkeypatch.setattr(Trainer, "step", exhausted)
+    monkeypatch.setattr(Together, "step", exhausted)
     assert main([*QUICK, f"output_dir={tmp_path}"]) == 1
     assert "Out of memory: lower schedule.batch_size" in capsys.readouterr().err
 

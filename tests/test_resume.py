@@ -1,5 +1,6 @@
 """kill -9 at any moment, then the same command: bit by bit the run that was never killed."""
 
+import functools
 import signal
 
 import pytest
@@ -18,17 +19,30 @@ COMMAND = [
 
 @pytest.fixture(scope="module")
 def never_killed(tmp_path_factory):
-    output_dir = tmp_path_factory.mktemp("whole")
-    process = start([*COMMAND, f"output_dir={output_dir}"])
-    _, said = process.communicate()
-    assert process.returncode == 0, said
-    return only_run(output_dir)
+    """Runs that were never killed, each done once, by how their replicates are trained."""
+
+    @functools.cache
+    def whole(replicates):
+        output_dir = tmp_path_factory.mktemp(replicates)
+        process = start([*COMMAND, f"replicates={replicates}", f"output_dir={output_dir}"])
+        _, said = process.communicate()
+        assert process.returncode == 0, said
+        return only_run(output_dir)
+
+    return whole
 
 
-# Before the first checkpoint, early and late in the first seed, and in the second.
-@pytest.mark.parametrize("seed, iteration", [(0, 0), (0, 15), (0, 150), (1, 45)])
-def test_a_killed_run_goes_on_to_the_same_bits(seed, iteration, never_killed, tmp_path):
-    command = [*COMMAND, f"output_dir={tmp_path}"]
+# Before the first checkpoint, early and late in the first seed, and in the second; and of both seeds together.
+@pytest.mark.parametrize(
+    "replicates, seed, iteration",
+    [
+        *(("apart", 0, 0), ("apart", 0, 15), ("apart", 0, 150), ("apart", 1, 45)),
+        *(("together", 1, 0), ("together", 1, 15), ("together", 1, 150)),
+    ],
+)
+def test_a_killed_run_goes_on_to_the_same_bits(replicates, seed, iteration, never_killed, tmp_path):
+    never_killed = never_killed(replicates)
+    command = [*COMMAND, f"replicates={replicates}", f"output_dir={tmp_path}"]
     process = start(command)
     wait_until(lambda: reached(tmp_path, seed, iteration) or process.poll() is not None)
     process.send_signal(signal.SIGKILL)
@@ -53,11 +67,8 @@ def reached(output_dir, seed, iteration):
     for file in output_dir.glob("*/mask.pt" if iteration == 0 else "*/checkpoint.pt"):
         if iteration == 0:
             return True
-        training = torch.load(file, weights_only=True).get("training")
-        return training is not None and (training["seed"], training["state"]["progress"]["iteration"]) >= (
-            seed,
-            iteration,
-        )
+        training = torch.load(file, weights_only=True).get("training", {})
+        return seed in training and training[seed]["state"]["progress"]["iteration"] >= iteration
     return False
 
 

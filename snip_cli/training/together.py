@@ -20,6 +20,7 @@ from snip_cli.training import loop
 from snip_cli.training.evaluation import evaluate_stack
 from snip_cli.training.progress import Progress
 from snip_cli.training.stack.form import Form
+from snip_cli.training.stack.optimizer import set_moments, single_states
 from snip_cli.training.stack.stack import Stack
 from snip_cli.training.trainer import optimizer_of
 
@@ -155,19 +156,11 @@ class Together:
     def states(self) -> dict[int, dict[str, Any]]:
         """By seed all that is needed to go on, together or apart, of those that have not failed."""
         self.share_progress()
-        weights, moments = self.weights(), self.moments()
-        [group] = self.optimizer.state_dict()["param_groups"]
-        names = self.stack.names
+        weights, optimizers = self.weights(), single_states(self.stack, self.optimizer)
         return {
             self.seeds[number]: {
                 "model": weights[number],
-                "optimizer": {
-                    "state": {
-                        i: {key: values[number][name] for key, values in moments.items()}
-                        for i, name in enumerate(names)
-                    },
-                    "param_groups": [{**group, "params": list(range(len(names)))}],
-                },
+                "optimizer": optimizers[number],
                 "progress": vars(self.each[number]),
                 # A stack's forward pass draws nothing.
                 "random": generator(self.seeds[number], "training").get_state(),
@@ -176,34 +169,12 @@ class Together:
             for number in self.going()
         }
 
-    def moments(self) -> dict[str, list[dict[str, Tensor]]]:
-        """What the optimizer holds beside the parameters, by its name, replicate and parameter."""
-        state = self.optimizer.state_dict()["state"]
-        keys = [key for key, value in state.get(0, {}).items() if value is not None]
-        found = {}
-        for key in keys:
-            values = [state[i][key] for i in range(len(state))]
-            alike = {name: values[0].cpu() for name in self.stack.names}  # a count of steps
-            found[key] = self.stack.put(values) if values[0].dim() else [alike] * len(self.seeds)
-        return found
-
     def load(self, states: Sequence[dict[str, Any]]) -> None:
         """Go on from the states of all seeds, at one iteration; raises RuntimeError, ValueError or KeyError where they belong to others."""
-        names = self.stack.names
         for model, state in zip(self.models, states, strict=True):
             model.load_state_dict(state["model"])
-        taken = self.stack.take([model.state_dict() for model in self.models])
-        with torch.no_grad():
-            for parameter, tensor in zip(self.stack.parameters, taken, strict=True):
-                parameter.copy_(tensor)
-        moments: dict[int, dict[str, Tensor]] = {i: {} for i in range(len(self.stack.parameters))}
-        held = [state["optimizer"]["state"] for state in states]
-        for key in [key for key, value in held[0].get(0, {}).items() if value is not None]:
-            singles = [{name: single[i][key] for i, name in enumerate(names)} for single in held]
-            alike = singles[0][names[0]]
-            for i, value in enumerate(self.stack.take(singles) if alike.dim() else [alike] * len(moments)):
-                moments[i][key] = value
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
+        self.stack.set(self.stack.take([model.state_dict() for model in self.models]))
+        set_moments(self.stack, self.optimizer, [state["optimizer"]["state"] for state in states])
         self.each = [Progress(**state["progress"]) for state in states]
         [iteration] = {progress.iteration for progress in self.each}
         self.progress = Progress(iteration, sum(progress.seconds for progress in self.each))

@@ -23,7 +23,7 @@ def example():
     evaluations = [{"iteration": 5, "test_error": 12.5}]
     result = {"seed": 3, "test_error": 12.5, "layers": [{"name": "fc", "total": 4, "kept": 2}], "prune_seconds": 0.1}
     training = {"seed": 4, "mask": mask, "state": {"progress": {"iteration": 5, "evaluations": evaluations}}}
-    return Saved(weights={3: weights}, masks={3: mask, 4: mask}, results={3: result}, training=training)
+    return Saved(weights={3: weights}, masks={3: mask, 4: mask}, results={3: result}, training={4: training})
 
 
 def save(folder, saved):
@@ -46,16 +46,25 @@ def test_what_is_saved_is_loaded(folder):
     assert_same(found.weights[3], expected.weights[3])
     for seed in (3, 4):
         assert_same(found.masks[seed], expected.masks[seed])
-    assert found.training["seed"] == 4
-    assert found.training["state"] == expected.training["state"]
-    assert_same(found.training["mask"], expected.training["mask"])
+    assert list(found.training) == [4]
+    assert found.training[4]["state"] == expected.training[4]["state"]
+    assert_same(found.training[4]["mask"], expected.training[4]["mask"])
+
+
+def test_a_checkpoint_of_before_several_seeds_at_a_time_is_read(folder):
+    [(seed, training)] = example().training.items()
+    content = {"format": "snip-run 1", "run": folder.name, "weights": {}, "results": {}, "training": training}
+    torch.save(content, folder / "checkpoint.pt")
+    found = checkpoint.load(folder).training
+    assert list(found) == [seed]
+    assert found[seed]["state"] == training["state"]
 
 
 def test_without_a_seed_in_training_there_is_no_training_state(folder):
     saved = example()
-    saved.training = None
+    saved.training = {}
     save(folder, saved)
-    assert checkpoint.load(folder).training is None
+    assert checkpoint.load(folder).training == {}
 
 
 def test_a_folder_without_files_holds_nothing(folder):

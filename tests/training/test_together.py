@@ -72,17 +72,131 @@ def train(training):
     return rows, checkpoints
 
 
-@pytest.mark.parametrize("kept", [1.0, 0.1, 0.02])
+# How many iterations show it in a short time.
+LENGTHS = {name: 10 if name.endswith("_b") else 100 for name in SIDES}
+
+
 @pytest.mark.parametrize("name", SIDES)
-def test_replicates_together_end_where_each_ends_alone(name, kept):
+def test_replicates_together_end_where_each_ends_alone(name):
+    assert_same_end(name, 0.1, iterations=LENGTHS[name], learning_rate=0.02)
+
+
+@pytest.mark.parametrize("kept", [1.0, 0.02])
+@pytest.mark.parametrize("name", ["lenet_300_100", "lenet_5_caffe", "lstm_s", "gru_s"])
+def test_with_everything_kept_and_with_next_to_nothing_too(name, kept):
+    assert_same_end(name, kept, iterations=12, milestones=[7])
+
+
+@pytest.mark.parametrize(
+    "changes", [{"momentum": 0.0}, {"weight_decay": 0.0}, {"nesterov": True, "warmup": 7}], ids=str
+)
+def test_under_every_schedule_too(changes):
+    assert_same_end("lenet_300_100", 0.1, **changes)
+
+
+def assert_same_end(name, kept, **changes):
     data = data_of(SIDES[name])
-    changes = {"iterations": 100, "evaluate_every": 50, "learning_rate": 0.02, "milestones": [60]}
     together = together_of(name, kept, data, **changes)
     rows, _ = train(together)
     for apart, weights in zip(apart_of(name, kept, data, **changes), together.weights(), strict=True):
         alone, _ = train(apart)
-        assert list(weights) == list(apart.model.state_dict())
-        for key, expected in apart.model.state_dict().items():
-            torch.testing.assert_close(weights[key], expected, rtol=0, atol=1e-9)
+        assert_same_weights(weights, apart.model.state_dict())
         for found, row in zip(without_times(rows[apart.seed]), without_times(alone[apart.seed]), strict=True):
             assert found == pytest.approx(row, rel=0, abs=1e-9)
+
+
+def assert_same_weights(weights, expected):
+    assert list(weights) == list(expected)
+    for key, tensor in expected.items():
+        torch.testing.assert_close(weights[key], tensor, rtol=0, atol=1e-9)
+
+
+def test_pruned_weights_are_exactly_zero():
+    data = data_of(8)
+    together = together_of("lenet_300_100", 0.1, data)
+    train(together)
+    for weights, mask in zip(together.weights(), replicates("lenet_300_100", 0.1)[1], strict=True):
+        assert all(not weights[name][~keep].any() and weights[name][keep].all() for name, keep in mask.items())
+
+
+@pytest.mark.parametrize("name", ["lenet_300_100", "gru_s"])
+def test_going_on_from_a_checkpoint_is_bit_for_bit_never_having_stopped(name):
+    data = data_of(SIDES[name])
+    changes = {"iterations": 23, "evaluate_every": 5, "checkpoint_every": 7}
+    unbroken = together_of(name, 0.1, data, **changes)
+    rows, checkpoints = train(unbroken)
+    assert len(checkpoints) == 3
+    for states in checkpoints:
+        resumed = together_of(name, 0.1, data, **changes)
+        resumed.load([states[seed] for seed in SEEDS])
+        done = states[SEEDS[0]]["progress"]["iteration"]
+        later, _ = train(resumed)
+        for seed in SEEDS:
+            assert without_times(later[seed]) == [row for row in without_times(rows[seed]) if row["iteration"] > done]
+        for found, expected in zip(resumed.weights(), unbroken.weights(), strict=True):
+            assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("name", ["lenet_300_100", "lstm_s"])
+def test_what_began_together_goes_on_apart_and_the_reverse(name, momentum):
+    data = data_of(SIDES[name])
+    changes = {"iterations": 20, "checkpoint_every": 10, "momentum": momentum}
+    together = together_of(name, 0.1, data, **changes)
+    _, [states] = train(together)
+    begun_apart = []
+    for apart, weights in zip(apart_of(name, 0.1, data, **changes), together.weights(), strict=True):
+        _, [state] = train(apart)
+        begun_apart.append(state[apart.seed])
+        assert_same_weights(weights, apart.model.state_dict())
+    for apart, weights in zip(apart_of(name, 0.1, data, **changes), together.weights(), strict=True):
+        apart.load([states[apart.seed]])
+        assert apart.progress.iteration == 10
+        train(apart)
+        assert_same_weights(apart.model.state_dict(), weights)
+    again = together_of(name, 0.1, data, **changes)
+    again.load(begun_apart)
+    train(again)
+    for found, expected in zip(again.weights(), together.weights(), strict=True):
+        assert_same_weights(found, expected)
+
+
+def test_the_states_of_another_network_are_refused():
+    _, [states] = train(together_of("lenet_300_100", 0.1, data_of(8), iterations=11))
+    other = together_of("lstm_s", 0.1, data_of(6))
+    with pytest.raises(RuntimeError):
+        other.load([states[seed] for seed in SEEDS])
+
+
+def spoiled(together, number):
+    """The weights of one replicate grow until they overflow."""
+    with torch.no_grad():
+        for weight in together.stack.weights.values():
+            weight[number] *= 1e200
+    return together
+
+
+def test_a_replicate_that_diverges_takes_no_other_with_it():
+    data = data_of(8)
+    together = spoiled(together_of("lenet_300_100", 0.5, data, checkpoint_every=7), 1)
+    rows, checkpoints = train(together)
+    assert list(together.failed) == [SEEDS[1]]
+    assert str(together.failed[SEEDS[1]]).startswith("The loss is not finite at iteration 1 (learning rate 0.1): lower")
+    assert set(rows) == {SEEDS[0], SEEDS[2]}
+    assert all(set(states) == {SEEDS[0], SEEDS[2]} for states in checkpoints)
+    apart = apart_of("lenet_300_100", 0.5, data)
+    for number in (0, 2):
+        train(apart[number])
+        assert_same_weights(together.weights()[number], apart[number].model.state_dict())
+
+
+def test_where_all_diverge_the_error_is_the_first_ones():
+    together = together_of("lenet_300_100", 0.5, data_of(8), seeds=SEEDS[:2])
+    with pytest.raises(RunError, match="not finite at iteration 1 "):
+        train(spoiled(spoiled(together, 0), 1))
+
+
+def test_the_seconds_of_a_replicate_are_its_share():
+    together = together_of("lenet_300_100", 0.1, data_of(8))
+    train(together)
+    assert sum(progress.seconds for progress in together.each) == pytest.approx(together.progress.seconds)

@@ -70,6 +70,12 @@ class Stack:
         if self._pruned:
             torch._foreach_mul_(self._pruned, self._masks)
 
+    @torch.no_grad()
+    def set(self, taken: Sequence[Tensor]) -> None:
+        """Set the parameters to what `take` gave."""
+        for parameter, tensor in zip(self.parameters, taken, strict=True):
+            parameter.copy_(tensor)
+
     def take(self, singles: Sequence[Mapping[str, Tensor]]) -> list[Tensor]:
         """What the stack holds of tensors of single networks: a block a parameter, and the entries of dead units in a row."""
         blocks = [

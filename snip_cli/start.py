@@ -1,0 +1,68 @@
+"""A seed before its training: its mask and the network that it starts from, found now or read from a checkpoint."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from snip_cli.config import Config
+from snip_cli.data.splits import Data
+from snip_cli.group import Group
+from snip_cli.pruning.mask import layer_counts
+from snip_cli.pruning.protocol import Pruned
+from snip_cli.stages import State, find_mask, started_model
+from snip_cli.training import checkpoint
+from snip_cli.training.choice import Replicate
+
+log = logging.getLogger("snip_cli")
+
+
+@dataclass(frozen=True)
+class Start:
+    """A replicate with what its pruning method told and the seconds that it took."""
+
+    replicate: Replicate
+    pruned: Pruned
+    prune_seconds: float
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """What a checkpoint holds of the pruning; `kept_mask` reads it."""
+        told = {"layers": self.pruned.layers, "facts": self.pruned.facts}
+        return {"mask": self.pruned.mask, "told": told, "prune_seconds": self.prune_seconds}
+
+
+def start_of(config: Config, seed: int, data: Data, group: Group, resumed: dict[str, Any] | None) -> Start:
+    """Prune one seed and make the network that is trained, or read the mask from what a checkpoint holds."""
+    dense = group.first_says(trained_weights(config, seed) if group.is_first else None)
+    pruned, prune_seconds = kept_mask(resumed) if resumed else the_mask(config, seed, data, group, dense)
+    model = started_model(config, seed, data.train.device, dense)
+    replicate = Replicate(seed, model, pruned.mask, resumed["state"] if resumed else None)
+    return Start(replicate, pruned, prune_seconds)
+
+
+def trained_weights(config: Config, seed: int) -> State | None:
+    """The trained weights of a seed that a method prunes; None where it prunes drawn ones, or `model.weights` names them."""
+    return checkpoint.load(config.dense.folder).weights[seed] if config.needs_dense else None
+
+
+def kept_mask(training: dict[str, Any]) -> tuple[Pruned, float]:
+    """The mask that a checkpoint holds, what its method told of it, and the seconds that it took."""
+    return Pruned(training["mask"], **training.get("told", {})), training["prune_seconds"]
+
+
+def the_mask(config: Config, seed: int, data: Data, group: Group, dense: State | None) -> tuple[Pruned, float]:
+    """The mask of one seed and the seconds that it took, found by the first process for all."""
+    return group.first_says(find_mask(config, seed, data, dense) if group.is_first else (Pruned({}), 0.0))
+
+
+def warn_of_empty_layers(starts: Mapping[int, Start]) -> None:
+    """Say which layers of which seed lost everything: such a network cannot learn."""
+    for seed, start in starts.items():
+        for layer in layer_counts(start.pruned.mask):
+            if layer["kept"] == 0:
+                log.warning(
+                    "seed %d: nothing is left of layer %s; at this sparsity the network is cut through",
+                    seed,
+                    layer["name"],
+                )

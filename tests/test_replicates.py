@@ -1,0 +1,94 @@
+"""The seeds of a run, trained together or apart: the same record."""
+
+import csv
+import json
+
+import pytest
+import torch
+
+from snip_cli.cli import main
+from snip_cli.record import read_metrics
+from tests.commands import QUICK, only_run, run_quick, train_until_checkpoint
+from tests.test_run import without_seconds
+
+MANY = ["seeds=3", "sparsity=0.95", "dtype=float64"]
+
+
+def rows_of(folder):
+    with (folder / "metrics.csv").open() as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def assert_same_record(found, expected):
+    """The same masks bit by bit, the same weights and curves to rounding, the same layout."""
+    assert {path.name.split(".")[0] for path in found.iterdir()} == {
+        path.name.split(".")[0] for path in expected.iterdir()
+    }
+    masks, others = (torch.load(folder / "mask.pt", weights_only=True) for folder in (found, expected))
+    assert list(masks) == list(others)
+    assert all(torch.equal(masks[seed][name], keep) for seed, mask in others.items() for name, keep in mask.items())
+    weights, others = (
+        torch.load(folder / "checkpoint.pt", weights_only=True)["weights"] for folder in (found, expected)
+    )
+    for seed, tensors in others.items():
+        assert list(weights[seed]) == list(tensors)
+        for name, tensor in tensors.items():
+            torch.testing.assert_close(weights[seed][name], tensor, rtol=0, atol=1e-9)
+    for row, other in zip(rows_of(found), rows_of(expected), strict=True):
+        assert row == pytest.approx(other, rel=0, abs=1e-9)
+    assert without_seconds(read_metrics(found)) == without_seconds(read_metrics(expected))
+
+
+@pytest.mark.parametrize("model", ["lenet_300_100", "gru_s"])
+def test_together_and_apart_leave_the_same_record(model, tmp_path):
+    together = run_quick(tmp_path / "together", *MANY, f"model={model}", "replicates=together")
+    apart = run_quick(tmp_path / "apart", *MANY, f"model={model}", "replicates=apart")
+    assert together.name == apart.name
+    assert_same_record(together, apart)
+
+
+def test_more_seeds_add_the_missing_ones_together(tmp_path):
+    folder = run_quick(tmp_path / "grown", *MANY, "seeds=1", "replicates=together")
+    first = read_metrics(folder)["seeds"][0]
+    assert run_quick(tmp_path / "grown", *MANY, "replicates=together") == folder
+    assert read_metrics(folder)["seeds"][0] == first
+    assert_same_record(folder, run_quick(tmp_path / "at_once", *MANY, "replicates=together"))
+
+
+@pytest.mark.parametrize("begun, gone_on", [("together", "apart"), ("apart", "together")])
+def test_what_was_begun_in_one_way_goes_on_in_the_other(begun, gone_on, tmp_path, capsys):
+    train_until_checkpoint(
+        [*QUICK, *MANY, f"replicates={begun}", f"output_dir={tmp_path / 'killed'}"], tmp_path / "killed"
+    )
+    capsys.readouterr()
+    killed = run_quick(tmp_path / "killed", *MANY, f"replicates={gone_on}")
+    assert "goes on from iteration 4" in capsys.readouterr().out
+    assert_same_record(killed, run_quick(tmp_path / "whole", *MANY, f"replicates={gone_on}"))
+
+
+def test_one_seed_that_diverges_leaves_the_others_their_results(tmp_path, capsys, monkeypatch):
+    from snip_cli.training.together import Together
+
+    load = Together.batches
+
+    def spoil_the_second(self):
+        with torch.no_grad():
+            for number, seed in enumerate(self.seeds):
+                if seed == 1:
+                    self.stack.weights["fc1.weight"][number].fill_(torch.nan)
+        return load(self)
+
+    monkeypatch.setattr(Together, "batches", spoil_the_second)
+    command = [*QUICK, *MANY, f"output_dir={tmp_path}"]
+    assert main(command) == 1
+    said = capsys.readouterr().err
+    assert "not finite at iteration 1" in said
+    folder = only_run(tmp_path)
+    assert not (folder / "metrics.json").exists()
+    content = torch.load(folder / "checkpoint.pt", weights_only=True)
+    assert set(content["results"]) == set(content["weights"]) == {0, 2}
+
+    monkeypatch.undo()
+    assert main(command) == 0
+    assert [seed["seed"] for seed in read_metrics(folder)["seeds"]] == [0, 1, 2]
+    assert set(json.loads((folder / "env.json").read_text())["images_per_second"]) == {"1"}
