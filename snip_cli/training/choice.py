@@ -13,7 +13,6 @@ from snip_cli.errors import ConfigError
 from snip_cli.group import Group
 from snip_cli.pruning.mask import Mask
 from snip_cli.training.forward import Forward
-from snip_cli.training.stack.chain import Chain
 from snip_cli.training.stack.form import Form
 from snip_cli.training.stack.stack import form_of, left_over
 from snip_cli.training.together import Together
@@ -21,6 +20,9 @@ from snip_cli.training.trainer import Trainer
 
 # More replicates at a time gain nothing, and their activations take memory.
 LARGEST = 20
+
+# What must be left of the weights, at most, for taking dead units out of one network to pay for selecting inputs and cells by hand.
+WORTH = 0.5
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,6 @@ def companies(seeds: Sequence[int], training: Mapping[int, dict[str, Any]], larg
 def at_once(config: Config, model: nn.Module, device: torch.device, group: Group) -> int:
     """How many replicates of a network are trained as one; `model` may lie on the meta device.
 
-    Convolutions on a processor take as long for each of many as for one: there they are trained apart.
-
     Raises ConfigError where replicates=together is asked for and cannot be.
     """
     form = stackable(config, model, group)
@@ -62,15 +62,15 @@ def at_once(config: Config, model: nn.Module, device: torch.device, group: Group
         )
     if form is None or config.replicates == "apart":
         return 1
-    convolves = isinstance(form, Chain) and bool(form.head)
-    return 1 if config.replicates == "auto" and convolves and device.type == "cpu" else LARGEST
+    slower = device.type == "cpu" and not form.quick_on_cpu
+    return 1 if config.replicates == "auto" and slower else LARGEST
 
 
 def training_of(config: Config, replicates: Sequence[Replicate], data: Data, group: Group) -> Trainer | Together:
     """The training of one or more replicates, in the form that is fastest."""
     first = replicates[0]
     form = stackable(config, first.model, group)
-    if form is not None and (len(replicates) > 1 or left_over(form, first.mask) < 1):
+    if form is not None and (len(replicates) > 1 or left_over(form, first.mask) <= WORTH):
         models, masks, seeds = zip(*((r.model, r.mask, r.seed) for r in replicates), strict=True)
         return Together(form, models, masks, data, config.schedule, seeds)
     [one] = replicates

@@ -8,14 +8,21 @@ from snip_cli.config import load
 from snip_cli.errors import ConfigError
 from snip_cli.group import ALONE, Group
 from snip_cli.stages import weightless_model
-from snip_cli.training.choice import at_once, companies
+from snip_cli.training.choice import Replicate, at_once, companies, training_of
+from snip_cli.training.together import Together
+from snip_cli.training.trainer import Trainer
+from tests.training.test_together import data_of, mask_of, network_of
 
 CPU = torch.device("cpu")
 
 
-def number(*overrides, device=CPU, group=ALONE):
+def config_of(*overrides):
     with composer(None) as compose:
-        config = load(compose.compose(overrides))
+        return load(compose.compose(overrides))
+
+
+def number(*overrides, device=CPU, group=ALONE):
+    config = config_of(*overrides)
     return at_once(config, weightless_model(config), device, group)
 
 
@@ -36,10 +43,22 @@ def test_small_networks_can_train_together(model):
     assert number(f"model={model}", "replicates=apart") == 1
 
 
-def test_auto_trains_convolutions_apart_on_a_processor():
-    assert number("model=lenet_5_caffe") == 1
-    assert number("model=lenet_5_caffe", device=torch.device("cuda")) > 1
-    assert number("model=lenet_300_100") > 1
+@pytest.mark.parametrize("model", ["lenet_5_caffe", "lstm_s", "lstm_b"])
+def test_auto_trains_apart_on_a_processor_what_is_faster_so(model):
+    assert number(f"model={model}") == 1
+    assert number(f"model={model}", device=torch.device("cuda")) > 1
+
+
+@pytest.mark.parametrize("model", ["lenet_300_100", "gru_s", "gru_b"])
+def test_auto_trains_together_on_a_processor_what_is_faster_so(model):
+    assert number(f"model={model}") > 1
+
+
+@pytest.mark.parametrize("kept, kind", [(1.0, Trainer), (0.9, Trainer), (0.02, Together)])
+def test_dead_units_are_taken_out_of_one_network_where_they_are_many(kept, kind):
+    model = network_of("lenet_300_100", 0)
+    replicate = Replicate(0, model, mask_of(model, 0, kept))
+    assert type(training_of(config_of("model=lenet_300_100"), [replicate], data_of(8), ALONE)) is kind
 
 
 @pytest.mark.parametrize(

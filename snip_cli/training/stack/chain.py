@@ -20,6 +20,7 @@ class Chain:
 
     def __init__(self, head: Layers, tail: Layers) -> None:
         self.head, self.tail = head, tail
+        self.quick_on_cpu = not head  # a convolution takes as long for each of many as for one
         self.layers = [(name, layer) for name, layer in [*head, *tail] if isinstance(layer, nn.Conv2d | nn.Linear)]
 
     @classmethod

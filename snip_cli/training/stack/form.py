@@ -40,6 +40,9 @@ class Places:
 class Form(Protocol):
     """An architecture without batch-norm and without draws in its forward pass."""
 
+    # Whether a processor trains several at a time faster than one after another.
+    quick_on_cpu: bool
+
     def places(self, masks: Sequence[Mask]) -> Places:
         """What stays of the networks that the masks prune."""
         ...

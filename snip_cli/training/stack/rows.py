@@ -25,6 +25,7 @@ class Rows:
     def __init__(self, model: RowByRow) -> None:
         self.units, self.projected = model.recurrent.hidden_size, model.recurrent.input_size
         self.is_lstm = isinstance(model.recurrent, nn.LSTM)
+        self.quick_on_cpu = not self.is_lstm  # PyTorch has a fast layer for an LSTM alone
         self.bias_G = model.gate_bias.view(-1, self.units)[:, 0]
 
     @cached_property
