@@ -4,7 +4,8 @@ After the estimator of Noshad et al. (2018, EDGE, Eq. 9), with a condition: X, Y
 
     I = sum over (i, j, k) of phi_ik · r_ik r_jk / r_k · g(r_ijk r_k / (r_ik r_jk))
 
-for parent buckets i, child buckets j and condition buckets k, less what chance alone gives; the median over an ensemble of widths, shifts and directions.
+for parent buckets i, child buckets j and condition buckets k, less what chance alone gives; the median over an ensemble of widths, shifts and directions of Z.
+What Z explains linearly is taken out of X and Y first, and both are hashed along the directions in which they depend on each other most.
 
 N samples, D dimensions, C channels, G child groups, H parent groups.
 """
@@ -18,7 +19,7 @@ from snip_cli.errors import ConfigError
 from snip_cli.pruning.snacs.bandwidth import default_bandwidth, ensemble_bandwidths
 from snip_cli.pruning.snacs.divergence import DIVERGENCES
 from snip_cli.pruning.snacs.hashing import Bounds, draw_members
-from snip_cli.pruning.snacs.layer import Layer
+from snip_cli.pruning.snacs.layer import Layer, Member
 from snip_cli.pruning.snacs.phi import Phi, check_phi
 
 
@@ -45,9 +46,10 @@ def layer_information(
     weights_GH: Tensor | None = None,
     divergence: str = "shannon",
     residual: bool = True,
+    pairs: int = 1,
     members: int = 10,
-    coordinates: int = 1,
     bandwidth: float | None = None,
+    corrected: bool = True,
     seed: int = 0,
     memory_mb: int = 32,
 ) -> Tensor:
@@ -55,31 +57,25 @@ def layer_information(
 
     `child_bounds`, `parent_bounds`: each group's first channel and the one after its last. `divergence`: `shannon` (g(t) = t log2 t) or `geometric`
     (g(t) = (t - 1)² / (2 (t + 1)), at most 1/2). `phi`: see `phi.py`; a form with a weight takes `weights_GH`. `residual`: take out what the other parents
-    explain linearly before hashing (see `residual.py`), else hash the activations as they are. A group, or condition, of more than `coordinates` channels is
-    projected onto as many Gaussian directions, drawn anew from `seed` for each of the ensemble's `members`. `bandwidth`: a bucket's width in standard
-    deviations, else `default_bandwidth`. `memory_mb` bounds what is held beyond a few float64 copies of the activations.
+    explain linearly before hashing (see `residual.py`), else hash the activations as they are. `pairs`: how many pairs of canonical directions of
+    two groups are looked at and summed; time grows with them, and groups of one channel have one. `members`: of the ensemble. `bandwidth`: a
+    bucket's width in standard deviations, else `default_bandwidth`. `corrected`: less the chance level. `seed`: of the ensemble's draws. `memory_mb`
+    bounds what is held beyond a few float64 copies of the activations and, for each member, half a copy of N × H.
 
-    The chance level is subtracted: independent groups give about 0, on either side of it. A constant channel carries no information.
-    Raises ConfigError for activations that are not finite, too few, or of different numbers of samples, for an unknown name, and for a bandwidth so small that a table would not fit.
+    Corrected, independent groups give about 0, on either side of it; a constant channel carries no information. Fewer pairs than channels make it a lower bound.
+    Raises ConfigError for activations that are not finite, too few, or of different numbers of samples, for an unknown name, and for a bandwidth so
+    small that a table would not fit.
     """
     check_activations(child_NC, parent_NC)
     check_phi(phi, weights_GH, (len(child_bounds), len(parent_bounds)))
     if divergence not in DIVERGENCES:
         raise ConfigError(f"divergence={divergence} is unknown: choose one of {', '.join(DIVERGENCES)}.")
-    layer = Layer(
-        child_NC,
-        parent_NC,
-        child_bounds,
-        parent_bounds,
-        residual=residual,
-        coordinates=coordinates,
-        memory_mb=memory_mb,
-    )
+    width = bandwidth or default_bandwidth(len(child_NC))
+    draws = draw_members(members, parent_NC.shape[1], seed, child_NC.device)
+    ensemble = [Member(*pair) for pair in zip(ensemble_bandwidths(width, members).tolist(), draws, strict=True)]
+    layer = Layer(child_NC, parent_NC, child_bounds, parent_bounds, residual=residual, pairs=pairs)
     factor = None if phi == "constant" else Phi(phi, parent_NC, parent_bounds, weights_GH)
-    width = bandwidth or default_bandwidth(len(child_NC), sum(layer.coordinates.values()))
-    draws = draw_members(members, child_NC.shape[1], parent_NC.shape[1], coordinates, seed, child_NC.device)
-    widths = ensemble_bandwidths(width, members).tolist()
-    return median([layer.information(d, w, divergence, factor) for d, w in zip(draws, widths, strict=True)])
+    return layer.information(ensemble, divergence=divergence, phi=factor, corrected=corrected, memory_mb=memory_mb)
 
 
 def check_activations(child_NC: Tensor, parent_NC: Tensor) -> None:
@@ -92,9 +88,3 @@ def check_activations(child_NC: Tensor, parent_NC: Tensor) -> None:
         raise ConfigError(f"Dependence cannot be estimated from {len(child_NC)} samples: give at least 2.")
     if not (torch.isfinite(child_NC).all() and torch.isfinite(parent_NC).all()):
         raise ConfigError("The activations are not finite: prune a network whose training did not diverge.")
-
-
-def median(members_GH: list[Tensor]) -> Tensor:
-    """The elementwise median; of an even number of members the mean of the two in the middle."""
-    ordered = torch.stack(members_GH).sort(0).values
-    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2

@@ -7,15 +7,15 @@ BANDWIDTH = 6.0
 SPREAD = (0.8, 1.2)
 
 
-def default_bandwidth(samples: int, coordinates: int) -> float:
-    """The bucket width, in standard deviations of a coordinate: 6 · N^(-1/(1+r)), for N samples and r coordinates of X, Y and Z together.
+def default_bandwidth(samples: int) -> float:
+    """The bucket width, in standard deviations of a coordinate: 6 · N^(-1/4) for N samples.
 
-    The exponent is EDGE's (Noshad et al. 2018): the samples of a cell, about (6/4.13)^r · N^(1/(1+r)), grow with N while the width falls, so bias
-    and variance both vanish. Coordinates are standardised and a Gaussian one fills about 4.13 / width buckets, so a thousand dimensions
-    behind a coordinate make no more buckets than one does. The factor 6 is our choice, measured (`scripts/acmi_accuracy`, results/snacs):
-    at N = 2,000 and r = 3 the width is 0.90, about 5 buckets a coordinate and 20 samples a cell.
+    -1/4 is EDGE's exponent -1/(1+d) (Noshad et al. 2018) for the d = 3 coordinates, one each of X, Y and Z: the samples of a cell grow as N^(1/4) while the
+    width falls, so bias and variance both vanish. Coordinates are standardised and a Gaussian one fills about 4.13 / width buckets, so that a
+    thousand dimensions behind Z's coordinate make no more buckets than one does. The factor 6 is our choice, measured (`scripts/acmi_accuracy`, results/snacs): at
+    N = 2,000 the width is 0.90, which makes about 5 buckets a coordinate and 20 samples a cell.
     """
-    return BANDWIDTH * samples ** (-1 / (1 + coordinates))
+    return BANDWIDTH * samples ** (-1 / 4)
 
 
 def ensemble_bandwidths(width: float, members: int) -> Tensor:

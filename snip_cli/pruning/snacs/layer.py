@@ -1,6 +1,6 @@
-"""One member of the ensemble, over all pairs of a layer: hash, count, sum.
+"""All pairs of a layer, block by block: directions, hash, count, sum.
 
-N samples, C channels, G child groups, H parent groups, R coordinates of a child group, U = G·R; B child, K condition, Y parent buckets.
+N samples, C channels, G child groups, H parent groups, P pairs of directions; B child, K condition, Y parent buckets.
 """
 
 from collections.abc import Iterator
@@ -9,53 +9,36 @@ from math import prod
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from snip_cli.errors import ConfigError
-from snip_cli.pruning.snacs.divergence import parent_bucket_terms
-from snip_cli.pruning.snacs.hashing import (
-    CLIP,
-    Bounds,
-    Draw,
-    bucket_count,
-    codes,
-    condition_coordinates,
-    group_coordinates,
-    inverse_spread,
-    standardised,
-)
+from snip_cli.pruning.snacs.directions import canonical_directions, selection_excess
+from snip_cli.pruning.snacs.divergence import CURVATURE, parent_bucket_terms
+from snip_cli.pruning.snacs.hashing import Bounds, Draw, bucket_count, codes, condition_values, standardised
 from snip_cli.pruning.snacs.phi import Phi
 from snip_cli.pruning.snacs.residual import Residuals
 
-# Bytes that a pair needs for a sample of a coordinate and for a cell of its table at the most, while it is worked on.
-SAMPLE_BYTES = 32
+# Bytes that a pair of groups needs for a sample and for a cell of its table at the most, while it is worked on.
+SAMPLE_BYTES = 64
 CELL_BYTES = 64
 # A larger table of one pair has far more cells than any data set has samples.
 MOST_CELLS = 2**24
 
 
 @dataclass(frozen=True)
-class Block:
-    """Pairs that are worked on together: child groups first … last - 1 with parent groups."""
+class Member:
+    """One member of the ensemble: the width of its buckets, its draw, and their numbers for child, condition and parent."""
 
-    children: slice
-    parents: slice
-
-
-@dataclass(frozen=True)
-class ParentBuckets:
-    """Each sample's (condition, parent) bucket as one number (int32), and the samples in each (float64), for every parent group."""
-
-    bucket_HN: Tensor
-    n_HKY: Tensor
+    width: float
+    draw: Draw
 
     @property
-    def cells(self) -> int:
-        return prod(self.n_HKY.shape[1:])
+    def shape(self) -> tuple[int, int, int]:
+        child, parent, condition = (bucket_count(self.width, shift) for shift in self.draw.shifts)
+        return child, condition, parent
 
 
 class Layer:
-    """The standardised activations of a child and a parent layer, and what does not change from member to member."""
+    """A child and a parent layer's groups, ready to be hashed."""
 
     def __init__(
         self,
@@ -65,123 +48,105 @@ class Layer:
         parent_bounds: Bounds,
         *,
         residual: bool,
-        coordinates: int,
-        memory_mb: int,
+        pairs: int,
     ) -> None:
-        self.child_NC = standardised(child_NC)
         self.parent_NC = standardised(parent_NC)
-        self.child_bounds = child_bounds
         self.parent_bounds = parent_bounds
-        self.memory = memory_mb * 2**20
-        self.residuals = Residuals(self.parent_NC, parent_bounds) if residual else None
-        smallest = min(last - first for first, last in parent_bounds)
-        sizes = {
-            "child": max(last - first for first, last in child_bounds),
-            "parent": max(last - first for first, last in parent_bounds),
-            "condition": parent_NC.shape[1] - smallest,
-        }
-        self.coordinates = {name: min(size, coordinates) for name, size in sizes.items()}
+        child_NC = standardised(child_NC)
+        self.child_sizes = varying_channels(child_NC, child_bounds)
+        self.parent_sizes = varying_channels(self.parent_NC, parent_bounds)
+        self.groups = Residuals(child_NC, self.parent_NC, child_bounds, parent_bounds, residual=residual)
+        self.pairs = min(pairs, self.groups.child_GEN.shape[1], self.groups.parent_HDN.shape[1])
 
-    def information(self, draw: Draw, width: float, divergence: str, phi: Phi | None) -> Tensor:
-        """This member's estimate for every pair, [G, H]."""
-        parents = self.parent_buckets(draw, width)
-        child = Child(self, draw, width)
-        information_GH = self.child_NC.new_empty(len(self.child_bounds), len(self.parent_bounds))
-        for block in self.blocks(child.cells * parents.cells):
-            n_HGBKY = joint_counts(child.codes(block), child.cells, parents, block.parents)
-            terms_HGKY = parent_bucket_terms(n_HGBKY, parents.n_HKY[block.parents, None], divergence)
-            if phi is not None:
-                terms_HGKY = terms_HGKY * phi.factors(block.parents, block.children, parents.bucket_HN, parents.n_HKY)
-            information_GH[block.children, block.parents] = terms_HGKY.sum((2, 3)).T / len(self.child_NC)
+    def information(
+        self, members: list[Member], *, divergence: str, phi: Phi | None, corrected: bool, memory_mb: int
+    ) -> Tensor:
+        """The median over the members, for every pair: [G, H]."""
+        samples = len(self.parent_NC)
+        conditions = [self.condition_codes(member) for member in members]
+        information_GH = self.parent_NC.new_empty(len(self.child_sizes), len(self.parent_sizes))
+        for children, parents in self.blocks(max(prod(member.shape) for member in members), memory_mb * 2**20):
+            excess_HG11 = (
+                self.chance_of_selection(children, parents)[:, :, None, None] * CURVATURE[divergence] / samples
+            )
+            total_MHG = self.parent_NC.new_zeros(len(members), *excess_HG11.shape[:2])
+            for number, (x_HGN, y_HGN) in enumerate(self.coordinates(children, parents)):
+                for m, (member, condition_HN) in enumerate(zip(members, conditions, strict=True)):
+                    bucket_HGN = condition_HN[parents, None] + codes(y_HGN, member.width, member.draw.shifts[1])
+                    n_HGBKY = joint_counts(codes(x_HGN, member.width, member.draw.shifts[0]), bucket_HGN, member.shape)
+                    terms_HGKY, by_chance_HGKY = parent_bucket_terms(n_HGBKY, divergence)
+                    if corrected:
+                        terms_HGKY = terms_HGKY - by_chance_HGKY
+                        if number == 0:
+                            terms_HGKY = terms_HGKY - n_HGBKY.sum(2) * excess_HG11
+                    if phi is not None:
+                        terms_HGKY = terms_HGKY * phi.factors(parents, children, bucket_HGN, n_HGBKY.sum(2))
+                    total_MHG[m] += terms_HGKY.sum((2, 3)) / samples
+            information_GH[children, parents] = median(total_MHG).T
         return information_GH
 
-    def parent_buckets(self, draw: Draw, width: float) -> ParentBuckets:
-        """The buckets of every parent group and of its condition."""
-        own = (
-            self.residuals.values
-            if self.residuals
-            else [self.parent_NC[:, slice(*pair)] for pair in self.parent_bounds]
-        )
-        conditions = condition_coordinates(self.parent_NC, draw.condition_CR, self.parent_bounds)
-        shifts = (
-            draw.parent_shift_R[: self.coordinates["parent"]],
-            draw.condition_shift_R[: self.coordinates["condition"]],
-        )
-        buckets, counts = [], []
-        for pair, parent_ND, condition_NR in zip(self.parent_bounds, own, conditions, strict=True):
-            [parent_NR] = group_coordinates(parent_ND, draw.parent_CR[slice(*pair)], [(0, parent_ND.shape[1])])
-            parent_N, parent_count = codes(parent_NR, width, shifts[0])
-            condition_N, condition_count = codes(condition_NR, width, shifts[1])
-            buckets.append(condition_N * parent_count + parent_N)
-            count = torch.bincount(buckets[-1], minlength=condition_count * parent_count)
-            counts.append(count.view(condition_count, parent_count).double())
-        return ParentBuckets(torch.stack(buckets).int(), torch.stack(counts))
+    def condition_codes(self, member: Member) -> Tensor:
+        """Each sample's condition bucket for every parent group, times the number of parent buckets: [H, N], int32."""
+        values_HN = condition_values(self.parent_NC, member.draw.direction_C, self.parent_bounds)
+        return codes(values_HN, member.width, member.draw.shifts[2]) * member.shape[2]
 
-    def blocks(self, cells: int) -> Iterator[Block]:
-        """Blocks of pairs that fit the memory together, for tables of `cells` cells: all children of several parents, or some of one parent's."""
+    def coordinates(self, children: slice, parents: slice) -> Iterator[tuple[Tensor, Tensor]]:
+        """Child and parent coordinates of each pair of directions, [H, G, N] each ([H, 1, N] for parents of one channel)."""
+        child_GEN, parent_HDN = self.groups.child_GEN[children], self.groups.parent_HDN[parents]
+        slope_HGED = self.groups.slope_GEHD[children, :, parents].permute(2, 0, 1, 3)
+        samples = child_GEN.shape[2]
+        own_GEE = child_GEN @ child_GEN.mT / samples
+        yy_H1DD = (parent_HDN @ parent_HDN.mT / samples)[:, None]
+        rest_HGED = torch.einsum("gen,hdn->hged", child_GEN, parent_HDN) / samples
+        xy_HGED = rest_HGED + slope_HGED @ yy_H1DD
+        # cov(r + Sy) = cov(r) + S cov(y, r) + cov(r + Sy, y) S'.
+        xx_HGEE = own_GEE + slope_HGED @ rest_HGED.mT + xy_HGED @ slope_HGED.mT
+        x_HGPE, y_HGPD = canonical_directions(xx_HGEE, yy_H1DD.expand(*xy_HGED.shape[:2], -1, -1), xy_HGED, self.pairs)
+        if parent_HDN.shape[1] == 1:
+            y_HGPD = y_HGPD[:, :1]
+        through_HGPD = x_HGPE @ slope_HGED
+        for number in range(self.pairs):
+            x_HGN = torch.bmm(x_HGPE[:, :, number].transpose(0, 1), child_GEN).transpose(0, 1).contiguous()
+            x_HGN.baddbmm_(through_HGPD[:, :, number], parent_HDN)
+            yield x_HGN, torch.bmm(y_HGPD[:, :, number], parent_HDN)
+
+    def chance_of_selection(self, children: slice, parents: slice) -> Tensor:
+        """How much of the squared correlation, times N, is owed to choosing the directions: [H, G]."""
+        excess = [
+            [selection_excess(child, parent, self.pairs) for child in self.child_sizes[children]]
+            for parent in self.parent_sizes[parents]
+        ]
+        return torch.tensor(excess, dtype=torch.float64, device=self.parent_NC.device)
+
+    def blocks(self, cells: int, memory: int) -> Iterator[tuple[slice, slice]]:
+        """Child and parent groups that fit the memory together, for tables of `cells` cells: all children of several parents, or some of one parent's."""
         if cells > MOST_CELLS:
-            raise ConfigError(
-                f"A pair of groups has a table of {cells:,} cells: widen the bandwidth or take fewer coordinates."
-            )
-        one = self.coordinates["child"] * len(self.child_NC) * SAMPLE_BYTES + cells * CELL_BYTES
-        pairs = max(1, min(self.memory // one, 2**31 // cells))
-        groups, parents = len(self.child_bounds), len(self.parent_bounds)
-        children_at_once = min(pairs, groups)
-        parents_at_once = max(1, pairs // groups)
+            raise ConfigError(f"A pair of groups has a table of {cells:,} cells: widen the bandwidth.")
+        one = len(self.parent_NC) * SAMPLE_BYTES + cells * CELL_BYTES
+        fit = max(1, min(memory // one, 2**31 // cells))
+        groups, parents = len(self.child_sizes), len(self.parent_sizes)
+        children_at_once, parents_at_once = min(fit, groups), max(1, fit // groups)
         for child in range(0, groups, children_at_once):
             for parent in range(0, parents, parents_at_once):
                 last = min(child + children_at_once, groups), min(parent + parents_at_once, parents)
-                yield Block(slice(child, last[0]), slice(parent, last[1]))
+                yield slice(child, last[0]), slice(parent, last[1])
 
 
-class Child:
-    """The child groups' coordinates for one draw (those a group lacks are 0), less what the parents explain where that is taken out."""
-
-    def __init__(self, layer: Layer, draw: Draw, width: float) -> None:
-        self.size = layer.coordinates["child"]
-        self.width = width
-        self.residuals = layer.residuals
-        shifts_R = draw.child_shift_R[: self.size]
-        self.buckets = [bucket_count(width, shift) for shift in shifts_R.tolist()]
-        self.cells = prod(self.buckets)
-        groups = group_coordinates(layer.child_NC, draw.child_CR, layer.child_bounds)
-        child_NU = torch.cat([pad(group, (0, self.size - group.shape[1])) for group in groups], dim=1)
-        self.offset_U1 = (shifts_R + CLIP / width).repeat(len(groups))[:, None]
-        if self.residuals is None:
-            self.value_UN = child_NU.T.contiguous()
-        else:
-            self.residual = self.residuals.of_child(child_NU)
-            self.value_UN = self.residual.value_UN
-
-    def codes(self, block: Block) -> Tensor:
-        """Each sample's bucket in each pair of the block, [H, G, N] (int32); H is 1 where the parents are not taken out: it is the same for all."""
-        rows = slice(block.children.start * self.size, block.children.stop * self.size)
-        value_UN, offset_U1 = self.value_UN[rows], self.offset_U1[rows]
-        if self.residuals is None:
-            scale_U1 = inverse_spread(value_UN.square().mean(1, keepdim=True)) / self.width
-            return self.floored((value_UN * scale_U1).add_(offset_U1)[None])
-        # One matrix product adds the parent group's own part and, by its row of ones, the offset.
-        scale_HU1 = inverse_spread(self.residual.variance_HU1[block.parents, rows]) / self.width
-        slope_HUD = self.residual.slope_HUD[block.parents, rows] * scale_HU1
-        with_offset_HUE = torch.cat([slope_HUD, offset_U1.expand(len(slope_HUD), -1, 1)], dim=2)
-        return self.floored(
-            (value_UN * scale_HU1).baddbmm_(with_offset_HUE, self.residuals.with_ones_HEN[block.parents])
-        )
-
-    def floored(self, scaled_HUN: Tensor) -> Tensor:
-        """Buckets from coordinates in units of a bucket, counted from the cut-off and shifted; overwrites them."""
-        scaled_HGRN = scaled_HUN.unflatten(1, (-1, self.size))
-        code_HGN = scaled_HGRN[:, :, 0].clamp_(0, self.buckets[0] - 0.5).int()
-        for column, count in enumerate(self.buckets[1:], 1):
-            code_HGN = code_HGN * count + scaled_HGRN[:, :, column].clamp_(0, count - 0.5).int()
-        return code_HGN
+def varying_channels(standardised_NC: Tensor, bounds: Bounds) -> list[int]:
+    """Channels of each group that are not constant."""
+    varying_C = (standardised_NC != 0).any(0)
+    return [int(varying_C[first:last].sum()) for first, last in bounds]
 
 
-def joint_counts(code_HGN: Tensor, child_cells: int, parents: ParentBuckets, of_parents: slice) -> Tensor:
+def joint_counts(code_HGN: Tensor, bucket_HGN: Tensor, shape: tuple[int, int, int]) -> Tensor:
     """Samples in each cell of every pair's table, [H, G, B, K, Y], int64."""
-    bucket_H1N = parents.bucket_HN[of_parents, None]
-    key_HGN = torch.add(bucket_H1N, code_HGN, alpha=parents.cells)
-    pairs, cells = key_HGN.shape[:2], child_cells * parents.cells
-    key_HGN += torch.arange(prod(pairs), dtype=torch.int32, device=key_HGN.device).view(*pairs, 1) * cells
-    counts = torch.bincount(key_HGN.flatten(), minlength=prod(pairs) * cells)
-    return counts.view(*pairs, child_cells, *parents.n_HKY.shape[1:])
+    pairs = code_HGN.shape[:2]
+    key_HGN = torch.add(bucket_HGN, code_HGN, alpha=shape[1] * shape[2])
+    key_HGN += torch.arange(prod(pairs), dtype=torch.int32, device=key_HGN.device).view(*pairs, 1) * prod(shape)
+    return torch.bincount(key_HGN.flatten(), minlength=prod(pairs) * prod(shape)).view(*pairs, *shape)
+
+
+def median(members_MHG: Tensor) -> Tensor:
+    """The elementwise median; of an even number of members the mean of the two in the middle."""
+    ordered = members_MHG.sort(0).values
+    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2

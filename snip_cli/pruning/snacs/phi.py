@@ -43,14 +43,14 @@ class Phi:
         scaled_NC = parent_NC.double() / parent_NC.abs().max().double().clamp_min(torch.finfo(torch.float64).tiny)
         self.sizes = [scaled_NC[:, first:last].square().mean(1).sqrt() for first, last in bounds]
         self.form = FORMS[form]
-        self.weights_GH = weights_GH.to(scaled_NC) if "weight" in form else scaled_NC.new_ones(1, len(self.sizes))
+        self.weights_GH = weights_GH.to(scaled_NC) if "weight" in form else None
 
-    def factors(self, parents: slice, children: slice, bucket_HN: Tensor, n_HKY: Tensor) -> Tensor:
-        """Of ranges of parent and child groups: [H, G or 1, K, Y]."""
-        found = []
-        for h in range(parents.start, parents.stop):
-            total = torch.bincount(bucket_HN[h], weights=self.sizes[h], minlength=n_HKY[h].numel())
-            mean_1KY = (total.view(n_HKY[h].shape) / n_HKY[h].clamp_min(1))[None]
-            weights_G = self.weights_GH[:1, h] if len(self.weights_GH) == 1 else self.weights_GH[children, h]
-            found.append(self.form(weights_G[:, None, None], mean_1KY))
-        return torch.stack(found)
+    def factors(self, parents: slice, children: slice, bucket_HGN: Tensor, n_HGKY: Tensor) -> Tensor:
+        """Of ranges of parent and child groups, from each sample's bucket and the samples in each: [H, G, K, Y]."""
+        size_HGN = torch.stack(self.sizes[parents])[:, None].expand(*n_HGKY.shape[:2], -1)
+        start_HG1 = torch.arange(n_HGKY[..., 0, 0].numel(), device=n_HGKY.device).view(*n_HGKY.shape[:2], 1)
+        key_HGN = bucket_HGN + start_HG1 * n_HGKY[0, 0].numel()
+        total = torch.bincount(key_HGN.flatten(), weights=size_HGN.flatten(), minlength=n_HGKY.numel())
+        mean_HGKY = total.view(n_HGKY.shape) / n_HGKY.clamp_min(1)
+        weights_HG = mean_HGKY.new_ones(1, 1) if self.weights_GH is None else self.weights_GH[children, parents].T
+        return self.form(weights_HG[:, :, None, None], mean_HGKY)

@@ -3,14 +3,12 @@
 I(X; Y | Z) = I(X - f(Z); Y - h(Z) | Z) for any f and h, since given Z both are shifts by constants. A hash of hundreds of dimensions has to be so coarse that
 most of what Z says about X and Y is lost; with the linear part taken out first, the coarse buckets have only the rest to account for.
 
-N samples, C parent channels, H parent groups, D channels of the largest (smaller ones are padded with 0), E = D + 1, U columns of the child layer.
+N samples, C parent channels, U child channels, G child and H parent groups, E channels of the largest child, D of the largest parent group (smaller ones are
+padded with 0).
 """
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from snip_cli.pruning.snacs.hashing import Bounds
 
@@ -18,51 +16,38 @@ from snip_cli.pruning.snacs.hashing import Bounds
 RIDGE = 0.1
 
 
-@dataclass(frozen=True)
-class ChildResidual:
-    """Child columns less their regression on all parents (U×N); for each parent group its slopes (H×U×D), and the variance (H×U×1) of what is left without it.
-
-    Without a group among the regressors, the residual is the first plus the group's own slopes times the group's residual.
-    """
-
-    value_UN: Tensor
-    slope_HUD: Tensor
-    variance_HU1: Tensor
-
-
 class Residuals:
-    """Ridge regression on all parents outside a group, for every group from one inverse (block inversion); `parent_NC` is standardised, float64.
+    """Groups less their ridge regression on all parents outside a parent group, for every group from one inverse (block inversion).
 
-    `values`: each parent group's channels less their regression on all others, N×(its channels). `with_ones_HEN`: the same, padded, above a row of ones.
+    `parent_HDN`: the parent groups' residuals. `child_GEN`: the child groups less their regression on all parents; with `slope_GEC`, the slopes
+    of that regression, the residual of child group g without parent group h is child[g] + slope[g, :, h's channels] · parent[h].
+    With `residual` off nothing is taken out: the groups as they are, and slopes of 0. Activations are standardised, float64.
     """
 
-    def __init__(self, parent_NC: Tensor, bounds: Bounds) -> None:
+    def __init__(
+        self, child_NU: Tensor, parent_NC: Tensor, child_bounds: Bounds, parent_bounds: Bounds, *, residual: bool
+    ) -> None:
         samples, channels = parent_NC.shape
+        self.parent_HDN = grouped(parent_NC, parent_bounds)
+        self.child_GEN = grouped(child_NU, child_bounds)
+        self.slope_GEHD = child_NU.new_zeros(*self.child_GEN.shape[:2], *self.parent_HDN.shape[:2])
+        if not residual:
+            return
         ridge_CC = RIDGE * channels / samples * torch.eye(channels, dtype=torch.float64, device=parent_NC.device)
-        self.parent_NC = parent_NC
-        self.bounds = bounds
-        self.size = max(last - first for first, last in bounds)
-        self.precision_CC = torch.linalg.inv(parent_NC.T @ parent_NC / samples + ridge_CC)
-        filtered_NC = parent_NC @ self.precision_CC
-        self.values = [
-            torch.linalg.solve(self.precision_CC[first:last, first:last], filtered_NC[:, first:last], left=False)
-            for first, last in bounds
-        ]
-        self.with_ones_HEN = parent_NC.new_zeros(len(bounds), self.size + 1, samples)
-        for rows_EN, value_ND in zip(self.with_ones_HEN, self.values, strict=True):
-            rows_EN[: value_ND.shape[1]] = value_ND.T
-            rows_EN[-1] = 1
-        value_HDN = self.with_ones_HEN[:, :-1]
-        self.covariance_HDD = value_HDN @ value_HDN.mT / samples
+        precision_CC = torch.linalg.inv(parent_NC.T @ parent_NC / samples + ridge_CC)
+        filtered_NC = parent_NC @ precision_CC
+        slope_CU = precision_CC @ (parent_NC.T @ child_NU / samples)
+        self.child_GEN = grouped(child_NU - parent_NC @ slope_CU, child_bounds)
+        for h, (first, last) in enumerate(parent_bounds):
+            block_DD = precision_CC[first:last, first:last]
+            self.parent_HDN[h, : last - first] = torch.linalg.solve(block_DD, filtered_NC[:, first:last].T)
+            self.slope_GEHD[:, :, h, : last - first] = grouped(slope_CU[first:last], child_bounds)
 
-    def of_child(self, child_NU: Tensor) -> ChildResidual:
-        """The child's columns (centred)."""
-        samples = len(child_NU)
-        slope_CU = self.precision_CC @ (self.parent_NC.T @ child_NU / samples)
-        rest_NU = child_NU - self.parent_NC @ slope_CU
-        slopes = [pad(slope_CU[first:last].T, (0, self.size - (last - first))) for first, last in self.bounds]
-        slope_HUD = torch.stack(slopes)
-        covariance_HUD = (self.with_ones_HEN[:, :-1] @ rest_NU).mT / samples
-        own_HU1 = (slope_HUD * (2 * covariance_HUD + slope_HUD @ self.covariance_HDD)).sum(2, keepdim=True)
-        variance_HU1 = (rest_NU.square().mean(0)[:, None] + own_HU1).clamp_min(0)
-        return ChildResidual(rest_NU.T.contiguous(), slope_HUD, variance_HU1)
+
+def grouped(values_NC: Tensor, bounds: Bounds) -> Tensor:
+    """Columns by group: H×D×N, smaller groups padded with 0."""
+    size = max(last - first for first, last in bounds)
+    groups_HDN = values_NC.new_zeros(len(bounds), size, len(values_NC))
+    for group_DN, (first, last) in zip(groups_HDN, bounds, strict=True):
+        group_DN[: last - first] = values_NC[:, first:last].T
+    return groups_HDN

@@ -2,35 +2,27 @@
 
 import math
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from snip_cli.pruning.snacs.bandwidth import default_bandwidth, ensemble_bandwidths
-from snip_cli.pruning.snacs.divergence import LARGEST, STEPS, chance
+from snip_cli.pruning.snacs.directions import selection_excess
+from snip_cli.pruning.snacs.divergence import CURVATURE, LARGEST, STEPS, chance
 from snip_cli.pruning.snacs.hashing import CLIP, Draw, draw_members
 
 Array = NDArray[np.float64]
 
 
 def plain_information(
-    x_ND: Array,
-    y_ND: Array,
-    z_ND: Array,
-    *,
-    divergence: str = "shannon",
-    residual: bool = True,
-    members: int = 10,
-    coordinates: int = 1,
-    bandwidth: float | None = None,
-    seed: int = 0,
+    x_ND: Array, y_ND: Array, z_ND: Array, *, members: int = 10, seed: int = 0, **options: Any
 ) -> float:
     """`conditional_mutual_information`, with the same draws."""
-    child, own, rest = x_ND.shape[1], y_ND.shape[1], z_ND.shape[1]
-    draws = draw_members(members, child, own + rest, coordinates, seed, torch.device("cpu"))
-    columns = (range(child), range(own), range(own, own + rest))
-    return plain_pair(x_ND, y_ND, z_ND, draws, columns, divergence=divergence, residual=residual, bandwidth=bandwidth)
+    own, rest = y_ND.shape[1], z_ND.shape[1]
+    draws = draw_members(members, own + rest, seed, torch.device("cpu"))
+    return plain_pair(x_ND, y_ND, z_ND, draws, list(range(own, own + rest)), **options)
 
 
 def plain_pair(
@@ -38,31 +30,49 @@ def plain_pair(
     y_ND: Array,
     z_ND: Array,
     draws: list[Draw],
-    columns: tuple[range | list[int], ...],
+    condition: list[int],
     *,
     divergence: str = "shannon",
     residual: bool = True,
+    pairs: int = 1,
     bandwidth: float | None = None,
-    phi: Array | None = None,
 ) -> float:
-    """One pair of a layer: `columns` are the channels of x, and of y and z in the parent layer. `phi` is a factor [parent's size] -> number."""
+    """One pair of a layer: `condition` are z's channels in the parent layer."""
     x_ND, y_ND, z_ND = (standard(values) for values in (x_ND, y_ND, z_ND))
-    dimensions = x_ND, y_ND, z_ND
-    most = draws[0].child_CR.shape[1]
-    width = bandwidth or default_bandwidth(len(x_ND), sum(min(v.shape[1], most) for v in dimensions))
+    sizes = x_ND.shape[1], y_ND.shape[1]
+    varying = [int((values != 0).any(0).sum()) for values in (x_ND, y_ND)]
+    width = bandwidth or default_bandwidth(len(x_ND))
     if residual:
-        ridge = 0.1 * (y_ND.shape[1] + z_ND.shape[1]) / len(x_ND)
+        ridge = 0.1 * (sizes[1] + z_ND.shape[1]) / len(x_ND)
         x_ND, y_ND = regressed(x_ND, z_ND, ridge), regressed(y_ND, z_ND, ridge)
+    directions = canonical(x_ND, y_ND)[: min(pairs, *sizes)]
     estimates = []
     for draw, member_width in zip(draws, ensemble_bandwidths(width, len(draws)).tolist(), strict=True):
-        directions = draw.child_CR, draw.parent_CR, draw.condition_CR
-        shifts = draw.child_shift_R, draw.parent_shift_R, draw.condition_shift_R
-        codes = [
-            hashed(values, direction.numpy()[list(channels)], member_width, shift.tolist())
-            for values, direction, channels, shift in zip((x_ND, y_ND, z_ND), directions, columns, shifts, strict=True)
-        ]
-        estimates.append(plug_in(*codes, divergence))
+        z_projected = z_ND @ draw.direction_C.numpy()[condition]
+        spread = z_projected.std()
+        z_hashed = hashed(z_projected / spread if spread > 1e-7 else 0 * z_projected, member_width, draw.shifts[2])
+        total = 0.0
+        for a, b in directions:
+            x_hashed, y_hashed = (
+                hashed(x_ND @ a, member_width, draw.shifts[0]),
+                hashed(y_ND @ b, member_width, draw.shifts[1]),
+            )
+            total += plug_in(x_hashed, y_hashed, z_hashed, divergence)
+        estimates.append(total - CURVATURE[divergence] * selection_excess(*varying, pairs) / len(x_ND))
     return float(np.median(estimates))
+
+
+def canonical(x_ND: Array, y_ND: Array) -> list[tuple[Array, Array]]:
+    """Pairs of directions of x and y, the most correlated first."""
+    n = len(x_ND)
+    factors = [
+        np.linalg.cholesky(covariance + (1e-6 * np.diag(covariance).mean() + 1e-14) * np.eye(len(covariance)))
+        for covariance in (x_ND.T @ x_ND / n, y_ND.T @ y_ND / n)
+    ]
+    inverses = [np.linalg.inv(factor) for factor in factors]
+    u, _, v = np.linalg.svd(inverses[0] @ (x_ND.T @ y_ND / n) @ inverses[1].T, full_matrices=False)
+    pairs = [(inverses[0].T @ a, inverses[1].T @ b) for a, b in zip(u.T, v, strict=True)]
+    return [(a * np.sign(a[np.abs(a).argmax()]), b * np.sign(b[np.abs(b).argmax()])) for a, b in pairs]
 
 
 def standard(values_ND: Array) -> Array:
@@ -79,15 +89,9 @@ def regressed(values_ND: Array, others_ND: Array, ridge: float) -> Array:
     return values_ND - others_ND @ np.linalg.solve(gram, others_ND.T @ values_ND / len(others_ND))
 
 
-def hashed(values_ND: Array, directions_DR: Array, width: float, shifts: list[float]) -> list[tuple[int, ...]]:
+def hashed(values_N: Array, width: float, shift: float) -> list[int]:
     """A bucket for each sample."""
-    coordinates = values_ND @ directions_DR if values_ND.shape[1] > directions_DR.shape[1] else values_ND
-    spread = coordinates.std(0)
-    scaled = np.where(spread > 1e-7, coordinates / np.where(spread > 1e-7, spread, 1), 0).clip(-CLIP, CLIP)
-    return [
-        tuple(math.floor((value + CLIP) / width + shift) for value, shift in zip(row, shifts, strict=False))
-        for row in scaled.tolist()
-    ]
+    return [math.floor((value + CLIP) / width + shift) for value in values_N.clip(-CLIP, CLIP).tolist()]
 
 
 def plug_in(x: list, y: list, z: list, divergence: str) -> float:

@@ -33,12 +33,12 @@ def scores(child, parent, **options):
 @pytest.mark.parametrize("divergence", ["shannon", "geometric"])
 @pytest.mark.parametrize("residual", [True, False])
 @pytest.mark.parametrize(
-    ("sizes", "coordinates"), [((1, 1, 1), 1), ((2, 3, 6), 1), ((2, 3, 6), 2), ((1, 2, 2), 3), ((2, 2, 0), 1)]
+    ("sizes", "pairs"), [((1, 1, 1), 1), ((2, 3, 6), 1), ((3, 2, 6), 2), ((1, 2, 2), 1), ((2, 2, 0), 2)]
 )
-def test_it_equals_loops_over_dictionaries(divergence, residual, sizes, coordinates):
+def test_it_equals_loops_over_dictionaries(divergence, residual, sizes, pairs):
     x, z = layer()
     x, y, z = x[:, : sizes[0]], z[:, : sizes[1]], z[:, 9 - sizes[2] :]
-    options = {"divergence": divergence, "residual": residual, "coordinates": coordinates, "members": 4}
+    options = {"divergence": divergence, "residual": residual, "pairs": pairs, "members": 4}
     fast = conditional_mutual_information(x, y, z, **options)
     assert fast == pytest.approx(plain_information(*(v.double().numpy() for v in (x, y, z)), **options), abs=1e-9)
 
@@ -46,17 +46,14 @@ def test_it_equals_loops_over_dictionaries(divergence, residual, sizes, coordina
 @pytest.mark.parametrize("residual", [True, False])
 def test_every_pair_of_a_layer_equals_the_pair_alone(residual):
     child, parent = layer()
-    fast = scores(child, parent, residual=residual, members=3)
-    draws = draw_members(3, 7, 9, 1, 0, torch.device("cpu"))
-    for g, child_bounds in enumerate(CHILD_BOUNDS):
-        for h, parent_bounds in enumerate(PARENT_BOUNDS):
-            own = list(range(*parent_bounds))
-            columns = list(range(*child_bounds)), own, [c for c in range(9) if c not in own]
-            values = (
-                layer_of.double().numpy()[:, list(c)]
-                for layer_of, c in zip((child, parent, parent), columns, strict=True)
-            )
-            assert fast[g, h].item() == pytest.approx(plain_pair(*values, draws, columns, residual=residual), abs=1e-9)
+    fast = scores(child, parent, residual=residual, members=3, pairs=2)
+    draws = draw_members(3, 9, 0, torch.device("cpu"))
+    for g, (first, last) in enumerate(CHILD_BOUNDS):
+        for h, own in enumerate(PARENT_BOUNDS):
+            rest = [channel for channel in range(9) if channel not in range(*own)]
+            variables = (v.double().numpy() for v in (child[:, first:last], parent[:, slice(*own)], parent[:, rest]))
+            expected = plain_pair(*variables, draws, rest, residual=residual, pairs=2)
+            assert fast[g, h].item() == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize("phi", PHIS)
