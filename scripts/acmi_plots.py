@@ -57,17 +57,12 @@ def accuracy_figure(rows: Rows, path: Path) -> None:
 
 
 def bandwidth_figure(rows: Rows, default: float, path: Path) -> None:
-    """The estimate over the width of a bucket: corrected and plug-in; with the linear part left in; with more coordinates of the condition."""
+    """The estimate over the width of a bucket: corrected and plug-in, and with the linear part left in."""
     panels = {
         "Chance subtracted (full) and not (dotted)": {"corrected": "-", "plug-in": ":"},
-        "Linear part of Z taken out (full) and not (dotted)": {"corrected": "-", "no linear part taken out": ":"},
-        "Coordinates of Z: 1 (full), 2 (dashed), 4 (dotted)": {
-            "corrected": "-",
-            "2 coordinates": "--",
-            "4 coordinates": ":",
-        },
+        "What Z explains linearly taken out (full) and not (dotted)": {"corrected": "-", "linear part left in": ":"},
     }
-    figure, axes = plt.subplots(1, 3, figsize=(13, 4.2), layout="constrained", sharey=True)
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained", sharey=True)
     for axis, (title, ways) in zip(axes, panels.items(), strict=True):
         for colour, correlation in zip(COLOURS, sorted({row["correlation"] for row in rows}), strict=False):
             for way, style in ways.items():
@@ -83,7 +78,7 @@ def bandwidth_figure(rows: Rows, default: float, path: Path) -> None:
         axis.minorticks_off()
     axes[0].set_ylabel("I(X; Y | Z) in bits, N = 2,000, Z of 500 dimensions")
     axes[0].text(default * 1.04, 2.2, "default", color="#444444")
-    axes[2].plot([], [], color="#444444", lw=6, alpha=0.18, label="closed form")
+    axes[1].plot([], [], color="#444444", lw=6, alpha=0.18, label="closed form")
     axes[2].legend(frameon=False)
     save(figure, path)
 

@@ -64,5 +64,5 @@ def bucket_count(width: float, shift: float) -> int:
 
 def codes(values: Tensor, width: float, shift: float) -> Tensor:
     """The bucket of each value, 0 … bucket_count - 1 (int32): floor((value + 3) / width + shift) of values in standard deviations, cut off at ±3."""
-    scaled = (values / width).add_(CLIP / width + shift)
+    scaled = torch.add(values.new_tensor(CLIP / width + shift), values, alpha=1 / width)
     return scaled.clamp_(0, bucket_count(width, shift) - 0.5).int()
