@@ -48,15 +48,19 @@ class Together:
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
         """One iteration of all on R·B images, one replicate's after the other's; gives the R losses, still on the device."""
-        count = len(self.seeds)
-        outputs = self.stack(images.unflatten(0, (count, -1))).flatten(0, 1)
-        losses_R = F.cross_entropy(outputs, labels, reduction="none").view(count, -1).mean(dim=1)
+        losses = self.losses(images, labels)
         for weight in self.stack.weights.values():
             weight.grad = None
-        losses_R.sum().backward()
+        # The gradient of the sum of the replicates' means.
+        losses.backward(torch.full_like(losses, len(self.seeds) / len(losses)))
         self.optimizer.step()
         self.stack.apply_masks()
-        return losses_R.detach()
+        return losses.detach().view(len(self.seeds), -1).mean(dim=1)
+
+    def losses(self, images: Tensor, labels: Tensor) -> Tensor:
+        """The loss of each of R·B images, one replicate's after the other's."""
+        outputs_RBK = self.stack(images.unflatten(0, (len(self.seeds), -1)))
+        return F.cross_entropy(outputs_RBK.flatten(0, 1), labels, reduction="none")
 
     def train(
         self,

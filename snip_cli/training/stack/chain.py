@@ -131,4 +131,5 @@ def within(read_Rn: Tensor, given_Rn: Tensor, channels: int, pixels: int) -> Ten
 
 
 def channels_last(values_NCHW: Tensor) -> Tensor:
-    return values_NCHW.contiguous(memory_format=torch.channels_last)
+    # `contiguous` would leave the strides of one channel, which fit both orders, in the slow one.
+    return values_NCHW.to(memory_format=torch.channels_last)

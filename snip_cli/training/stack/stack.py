@@ -79,7 +79,8 @@ class Stack:
     def take(self, singles: Sequence[Mapping[str, Tensor]]) -> list[Tensor]:
         """What the stack holds of tensors of single networks: a block a parameter, and the entries of dead units in a row."""
         blocks = [
-            torch.stack([self._block(single[name], name, r) for r, single in enumerate(singles)]) for name in self.names
+            in_order_of_gradients(torch.stack([self._block(single[name], name, r) for r, single in enumerate(singles)]))
+            for name in self.names
         ]
         idle = [
             single[name].to(self.device).flatten()[at]
@@ -120,3 +121,8 @@ class Stack:
             left[self._where(name, number, places)] = False
             outside[name] = left.flatten().nonzero().flatten().to(self.device)
         return outside
+
+
+def in_order_of_gradients(block: Tensor) -> Tensor:
+    """The same values; matrices R×O×I in memory as R×I×O, as the product with their transpose gives their gradient: so it is not copied."""
+    return block.mT.contiguous().mT if block.dim() == 3 else block
