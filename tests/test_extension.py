@@ -99,7 +99,7 @@ def test_its_options_are_checked(folder, tmp_path, capsys):
 
 def test_the_help_lists_it(folder, capsys):
     assert main(["--help", "--config-dir", str(folder)]) == 0
-    assert "method: magnitude, random, smallest, snip" in capsys.readouterr().out
+    assert "method: l1_filter, magnitude, mint, random, smallest, snacs, snip" in capsys.readouterr().out
 
 
 def test_a_network_that_draws_while_it_trains_gives_the_same_bits_again_and_after_a_stop(folder, tmp_path):

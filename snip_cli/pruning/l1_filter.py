@@ -37,11 +37,16 @@ def l1_filter(
     Raises ConfigError where the model has no such filters.
     """
     example = next(iter(batches))[0][:1]
-    pairs = [pair for pair in find_pairs(model, example) if acts_through(model, pair, example)]
+    parameters = prunable_parameters(model)
+    pairs = [
+        pair
+        for pair in find_pairs(model, example)
+        if f"{pair.parent}.weight" in parameters and acts_through(model, pair, example)
+    ]
     if not pairs:
         raise ConfigError("The model has no filters that one layer alone reads: choose another model or method.")
     filters = sorted((each for pair in pairs for each in ranked(model, pair)), key=lambda each: each.rank)
-    total = sum(parameter.numel() for parameter in prunable_parameters(model).values())
+    total = sum(parameter.numel() for parameter in parameters.values())
     at_most = total - round(total * (1 - sparsity))
     low, high = 0, len(filters)  # the most filters of which at_most is not exceeded: more filters never remove less
     while low < high:
