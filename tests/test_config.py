@@ -206,6 +206,7 @@ def test_the_folder_is_told_by_readable_names_and_a_short_hash():
         {"compile": True},
         {"deterministic": True},
         {"compact": True},
+        {"replicates": "together"},
         # Settings at the values that they had before there was a name for them.
         {"dataset.held_out": 0.1, "dataset.augmentation": "none", "dataset.translate_pixels": 4, "dataset.sizes": []},
         {"model.weights": "", "schedule.nesterov": False, "schedule.warmup": 0, "sync_batchnorm": False},
