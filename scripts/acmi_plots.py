@@ -15,7 +15,7 @@ Rows = Sequence[Mapping]
 
 def accuracy_figure(rows: Rows, path: Path) -> None:
     """Left and middle: estimate and truth over the samples, for few and for many dimensions of Z. Right: the root mean squared error over dimensions."""
-    figure, axes = plt.subplots(1, 3, figsize=(13, 4.2), layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(14, 4.2), layout="constrained")
     for axis, condition in zip(axes, (1, 100), strict=False):
         for colour, correlation in zip(COLOURS, sorted({row["correlation"] for row in rows}), strict=False):
             chosen = [r for r in rows if (r["size_x_y"], r["size_z"], r["correlation"]) == (1, condition, correlation)]
@@ -52,7 +52,9 @@ def accuracy_figure(rows: Rows, path: Path) -> None:
         ylabel="root mean squared error in bits",
         title="ρ = 0, 0.3, 0.6, by dimensions",
     )
-    axes[2].legend(frameon=False, title="X, Y, Z", ncols=2, fontsize="small")
+    axes[2].set_yticks(ticks := [0.02, 0.05, 0.1, 0.2, 0.5], [f"{tick:g}" for tick in ticks])
+    axes[2].yaxis.set_minor_formatter("")
+    axes[2].legend(frameon=False, title="X, Y, Z", fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     save(figure, path)
 
 
@@ -77,9 +79,9 @@ def bandwidth_figure(rows: Rows, default: float, path: Path) -> None:
         axis.set_xticks(ticks := [0.25, 0.5, 0.9, 1.6, 3.0], [f"{tick:g}" for tick in ticks])
         axis.minorticks_off()
     axes[0].set_ylabel("I(X; Y | Z) in bits, N = 2,000, Z of 500 dimensions")
-    axes[0].text(default * 1.04, 2.2, "default", color="#444444")
+    axes[0].text(default * 1.03, 0.97, "default", color="#444444", transform=axes[0].get_xaxis_transform(), va="top")
     axes[1].plot([], [], color="#444444", lw=6, alpha=0.18, label="closed form")
-    axes[2].legend(frameon=False)
+    axes[1].legend(frameon=False)
     save(figure, path)
 
 

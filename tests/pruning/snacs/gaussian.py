@@ -23,4 +23,4 @@ def gaussian(
 
 def information(correlation: float, size: int = 1) -> float:
     """I(X; Y | Z) of `gaussian`, in bits."""
-    return -size / 2 * math.log2(1 - correlation**2)
+    return size / 2 * math.log2(1 / (1 - correlation**2))
