@@ -72,7 +72,10 @@ def layer_information(
         raise ConfigError(f"divergence={divergence} is unknown: choose one of {', '.join(DIVERGENCES)}.")
     width = bandwidth or default_bandwidth(len(child_NC))
     draws = draw_members(members, parent_NC.shape[1], seed, child_NC.device)
-    ensemble = [Member(*pair) for pair in zip(ensemble_bandwidths(width, members).tolist(), draws, strict=True)]
+    ensemble = [
+        Member(w, draw, child_NC.device)
+        for w, draw in zip(ensemble_bandwidths(width, members).tolist(), draws, strict=True)
+    ]
     layer = Layer(child_NC, parent_NC, child_bounds, parent_bounds, residual=residual, pairs=pairs)
     factor = None if phi == "constant" else Phi(phi, parent_NC, parent_bounds, weights_GH)
     return layer.information(ensemble, divergence=divergence, phi=factor, corrected=corrected, memory_mb=memory_mb)

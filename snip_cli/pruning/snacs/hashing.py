@@ -11,6 +11,8 @@ from torch import Tensor
 
 # Coordinates are cut off this many standard deviations from their mean: the outermost buckets are open, and no outlier makes more of them.
 CLIP = 3.0
+# Steps of a standard deviation that coordinates are rounded down to.
+RESOLUTION = 4096
 # A standard deviation below this is rounding: of a channel's largest magnitude, and of what is left of a standardised one. It counts as 0.
 ROUNDING = 1e-7
 
@@ -57,12 +59,17 @@ def condition_values(values_NC: Tensor, direction_C: Tensor, bounds: Bounds) -> 
     return rest_HN * inverse_spread(rest_HN.square().mean(1, keepdim=True))
 
 
+def quantised(values: Tensor) -> Tensor:
+    """Values in standard deviations as int32 steps of 1/4096 from -3 up, cut off at ±3: they are hashed by looking the bucket up, which every member does in its own table."""
+    return (values * RESOLUTION).add_(CLIP * RESOLUTION).clamp_(0, 2 * CLIP * RESOLUTION).int()
+
+
 def bucket_count(width: float, shift: float) -> int:
     """Buckets of one coordinate: the last one that a value at the cut-off falls into, and those before it."""
     return int(2 * CLIP / width + shift) + 1
 
 
-def codes(values: Tensor, width: float, shift: float) -> Tensor:
-    """The bucket of each value, 0 … bucket_count - 1 (int32): floor((value + 3) / width + shift) of values in standard deviations, cut off at ±3."""
-    scaled = torch.add(values.new_tensor(CLIP / width + shift), values, alpha=1 / width)
-    return scaled.clamp_(0, bucket_count(width, shift) - 0.5).int()
+def bucket_table(width: float, shift: float, device: torch.device) -> Tensor:
+    """The bucket of each quantised value, 0 … bucket_count - 1 (int32): floor((value + 3) / width + shift)."""
+    steps = torch.arange(int(2 * CLIP * RESOLUTION) + 1, dtype=torch.float64, device=device)
+    return (steps / RESOLUTION / width + shift).int()

@@ -4,7 +4,6 @@ N samples, C channels, G child groups, H parent groups, P pairs of directions; B
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from math import prod
 
 import torch
@@ -13,7 +12,15 @@ from torch import Tensor
 from snip_cli.errors import ConfigError
 from snip_cli.pruning.snacs.directions import canonical_directions, selection_excess
 from snip_cli.pruning.snacs.divergence import CURVATURE, parent_bucket_terms
-from snip_cli.pruning.snacs.hashing import Bounds, Draw, bucket_count, codes, condition_values, standardised
+from snip_cli.pruning.snacs.hashing import (
+    Bounds,
+    Draw,
+    bucket_count,
+    bucket_table,
+    condition_values,
+    quantised,
+    standardised,
+)
 from snip_cli.pruning.snacs.phi import Phi
 from snip_cli.pruning.snacs.residual import Residuals
 
@@ -24,17 +31,15 @@ CELL_BYTES = 64
 MOST_CELLS = 2**24
 
 
-@dataclass(frozen=True)
 class Member:
-    """One member of the ensemble: the width of its buckets, its draw, and their numbers for child, condition and parent."""
+    """One member of the ensemble: how many buckets child, condition and parent have (`shape`), and the tables that hash a quantised value into what it adds to a cell's number."""
 
-    width: float
-    draw: Draw
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        child, parent, condition = (bucket_count(self.width, shift) for shift in self.draw.shifts)
-        return child, condition, parent
+    def __init__(self, width: float, draw: Draw, device: torch.device) -> None:
+        self.draw = draw
+        child, parent, condition = (bucket_count(width, shift) for shift in draw.shifts)
+        self.shape = child, condition, parent
+        tables = [bucket_table(width, shift, device) for shift in draw.shifts]
+        self.child, self.parent, self.condition = tables[0] * (condition * parent), tables[1], tables[2] * parent
 
 
 class Layer:
@@ -71,9 +76,10 @@ class Layer:
             )
             total_MHG = self.parent_NC.new_zeros(len(members), *excess_HG11.shape[:2])
             for number, (x_HGN, y_HGN) in enumerate(self.coordinates(children, parents)):
+                x_steps_HGN, y_steps_HGN = quantised(x_HGN), quantised(y_HGN)
                 for m, (member, condition_HN) in enumerate(zip(members, conditions, strict=True)):
-                    bucket_HGN = condition_HN[parents, None] + codes(y_HGN, member.width, member.draw.shifts[1])
-                    n_HGBKY = joint_counts(codes(x_HGN, member.width, member.draw.shifts[0]), bucket_HGN, member.shape)
+                    bucket_HGN = looked_up(member.parent, y_steps_HGN) + condition_HN[parents, None]
+                    n_HGBKY = joint_counts(looked_up(member.child, x_steps_HGN), bucket_HGN, member.shape)
                     terms_HGKY, by_chance_HGKY = parent_bucket_terms(n_HGBKY, divergence)
                     if corrected:
                         terms_HGKY = terms_HGKY - by_chance_HGKY
@@ -86,9 +92,9 @@ class Layer:
         return information_GH
 
     def condition_codes(self, member: Member) -> Tensor:
-        """Each sample's condition bucket for every parent group, times the number of parent buckets: [H, N], int32."""
+        """Each sample's condition bucket for every parent group, as it counts in a cell's number: [H, N], int32."""
         values_HN = condition_values(self.parent_NC, member.draw.direction_C, self.parent_bounds)
-        return codes(values_HN, member.width, member.draw.shifts[2]) * member.shape[2]
+        return looked_up(member.condition, quantised(values_HN))
 
     def coordinates(self, children: slice, parents: slice) -> Iterator[tuple[Tensor, Tensor]]:
         """Child and parent coordinates of each pair of directions, [H, G, N] each ([H, 1, N] for parents of one channel)."""
@@ -138,11 +144,16 @@ def varying_channels(standardised_NC: Tensor, bounds: Bounds) -> list[int]:
     return [int(varying_C[first:last].sum()) for first, last in bounds]
 
 
-def joint_counts(code_HGN: Tensor, bucket_HGN: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """Samples in each cell of every pair's table, [H, G, B, K, Y], int64."""
-    pairs = code_HGN.shape[:2]
-    key_HGN = torch.add(bucket_HGN, code_HGN, alpha=shape[1] * shape[2])
-    key_HGN += torch.arange(prod(pairs), dtype=torch.int32, device=key_HGN.device).view(*pairs, 1) * prod(shape)
+def looked_up(table: Tensor, steps: Tensor) -> Tensor:
+    """table[steps]."""
+    return table.index_select(0, steps.flatten()).view(steps.shape)
+
+
+def joint_counts(child_HGN: Tensor, bucket_HGN: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """Samples in each cell of every pair's table, [H, G, B, K, Y], int64, from what child and parent add to a cell's number; overwrites the first."""
+    pairs = child_HGN.shape[:2]
+    start_HG1 = torch.arange(prod(pairs), dtype=torch.int32, device=child_HGN.device).view(*pairs, 1) * prod(shape)
+    key_HGN = child_HGN.add_(bucket_HGN).add_(start_HG1)
     return torch.bincount(key_HGN.flatten(), minlength=prod(pairs) * prod(shape)).view(*pairs, *shape)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from snip_cli.pruning.snacs.bandwidth import default_bandwidth, ensemble_bandwidths
 from snip_cli.pruning.snacs.directions import selection_excess
 from snip_cli.pruning.snacs.divergence import CURVATURE, LARGEST, STEPS, chance
-from snip_cli.pruning.snacs.hashing import CLIP, Draw, draw_members
+from snip_cli.pruning.snacs.hashing import CLIP, RESOLUTION, Draw, draw_members
 
 Array = NDArray[np.float64]
 
@@ -91,7 +91,8 @@ def regressed(values_ND: Array, others_ND: Array, ridge: float) -> Array:
 
 def hashed(values_N: Array, width: float, shift: float) -> list[int]:
     """A bucket for each sample."""
-    return [math.floor((value + CLIP) / width + shift) for value in values_N.clip(-CLIP, CLIP).tolist()]
+    steps = [math.floor((value + CLIP) * RESOLUTION) for value in values_N.clip(-CLIP, CLIP).tolist()]
+    return [math.floor(step / RESOLUTION / width + shift) for step in steps]
 
 
 def plug_in(x: list, y: list, z: list, divergence: str) -> float:
