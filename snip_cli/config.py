@@ -314,6 +314,11 @@ WORDS = {
 def _typed(key: str, value: Any, wanted: Any) -> Any:
     """`value` if it is of the wanted type (a whole number will do for a number); raises ConfigError."""
     if wanted == float | str:  # the sparsity
+        hint = nearest(value, [AUTO]) if isinstance(value, str) else ""
+        require(
+            not hint or value == AUTO,
+            f"{key} must be a number, or auto where the method finds it, not {value!r}{hint}.",
+        )
         wanted = str if value == AUTO else float
     if wanted is float and type(value) is int and abs(value) < 2**63:
         return float(value)

@@ -108,3 +108,7 @@ def as_onnx(network: "nn.Module", shape: tuple[int, ...]) -> bytes:
     if not model.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
         raise ConfigError("This network fixes the size of its batch: write x.shape[0] for len(x) in its forward pass.")
     return model.SerializeToString()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

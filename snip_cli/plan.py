@@ -8,8 +8,9 @@ from tabulate import tabulate
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from snip_cli import record
+from snip_cli import record, registry
 from snip_cli.config import Config
+from snip_cli.pruning.protocol import chooses
 from snip_cli.pruning.prune import check_request
 from snip_cli.stages import build_model, check
 
@@ -39,20 +40,31 @@ def state(config: Config) -> str:
     return (f"{done} of {config.seeds} seeds done" if done else "to do") + dense
 
 
+def iterations(config: Config) -> str:
+    """How many iterations a seed takes, and its reference where that is still to be trained."""
+    first = (
+        f"{config.dense.schedule.iterations:,} + "
+        if config.needs_dense and not record.is_finished(config.dense)
+        else ""
+    )
+    return f"{first}{config.schedule.iterations:,}"
+
+
 def tell_plan(configs: Sequence[Config]) -> None:
     """Print a row for each run: its folder, whether it is done, m, κ, multiply-accumulates and iterations. Raises ConfigError."""
     rows = []
     for config in configs:
         total = check(config)
         kept = check_request(config.method.name, total, config.sparsity)
+        chooses_here = not config.is_reference and chooses(registry.methods[config.method.name])
         rows.append(
             {
                 "folder": config.folder,
                 "state": state(config),
                 "total m": f"{total:,}",
-                "kept κ": "found by the method" if kept is None else f"{kept:,}",
+                "kept κ": "found by the method" if kept is None else f"{kept:,}{' or more' * chooses_here}",
                 "dense multiply-accumulates": f"{multiply_accumulates(config):,}",
-                "iterations": f"{config.schedule.iterations:,}",
+                "iterations": iterations(config),
                 "seeds": config.seeds,
             }
         )

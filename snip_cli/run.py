@@ -15,8 +15,10 @@ from snip_cli.data.loading import load_data
 from snip_cli.data.splits import Data
 from snip_cli.errors import ConfigError, RunError
 from snip_cli.group import Group, joined
+from snip_cli.models.pretrained import check_there
 from snip_cli.pruning.mask import layer_counts, weight_counts
 from snip_cli.recorder import NoRecorder, Recorder
+from snip_cli.sections import AUTO
 from snip_cli.sizes import sparse_megabytes
 from snip_cli.stages import (
     State,
@@ -67,6 +69,7 @@ def do(config: Config, device: torch.device, group: Group, *, wait: bool = False
     if group.first_says(group.is_first and record.is_finished(config)):
         return reuse(config.folder) if group.is_first else {}
     check_group(config, device, group)
+    check_there(config.model.weights)
     if not group.is_first:
         train_seeds(config, device, group, NoRecorder(group.first_says(Saved())))
         return {}
@@ -171,7 +174,9 @@ def announce(config: Config, device: torch.device, group: Group) -> str:
 
 
 def told(metrics: dict[str, Any]) -> str:
-    """Mean ± standard deviation of the test error, in words."""
+    """Mean ± standard deviation of the test error, in words, and the sparsity where it is not the one that was asked for."""
     n = len(metrics["seeds"])
     spread = f" ± {metrics['test_error_std']:.2f} (n = {n})" if n > 1 else ""
-    return f"{metrics['test_error_mean']:.2f} %{spread}"
+    asked, reached = metrics["sparsity_requested"], metrics["sparsity"]
+    found = f" at sparsity {reached:.4f}" if asked == AUTO or abs(reached - asked) > 0.0005 else ""
+    return f"{metrics['test_error_mean']:.2f} %{spread}{found}"

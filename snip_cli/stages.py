@@ -1,5 +1,6 @@
 """The stages of a run, one function each: what is checked before any work, device, network and mask."""
 
+import hashlib
 import os
 import time
 from collections.abc import Collection, Iterator
@@ -44,6 +45,9 @@ def check(config: Config) -> int:
     total = sum(p.numel() for p in prunable_parameters(model).values())
     check_request(config.method.name, total, config.sparsity)
     check_sizes(model, config)
+    check_early = getattr(registry.methods[config.method.name], "check", None)
+    if check_early is not None and not config.is_reference:
+        check_early(model, torch.empty(1, *config.dataset.shape, device="meta"), **config.method.options)
     if config.method.trained and not config.is_reference:
         check_origin(config.model.weights, config.model.name, config.dataset.name)
     return total
@@ -200,7 +204,7 @@ def find_mask(config: Config, seed: int, data: Data, dense: State | None = None)
         config.method.name,
         config.sparsity,
         generator(seed, "method"),
-        steps_of(config, seed),
+        steps_of(config, seed, dense),
         **config.method.options,
     )
     seconds = time.perf_counter() - started
@@ -215,7 +219,15 @@ def scoring_batches(config: Config, seed: int, train: Split) -> Collection[Batch
     return saliency_batches(train, method.batch_size, method.batches, seed)
 
 
-def steps_of(config: Config, seed: int) -> Steps:
+def hash_of(state: State) -> str:
+    """A hash of the numbers of a state dict."""
+    content = hashlib.sha256()
+    for name, tensor in state.items():
+        content.update(name.encode() + tensor.contiguous().numpy().tobytes())
+    return content.hexdigest()
+
+
+def steps_of(config: Config, seed: int, dense: State | None) -> Steps:
     """The steps of a seed's pruning, in the run's folder and in those of runs that differ in the sparsity or the retraining alone."""
     method = config.settings()["method"]
     of_steps = {
@@ -223,6 +235,7 @@ def steps_of(config: Config, seed: int) -> Steps:
         "method": method,
         "init": None if method["trained"] else asdict(config.init),
     }
+    of_steps["weights"] = None if dense is None else hash_of(dense)  # the same settings give others on another device
     name = f"seed{seed}-{digest(of_steps)}"
     own = config.folder / "steps" / name
     return Steps(own, [other for other in sorted(Path(config.output_dir).glob(f"*/steps/{name}")) if other != own])

@@ -7,6 +7,7 @@ from typing import Any
 
 from snip_cli.config import Config
 from snip_cli.data.splits import Data
+from snip_cli.errors import ConfigError
 from snip_cli.group import Group
 from snip_cli.pruning.mask import layer_counts
 from snip_cli.pruning.protocol import Pruned
@@ -43,7 +44,15 @@ def start_of(config: Config, seed: int, data: Data, group: Group, resumed: dict[
 
 def trained_weights(config: Config, seed: int) -> State | None:
     """The trained weights of a seed that a method prunes; None where it prunes drawn ones, or `model.weights` names them."""
-    return checkpoint.load(config.dense.folder).weights[seed] if config.needs_dense else None
+    if not config.needs_dense:
+        return None
+    folder = config.dense.folder
+    weights = checkpoint.load(folder).weights
+    if seed not in weights:
+        raise ConfigError(
+            f"{folder / 'checkpoint.pt'} has no weights of seed {seed}: delete the folder's metrics.json, and the same command trains it again."
+        )
+    return weights[seed]
 
 
 def kept_mask(training: dict[str, Any]) -> tuple[Pruned, float]:

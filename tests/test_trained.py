@@ -176,7 +176,10 @@ def test_the_dense_network_may_have_a_schedule_of_its_own(tmp_path):
             "does not find by itself how much can go",
         ),
         (["method.phi=wieght"], "method.phi must be one of constant, weight,"),
-        (["pretrained=nowhere.pt"], "nowhere.pt is no file that is there"),
+        (["pretrained=nowhere.pt"], "pretrained=nowhere.pt is no file that is there"),
+        (["method.groups=-1"], "method.groups must be 0 (every channel for itself) or more, not -1."),
+        (["method.probe_classes=1"], "method.probe_classes must be at least 2, not 1."),
+        (["method.protect_fraction=2.0"], "method.protect_fraction must lie in [0, 1], not 2.0."),
         (["pretrained=a", "model.weights=b"], "name different weights: leave one out"),
     ],
 )
@@ -186,6 +189,8 @@ def test_what_cannot_be_is_told_in_one_sentence(tmp_path, capsys, arguments, sen
     assert snip_run(tmp_path, "sparsity=auto", *extra, of=of) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert sentence in error
+    if "samples_per_class" not in arguments[0]:  # which only the data can tell
+        assert not list(tmp_path.iterdir())
 
 
 def test_weights_of_a_run_of_another_data_set_are_refused(tmp_path, capsys):
@@ -195,3 +200,21 @@ def test_weights_of_a_run_of_another_data_set_are_refused(tmp_path, capsys):
     config.write_text(config.read_text().replace("name: digits", "name: fashion_mnist"))
     assert snip_run(tmp_path, "sparsity=auto", f"pretrained={trained}") == 2
     assert "was trained as lenet_300_100 on fashion_mnist, not as lenet_300_100 on digits" in capsys.readouterr().err
+
+
+def test_a_reference_without_its_weights_is_told_with_the_remedy(tmp_path, capsys):
+    assert snip_run(tmp_path, "sparsity=0") == 0
+    (folder(tmp_path, "reference") / "checkpoint.pt").unlink()
+    assert snip_run(tmp_path, "sparsity=auto") == 2
+    assert "checkpoint.pt has no weights of seed 0: delete the folder's metrics.json" in capsys.readouterr().err
+
+
+def test_another_reference_of_the_same_settings_shares_no_step(tmp_path, computed):
+    assert snip_run(tmp_path, "sparsity=auto") == 0
+    made = folder(tmp_path, "reference") / "checkpoint.pt"
+    content = torch.load(made, weights_only=True)
+    content["weights"][0]["fc2.weight"] *= 1.5
+    torch.save(content, made)
+    computed.clear()
+    assert snip_run(tmp_path, "sparsity=0.05") == 0
+    assert sorted(computed) == STEPS

@@ -41,6 +41,15 @@ def load_weights(model: nn.Module, name: str, weights: str) -> None:
     model.load_state_dict(state, strict=False)  # the counter alone may be missing
 
 
+def check_there(weights: str) -> None:
+    """Raise ConfigError where `weights` is written as a path and there is no such file, so that a run does not begin in vain."""
+    path = Path(weights)
+    if weights and (path.suffix or len(path.parts) > 1) and not path.is_file():
+        raise ConfigError(
+            f"pretrained={weights} is no file that is there: give the path of a state dict or of a run's checkpoint.pt."
+        )
+
+
 def check_origin(weights: str, model: str, dataset: str) -> None:
     """Raise ConfigError where `weights` lies in the folder of a run of another data set or model; of other files nothing is known."""
     beside = Path(weights).parent / "config.yaml"

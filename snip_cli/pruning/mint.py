@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from snip_cli.errors import ConfigError
 from snip_cli.pruning.protocol import Batch, Loss, Pruned, Sparsity
 from snip_cli.pruning.snacs.choice import prune_connections
-from snip_cli.pruning.snacs.connections import connections
+from snip_cli.pruning.snacs.connections import check_groups, connections
 from snip_cli.pruning.snacs.connectivity import sample_activations
 from snip_cli.pruning.snacs.pairs import find_pairs
 from snip_cli.pruning.snacs.tree import layer_dependence
@@ -38,9 +38,8 @@ def mint(
     Raises:
         ConfigError: an option is out of range, or the network or its activations do not fit.
     """
-    if not 0.0 <= upper_limit < 1.0:
-        raise ConfigError(f"method.upper_limit must lie in [0, 1), not {upper_limit}.")
     example = next(iter(batches))[0][:1]
+    check(model, example, groups=groups, pairs=pairs, upper_limit=upper_limit)
     found = {pair.child: connections(model, pair, groups) for pair in find_pairs(model, example, which=pairs)}
     activations = steps.do(
         "activations", lambda: sample_activations(model, batches, [each.pair for each in found.values()])
@@ -61,3 +60,16 @@ def mint(
     limits = {child: {"limit": upper_limit} for child in found}
     protected = {child: torch.zeros(len(each.child_bounds), dtype=torch.bool) for child, each in found.items()}
     return prune_connections(model, found, scores, limits, protected, sparsity)
+
+
+def check(
+    model: nn.Module, example_1CHW: Tensor, *, groups: int = 0, pairs: str = "all", upper_limit: float = 0.0
+) -> None:
+    """Raise ConfigError for what can be known before any network is trained, as that of `snip_cli.pruning.snacs.method`."""
+    check_groups(groups)
+    if not 0.0 <= upper_limit < 1.0:
+        raise ConfigError(f"method.upper_limit must lie in [0, 1), not {upper_limit}.")
+    find_pairs(model, example_1CHW, which=pairs)
+
+
+mint.check = check  # which the pipeline asks first

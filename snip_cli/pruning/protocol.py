@@ -14,7 +14,8 @@ One that chooses by itself, because it removes whole filters or groups of connec
 
 It keeps what took long in `steps`. Where `sparsity` is annotated as `Sparsity` it takes `auto` too.
 
-The keyword-only arguments are the options of the method's YAML.
+The keyword-only arguments are the options of the method's YAML. Either may have an attribute `check`, a function of the model and an example
+image, both on the meta device, and the options, which raises ConfigError for what cannot be before anything is trained.
 """
 
 import inspect

@@ -60,15 +60,23 @@ class Steps:
         """Link another run's file to `path`, if there is one; whether it was."""
         for other in self.others:
             found = other / path.name
-            if found.exists():
+            if found.exists() and _is_whole(found):
                 try:
                     os.link(found, path)
                 except OSError:  # another file system, or one without links
                     content = found.read_bytes()
                     write_atomically(path, lambda file, content=content: file.write(content) and None)
-                log.debug("step %s is that of %s", path.stem, other)
+                log.info("step %s is taken from %s", path.stem, other.parent.parent.name)
                 return True
         return False
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        _read(path)
+    except ConfigError:
+        return False
+    return True
 
 
 def _read(path: Path) -> Any:

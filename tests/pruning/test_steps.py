@@ -69,3 +69,9 @@ def test_a_damaged_step_is_named_with_the_remedy(tmp_path):
     (tmp_path / "scores.pt").write_bytes(b"half")
     with pytest.raises(ConfigError, match=r"scores\.pt is damaged and cannot be read: delete it, and"):
         Steps(tmp_path).do("scores", lambda: 1)
+
+
+def test_a_damaged_step_of_another_run_is_not_taken(tmp_path):
+    Steps(tmp_path / "one").do("scores", lambda: 1)
+    (tmp_path / "one" / "scores.pt").write_bytes(b"half")
+    assert Steps(tmp_path / "two", [tmp_path / "one"]).do("scores", lambda: 2) == 2

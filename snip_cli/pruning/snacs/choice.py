@@ -42,7 +42,8 @@ def prune_connections(
             scores[child],
             each.weights(parameters[f"{child}.weight"]),
             limits[child]["limit"],
-            strongest_connections(scores[child]) | protected[child][:, None],
+            strongest_connections(scores[child]),
+            protected[child][:, None].expand(scores[child].shape),
         )
         for child, each in found.items()
     }
@@ -51,9 +52,13 @@ def prune_connections(
     mask = connection_mask(model, kept, list(found.values()))
     reached = 1 - sum(int(keep.sum()) for keep in mask.values()) / total
     reachable = sum(int(layer.weights.flatten()[layer.removable()].sum()) for layer in layers.values()) / total
+    whole = sorted({name.rpartition(".")[0] for name in parameters} - set(found))
     if sparsity != AUTO and sparsity > reachable:
         log.warning(
-            "sparsity=%s is more than the layers' limits allow, which is %.4f: pruned to that", sparsity, reached
+            "sparsity=%s is more than the layers' limits allow, which is %.4f: pruned to that (never pruned: %s)",
+            sparsity,
+            reached,
+            ", ".join(whole) or "none",
         )
     facts = {"sparsity_requested": sparsity, "sparsity_reached": reached, "sparsity_reachable": reachable}
     told = {child: {**limits[child], **told_of(scores[child], kept[child], protected[child])} for child in found}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from snip_cli.errors import ConfigError
 from snip_cli.pruning.mask import Mask, prunable_parameters
 from snip_cli.pruning.snacs.groups import Bounds, each_connection, group_bounds
 from snip_cli.pruning.snacs.pairs import Pair, inputs_per_channel, parent_channels
@@ -41,6 +42,12 @@ class Connections:
         )
         keep_CI = torch.cat([keep_CI, keep_CI.new_ones(len(keep_CI), weight.shape[1] - keep_CI.shape[1])], dim=1)
         return keep_CI.view(*keep_CI.shape, *(1,) * (weight.dim() - 2)).expand(weight.shape).clone()
+
+
+def check_groups(groups: int) -> None:
+    """Raise ConfigError where `groups` is negative."""
+    if groups < 0:
+        raise ConfigError(f"method.groups must be 0 (every channel for itself) or more, not {groups}.")
 
 
 def connections(model: nn.Module, pair: Pair, groups: int) -> Connections:

@@ -18,6 +18,9 @@ from snip_cli.pruning.snacs.pairs import Pair
 from snip_cli.pruning.snacs.phi import FORMS
 from snip_cli.pruning.snacs.weights import group_means
 
+# Bits. Less chance, the estimate of no information scatters around 0; below it a factor would turn the order round. EDGE's code clips at it too.
+LEAST = 0.001
+
 # φ of the mean weight w of a connection, scaled to [0, 1] over the network with its sign, and of its mean magnitude m, which is ours.
 WEIGHT_FACTORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "constant": lambda w, m: torch.ones_like(w),
@@ -80,5 +83,9 @@ def connectivity(
     check_phi(phi)
     if phi in WEIGHT_FACTORS:
         information_GH = layer_information(child_NC, parent_NP, **bounds, **estimator)
-        return WEIGHT_FACTORS[phi](w_GH, m_GH) * information_GH.cpu()
-    return layer_information(child_NC, parent_NP, **bounds, weights_GH=w_GH.to(device), phi=phi, **estimator).cpu()
+        return WEIGHT_FACTORS[phi](w_GH, m_GH) * information_GH.cpu().clamp_min(LEAST)
+    return (
+        layer_information(child_NC, parent_NP, **bounds, weights_GH=w_GH.to(device), phi=phi, **estimator)
+        .cpu()
+        .clamp_min(0.0)
+    )

@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from snip_cli.errors import ConfigError
 from snip_cli.pruning.protocol import Batch, Loss, Pruned, Sparsity
 from snip_cli.pruning.snacs.choice import prune_connections
-from snip_cli.pruning.snacs.connections import Connections, connections
+from snip_cli.pruning.snacs.connections import Connections, check_groups, connections
 from snip_cli.pruning.snacs.connectivity import check_phi, connectivity, sample_activations
 from snip_cli.pruning.snacs.input_means import input_means
-from snip_cli.pruning.snacs.limits import connections_limit
+from snip_cli.pruning.snacs.limits import GRID, SLACK, check_sweep, connections_limit
 from snip_cli.pruning.snacs.pairs import find_pairs
 from snip_cli.pruning.snacs.sensitivity import filter_sensitivity, protected_groups
 from snip_cli.pruning.snacs.weights import scaled_weights
@@ -54,8 +55,9 @@ def snacs(
     Raises:
         ConfigError: an option is out of range, or the network or its activations do not fit.
     """
-    check_phi(phi)
     example = next(iter(batches))[0][:1]
+    chosen = {"limit_slack": limit_slack, "protect": protect, "protect_fraction": protect_fraction}
+    check(model, example, groups=groups, pairs=pairs, phi=phi, probe_classes=probe_classes, **chosen)
     found = {pair.child: connections(model, pair, groups) for pair in find_pairs(model, example, which=pairs)}
     scaled, device = scaled_weights(model), example.device
     activations = steps.do(
@@ -102,3 +104,31 @@ def find_limits(
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(made).items()}
 
     return steps.each("limits", list(found), limit)
+
+
+def check(
+    model: nn.Module,
+    example_1CHW: Tensor,
+    *,
+    groups: int = 0,
+    pairs: str = "all",
+    phi: str = "constant",
+    limit_slack: float = SLACK,
+    probe_classes: int = 2,
+    protect: str = "none",
+    protect_fraction: float = 0.0,
+) -> None:
+    """Raise ConfigError for what can be known before any network is trained: an option out of range, a network that does not fit.
+
+    `example_1CHW` lies on the model's device, which may be `meta`.
+    """
+    check_groups(groups)
+    check_phi(phi)
+    check_sweep(GRID, limit_slack)
+    protected_groups(torch.zeros(1), protect=protect, fraction=protect_fraction)
+    if probe_classes < 2:
+        raise ConfigError(f"method.probe_classes must be at least 2, not {probe_classes}.")
+    find_pairs(model, example_1CHW, which=pairs)
+
+
+snacs.check = check  # which the pipeline asks first

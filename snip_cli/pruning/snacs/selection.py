@@ -1,7 +1,7 @@
 """Which connections go: one threshold over the scores of all layers, within each layer's limit, around what is exempt.
 
 A connection is the weights between a group of parent channels and a group of child channels; per child layer scores_GH, weights_GH (how
-many weights a connection has) and exempt_GH have G child and H parent groups.
+many weights a connection has), spared_GH and protected_GH have G child and H parent groups.
 """
 
 from collections.abc import Mapping
@@ -14,20 +14,24 @@ from torch import Tensor
 @dataclass(frozen=True)
 class Layer:
     """One layer's connections: scores_GH (finite; larger = keep), weights_GH (positive), what part of the weights may go at most (in
-    [0, 1]), and which connections may not go at all."""
+    [0, 1]), and which connections may not go at all: `spared` ones, as when the limit was found, and `protected` ones."""
 
     scores: Tensor
     weights: Tensor
     limit: float
-    exempt: Tensor
+    spared: Tensor
+    protected: Tensor
 
     def removable(self) -> Tensor:
-        """The flat places of the connections that may go, the weakest first, as many as the limit allows."""
+        """The flat places of the connections that may go, the weakest first: those within the limit that are not protected.
+
+        What a protected connection would have lost is not taken from others: they would lose more than the limit was found for.
+        """
         scores, weights = self.scores.flatten(), self.weights.flatten()
         order = scores.argsort(stable=True)
-        order = order[~self.exempt.flatten()[order]]
-        within = weights[order].cumsum(0) <= self.limit * weights.sum() * (1 + 1e-12)
-        return order[within]
+        order = order[~self.spared.flatten()[order]]
+        order = order[weights[order].cumsum(0) <= self.limit * weights.sum() * (1 + 1e-12)]
+        return order[~self.protected.flatten()[order]]
 
 
 def select(layers: Mapping[str, Layer], at_most: int | None) -> dict[str, Tensor]:

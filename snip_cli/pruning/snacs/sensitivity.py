@@ -18,8 +18,8 @@ def filter_sensitivity(model: nn.Module, pairs: Sequence[Pair], *, groups: int) 
     """The sensitivity of every group of every child's channels, by the child's name: G numbers in float64.
 
     As in the authors' code: the weights of the next layer, scaled over the whole network (`scaled_weights`) and averaged over the kernel,
-    are divided by their sum over the inputs, so that each output shares 1 among its inputs; a group's sensitivity is the sum of its
-    channels' shares, averaged over the outputs. Several next layers (behind a branch) count as one with the outputs of all. Where there is none, as
+    are divided by their sum over the inputs, so that each output shares 1 among its inputs; a group's sensitivity is the mean of its
+    channels' shares, averaged over the outputs (the authors' code takes the sum, which is the same for groups of one size). Several next layers (behind a branch) count as one with the outputs of all. Where there is none, as
     behind the last layer, all groups have 1.
     """
     weights = scaled_weights(model)
@@ -35,7 +35,8 @@ def filter_sensitivity(model: nn.Module, pairs: Sequence[Pair], *, groups: int) 
             continue
         shares_DC = torch.cat([shares(weights[later.child], inputs_per_channel(later, model)) for later in following])
         share_C = shares_DC.mean(dim=0).cpu()
-        sensitivity[pair.child] = share_C.new_zeros(len(bounds)).index_add_(0, group_of_channels(bounds), share_C)
+        sums_G = share_C.new_zeros(len(bounds)).index_add_(0, group_of_channels(bounds), share_C)
+        sensitivity[pair.child] = sums_G / torch.tensor([end - start for start, end in bounds])
     return sensitivity
 
 

@@ -48,7 +48,8 @@ def layer_dependence(
     for h, (first, last) in enumerate(parent_bounds):
         z_NC = torch.cat([parent[:, :first], parent[:, last:]], dim=1)
         y_ND = parent[:, first:last]
-        neighbours = torch.cdist(z_NC[own], z_NC[others]).argmin(1)
+        # Without a condition any pairing of independent samples will do.
+        neighbours = torch.cdist(z_NC[own], z_NC[others]).argmin(1) if z_NC.shape[1] else torch.arange(third)
         pooled_y = torch.cat([y_ND[joint], y_ND[others][neighbours]])
         parent_squares = squared_distances(torch.cat([pooled_y, z_NC[torch.cat([joint, own])]], dim=1))
         for g, bounds in enumerate(child_bounds):

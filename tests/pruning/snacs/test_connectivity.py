@@ -64,9 +64,17 @@ def test_a_score_is_the_information_times_the_factor_of_its_own_weights(phi, fac
     for g, (first, last) in enumerate(found.child_bounds):
         for h, (start, end) in enumerate(found.parent_bounds):
             block = slice(first, last), slice(start, end)
-            torch.testing.assert_close(
-                found_GH[g, h], factor(weight[block], scaled[block]).double() * information_GH[g, h]
-            )
+            expected = factor(weight[block], scaled[block]).double() * information_GH[g, h].clamp_min(0.001)
+            torch.testing.assert_close(found_GH[g, h], expected)
+
+
+def test_without_information_the_larger_weight_still_has_the_higher_score(monkeypatch):
+    none_GH = torch.full((6, 4), -0.01, dtype=torch.float64)
+    monkeypatch.setattr("snip_cli.pruning.snacs.connectivity.layer_information", lambda *_, **__: none_GH)
+    model = network()
+    found = connections(model, Pair("0", "2"), 0)
+    magnitudes = model[2].weight.detach().abs().mean(dim=(2, 3))
+    assert torch.equal(scores(model, found, "magnitude").flatten().argsort(), magnitudes.flatten().argsort())
 
 
 def test_every_form_gives_a_score_for_every_connection():

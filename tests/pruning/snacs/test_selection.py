@@ -6,14 +6,15 @@ import torch
 from snip_cli.pruning.snacs.selection import Layer, select
 
 
-def layer(scores, weights=None, limit=1.0, exempt=()):
+def layer(scores, weights=None, limit=1.0, spared=(), protected=()):
     scores = torch.tensor(scores, dtype=torch.float64)
-    spared = torch.zeros(scores.shape, dtype=torch.bool)
-    for place in exempt:
-        spared[place] = True
-    return Layer(
-        scores, torch.ones(scores.shape, dtype=torch.int64) if weights is None else torch.tensor(weights), limit, spared
-    )
+    marks = {"spared": spared, "protected": protected}
+    masks = {name: torch.zeros(scores.shape, dtype=torch.bool) for name in marks}
+    for name, places in marks.items():
+        for place in places:
+            masks[name][place] = True
+    counts = torch.ones(scores.shape, dtype=torch.int64) if weights is None else torch.tensor(weights)
+    return Layer(scores, counts, limit, **masks)
 
 
 def plainly(layers, at_most):
@@ -26,7 +27,7 @@ def plainly(layers, at_most):
         for number, (name, each) in enumerate(layers.items())
         for g in range(each.scores.shape[0])
         for h in range(each.scores.shape[1])
-        if not each.exempt[g, h]
+        if not each.spared[g, h]
     )
     total = 0
     for _, _, g, h, name in order:
@@ -35,6 +36,9 @@ def plainly(layers, at_most):
             continue
         if gone[name] + weight > layers[name].limit * int(layers[name].weights.sum()) + 1e-9:
             closed[name] = True
+            continue
+        if layers[name].protected[g, h]:  # counts as if it went
+            gone[name] += weight
             continue
         if at_most is not None and total + weight > at_most:
             break
@@ -52,6 +56,7 @@ def test_it_is_the_plain_loop(seed, at_most):
             torch.randint(8, shape, generator=draws).double(),  # many equal scores
             torch.full(shape, 1 + seed % 3),
             0.1 + 0.3 * number,
+            torch.rand(shape, generator=draws) < 0.2,
             torch.rand(shape, generator=draws) < 0.2,
         )
         for number, (name, shape) in enumerate({"a": (3, 4), "b": (5, 2), "c": (4, 6)}.items())
@@ -82,9 +87,14 @@ def test_a_limit_counts_weights_not_connections():
     assert kept["a"].all()
 
 
-def test_what_is_exempt_stays_though_it_scores_lowest():
-    kept = select({"a": layer([[0.0, 1.0], [2.0, 3.0]], exempt=[(0, 0)])}, at_most=3)
+def test_what_is_spared_stays_though_it_scores_lowest():
+    kept = select({"a": layer([[0.0, 1.0], [2.0, 3.0]], spared=[(0, 0)])}, at_most=3)
     assert kept["a"].tolist() == [[True, False], [False, False]]
+
+
+def test_others_do_not_go_in_the_place_of_what_is_protected():
+    kept = select({"a": layer([[0.0, 1.0], [2.0, 3.0]], limit=0.5, protected=[(0, 0)])}, None)
+    assert kept["a"].tolist() == [[True, False], [True, True]]
 
 
 def test_of_equal_scores_the_earlier_goes_first():

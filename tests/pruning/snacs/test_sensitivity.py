@@ -42,11 +42,21 @@ def test_behind_the_last_layer_all_are_equal():
     assert sensitivity_of(network())["4"].tolist() == [1, 1, 1]
 
 
-def test_a_groups_sensitivity_is_the_sum_of_its_channels_and_all_add_up_to_1():
+def test_a_groups_sensitivity_is_the_mean_of_its_channels():
     model = network()
     alone, grouped = sensitivity_of(model)["1"], sensitivity_of(model, groups=4)["1"]
-    torch.testing.assert_close(grouped, alone.view(3, 2).sum(1))
-    torch.testing.assert_close(grouped.sum(), torch.ones((), dtype=torch.float64))
+    torch.testing.assert_close(grouped, alone.view(3, 2).mean(1))
+
+
+def test_a_smaller_last_group_is_at_no_disadvantage():
+    model = network()
+    for layer in (model[1], model[2]):
+        nn.init.ones_(layer.weight)
+    model[0].weight.data[0] = 0.0  # so that the weights have a range to be scaled over
+    grouped = sensitivity_of(model, groups=4)["1"]
+    uneven = sensitivity_of(model, groups=5)["1"]
+    torch.testing.assert_close(grouped, grouped[:1].expand(len(grouped)))
+    torch.testing.assert_close(uneven, uneven[:1].expand(len(uneven)))
 
 
 def test_a_filter_that_the_next_layer_weighs_most_is_the_most_sensitive():

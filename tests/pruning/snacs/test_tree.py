@@ -51,3 +51,14 @@ def test_it_says_what_it_cannot_use():
         estimate(2, 0)
     with pytest.raises(ConfigError, match="same samples"):
         conditional_dependence(torch.ones(5, 1), torch.ones(4, 1), torch.ones(5, 1), generator=torch.Generator())
+
+
+def test_without_a_condition_independent_samples_are_independent():
+    draws = torch.Generator().manual_seed(4)
+    x_N1, y_N1, nothing = (
+        torch.randn(900, 1, generator=draws),
+        torch.randn(900, 1, generator=draws),
+        torch.empty(900, 0),
+    )
+    assert abs(conditional_dependence(x_N1, y_N1, nothing, generator=draws)) < 0.15
+    assert conditional_dependence(x_N1, x_N1, nothing, generator=draws) > 0.5
