@@ -17,10 +17,12 @@ from snip_cli.composition import composer
 from snip_cli.config import Config, load
 from snip_cli.data.resident import ResidentSplit
 from snip_cli.data.splits import Data
-from snip_cli.group import Group
+from snip_cli.group import ALONE, Group
 from snip_cli.pruning.mask import Mask
 from snip_cli.stages import build_model, drawn_model
+from snip_cli.training.choice import Replicate, training_of
 from snip_cli.training.forward import Forward
+from snip_cli.training.together import Together
 from snip_cli.training.trainer import Trainer, make_optimizer
 
 Step = Callable[[], None]
@@ -65,17 +67,18 @@ def ratio(seconds: Mapping[str, list[float]], one: str, other: str) -> float:
 
 
 def our_step(config: Config, data: Data, mask: Mask) -> Step:
-    """One iteration of the project's training, selection and augmentation of the batch included."""
-    model = drawn_model(config, 0, "weights", config.init_train, data.train.device)
-    forward = Forward(model, Group(), bfloat16=config.dtype == "bfloat16", compiled=config.compile)
-    trainer = Trainer(model, mask, data, config.schedule, 0, forward=forward)
-    model.train()
-    batches = trainer.batches()
-    iteration = itertools.count()
+    """One iteration of the project's training, selection and augmentation of the batch included, as a run of one seed does it."""
+    model = drawn_model(config, 0, "weights", config.init_train, data.train.device).train()
+    return step_of(training_of(config, [Replicate(0, model, mask)], data, ALONE))
+
+
+def step_of(training: Trainer | Together) -> Step:
+    """One iteration of a training, selection of the batch included."""
+    batches, iteration = training.batches(), itertools.count()
 
     def step() -> None:
-        trainer.set_learning_rate(next(iteration))
-        trainer.step(*next(batches))
+        training.set_learning_rate(next(iteration))
+        training.step(*next(batches))
 
     return step
 
