@@ -32,6 +32,7 @@ class Steps:
 
     def __init__(self, folder: Path | None = None, others: list[Path] | None = None) -> None:
         self.folder, self.others = folder, others or []
+        self._taken: set[Path] = set()
 
     def do(self, name: str, compute: Callable[[], Result]) -> Result:
         """The result of the step called `name`: read where it is finished, else computed and kept.
@@ -66,7 +67,9 @@ class Steps:
                 except OSError:  # another file system, or one without links
                     content = found.read_bytes()
                     write_atomically(path, lambda file, content=content: file.write(content) and None)
-                log.info("step %s is taken from %s", path.stem, other.parent.parent.name)
+                level = logging.DEBUG if other in self._taken else logging.INFO
+                log.log(level, "takes steps that are done from %s", other.parent.parent.name)
+                self._taken.add(other)
                 return True
         return False
 

@@ -7,8 +7,8 @@ from typing import Any
 from snip_cli.report.published_snacs import PUBLISHED_LAYERS, PUBLISHED_SNACS, Row
 from snip_cli.report.records import Record
 
-# SNACS's and MINT's protocol for CIFAR-10 and ImageNet, as far as their run scripts tell: epochs × images / batch size.
-FULL_ITERATIONS = {"vgg16": 105_600, "resnet56": 105_600, "resnet50": 100_000}
+# Training images that MINT's run scripts retrain with: 300 epochs of CIFAR-10 (of the 45,000 that train here), 100 of ImageNet.
+FULL_IMAGES = {"vgg16": 300 * 45_000, "resnet56": 300 * 45_000, "resnet50": 100 * 1_281_167}
 
 
 def beside_published(records: Sequence[Record]) -> list[dict[str, Any]]:
@@ -44,9 +44,9 @@ def _known(row: Row) -> dict[str, Any]:
 
 def _ours(record: Record) -> dict[str, Any]:
     results = list(record.results.values())
-    iterations = results[0]["iterations"]
-    full = FULL_ITERATIONS[record.settings["model"]]
-    short = "" if iterations >= full else f", short: {iterations:,} of {full:,} iterations"
+    images = results[0]["iterations"] * record.settings["schedule.batch_size"]
+    part = images / FULL_IMAGES[record.settings["model"]]
+    short = "" if part >= 1 else f", short: {100 * part:.2g} % of the full training"
     return {
         "model": record.settings["model"],
         "dataset": record.settings["dataset"],
@@ -74,7 +74,12 @@ def layers_beside_published(records: Sequence[Record]) -> list[dict[str, Any]]:
     """A row for each layer of each known network: per cent of its parameters that is removed, published and in our runs (first seed)."""
     rows: list[dict[str, Any]] = []
     for model, published in PUBLISHED_LAYERS.items():
-        ours = [record for record in records if record.results and record.settings["model"] == model]
+        dataset = next(row.dataset for row in PUBLISHED_SNACS if row.model == model)
+        ours = [
+            record
+            for record in records
+            if record.results and (record.settings["model"], record.settings["dataset"]) == (model, dataset)
+        ]
         pruned = [record for record in ours if record.settings["method"] != "reference"]
         for place in range(len(published["SNACS"])):
             row: dict[str, Any] = {"model": model, "layer": place + 1}
@@ -82,8 +87,6 @@ def layers_beside_published(records: Sequence[Record]) -> list[dict[str, Any]]:
             for record in pruned:
                 layer = record.results[min(record.results)]["layers"][place]
                 row["name"] = layer["name"]
-                row[f"{record.settings['method']} {record.settings['sparsity']}"] = round(
-                    100 * (1 - layer["kept"] / layer["total"]), 2
-                )
+                row[record.folder.name] = round(100 * (1 - layer["kept"] / layer["total"]), 2)
             rows.append(row)
     return rows

@@ -1,0 +1,62 @@
+"""Our runs among what is known of SNACS and MINT."""
+
+import pytest
+
+from snip_cli.report.cli import main
+from snip_cli.report.published_snacs import PUBLISHED_LAYERS, PUBLISHED_SNACS
+from snip_cli.report.records import Record
+from snip_cli.report.snacs import beside_published, layers_beside_published
+
+# Weights of VGG16's layers, and its published early sizes.
+VGG16 = (1728, 36864, 73728, 147456, 294912, 589824, 589824, 1179648, *(5 * [2359296]), 262144, 5120)
+
+
+def run(folder, method="snacs", iterations=105_600, kept=40, **settings):
+    layers = [{"name": f"layer{place}", "total": 100, "kept": kept} for place in range(15)]
+    result = {"iterations": iterations, "layers": layers, "weights_total": 1500, "weights_kept": 15 * kept}
+    result |= {"test_error": 7.5, "test_error_lowest": 7.25, "sparse_megabytes": 9.5}
+    own = {"method": method, "model": "vgg16", "dataset": "cifar10", "sparsity": "auto", "schedule.batch_size": 128}
+    return Record(folder, own | settings, {0: result}, [0])
+
+
+@pytest.mark.parametrize(("method", "percent"), [("SNACS", 84.46), ("MINT", 83.46)])
+def test_the_published_layers_add_up_to_the_published_total(method, percent):
+    removed = sum(count * part for count, part in zip(VGG16, PUBLISHED_LAYERS["vgg16"][method], strict=True))
+    assert removed / sum(VGG16) == pytest.approx(percent, abs=0.005)
+    assert any(row.removed == percent for row in PUBLISHED_SNACS)
+
+
+def test_our_run_stands_among_the_published_by_what_it_removed(tmp_path):
+    rows = [row for row in beside_published([run(tmp_path)]) if row["model"] == "vgg16"]
+    [place] = [place for place, row in enumerate(rows) if row["from"].startswith("ours")]
+    assert (
+        rows[place] | {"method": "snacs", "removed (%)": 60.0, "error (%)": 7.5, "lowest (%)": 7.25, "MiB": 9.5}
+        == rows[place]
+    )
+    assert rows[place]["from"] == "ours, n = 1"
+    assert rows[place - 1]["removed (%)"] < 60.0 < rows[place + 1]["removed (%)"]
+
+
+def test_a_short_run_is_called_one(tmp_path):
+    [ours] = [row["from"] for row in beside_published([run(tmp_path, iterations=1056)]) if "ours" in row["from"]]
+    assert ours == "ours, n = 1, short: 1 % of the full training"
+
+
+def test_a_run_of_another_data_set_is_left_out(tmp_path):
+    other = run(tmp_path, dataset="digits")
+    assert not any("ours" in row["from"] for row in beside_published([other]))
+    assert not any(tmp_path.name in row for row in layers_beside_published([other]))
+
+
+def test_every_layer_has_a_row_with_each_of_our_runs(tmp_path):
+    runs = [run(tmp_path / "one", kept=40), run(tmp_path / "two", kept=10)]
+    rows = [row for row in layers_beside_published(runs) if row["model"] == "vgg16"]
+    assert len(rows) == 15
+    assert [rows[3][name] for name in ("SNACS", "MINT", "one", "two")] == [21.04, 0, 60.0, 90.0]
+
+
+@pytest.mark.parametrize("form", ["text", "csv", "markdown", "latex"])
+def test_both_lists_are_shown_without_any_run(tmp_path, capsys, form):
+    for table in ("SNACS", "SNACS layers"):
+        assert main([str(tmp_path), "--table", table, "--format", form]) == 0
+        assert "vgg16" in capsys.readouterr().out
