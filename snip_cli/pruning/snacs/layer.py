@@ -32,7 +32,7 @@ MOST_CELLS = 2**24
 
 
 class Member:
-    """One member of the ensemble: how many buckets child, condition and parent have (`shape`), and the tables that hash a quantised value into what it adds to a cell's number."""
+    """One member of the ensemble: the numbers of child, condition and parent buckets (`shape`), and what a quantised value of each adds to a cell's number."""
 
     def __init__(self, width: float, draw: Draw, device: torch.device) -> None:
         self.draw = draw
