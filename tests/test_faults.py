@@ -13,7 +13,7 @@ from snip_cli.cli import main
 from tests.commands import QUICK, only_run, train_until_checkpoint
 
 CONFIGURATION = {
-    "unknown choice": (["method=snipp"], ["no method 'snipp'", "did you mean 'snip'", "magnitude, random, snip"]),
+    "unknown choice": (["method=snipp"], ["no method 'snipp'", "did you mean 'snip'", "mint, random, snacs, snip"]),
     "unknown experiment": (["experiment=table9"], ["no experiment 'table9'", "quickstart"]),
     "misspelt key": (["sparcity=0.9"], ["no setting 'sparcity'", "did you mean 'sparsity'"]),
     "misspelt nested key": (["schedule.itertions=9"], ["did you mean 'schedule.iterations'"]),
@@ -238,24 +238,29 @@ def test_a_failed_job_does_not_stop_the_sweep(tmp_path, capsys):
     assert said.out.index("error (%)") < said.out.rindex("failed: ")
 
 
-def test_running_out_of_memory_says_what_to_lower(tmp_path, capsys, monkeypatch):
+def every_step_is(step, monkeypatch):
+    """Replace the step of whatever trains: one network, or several together."""
     from snip_cli.training.together import Together
+    from snip_cli.training.trainer import Trainer
 
+    for training in (Trainer, Together):
+        monkeypatch.setattr(training, "step", step)
+
+
+def test_running_out_of_memory_says_what_to_lower(tmp_path, capsys, monkeypatch):
     def exhausted(self, images, labels):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(Together, "step", exhausted)
+    every_step_is(exhausted, monkeypatch)
     assert main([*QUICK, f"output_dir={tmp_path}"]) == 1
     assert "lower schedule.batch_size" in capsys.readouterr().err
 
 
 def test_an_unexpected_failure_is_one_line_and_its_traceback_is_in_the_log(tmp_path, capsys, monkeypatch):
-    from snip_cli.training.together import Together
-
     def broken(self, images, labels):
         raise ZeroDivisionError("surprise")
 
-    monkeypatch.setattr(Together, "step", broken)
+    every_step_is(broken, monkeypatch)
     assert main([*QUICK, f"output_dir={tmp_path}"]) == 1
     said = capsys.readouterr().err
     assert said.count("\n") == 1
@@ -285,14 +290,12 @@ def test_scores_that_are_all_zero_choose_nothing(tmp_path, capsys, monkeypatch):
 
 
 def test_the_cpu_running_out_of_memory_is_told_too(tmp_path, capsys, monkeypatch):
-    from snip_cli.training.together import Together
-
     def exhausted(self, images, labels):
         raise RuntimeError(
             "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate"
         )
 
-    monkeypatch.setattr(Together, "step", exhausted)
+    every_step_is(exhausted, monkeypatch)
     assert main([*QUICK, f"output_dir={tmp_path}"]) == 1
     assert "Out of memory: lower schedule.batch_size" in capsys.readouterr().err
 
