@@ -136,8 +136,9 @@ def while_workers_live(loader: DataLoader) -> Iterator[tuple[Tensor, Tensor] | s
     """What the loader gives; raises RunError where one of its processes was killed, most often for want of memory."""
     try:
         yield from loader
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+    except (RuntimeError, EOFError, ConnectionError) as error:
+        # One that is killed while it hands a batch over leaves a pipe that ends too early.
+        if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
             raise
         raise RunError(
             "A process that decodes images was killed: lower dataset.workers or schedule.batch_size if the memory ran out, and start the same command again."

@@ -11,7 +11,7 @@ from PIL import Image
 from snip_cli.data.files import Files
 from snip_cli.data.resident import normalisation
 from snip_cli.data.splits import draws
-from snip_cli.data.streamed import streamed
+from snip_cli.data.streamed import streamed, while_workers_live
 from snip_cli.errors import ConfigError, RunError
 
 CPU = torch.device("cpu")
@@ -152,6 +152,18 @@ def test_a_damaged_image_is_named(files, workers):
     with pytest.raises(ConfigError, match=r"101\.png cannot be decoded \(.*\): copy it again or delete it\.") as told:
         list(data_of(files, workers=workers).test.selected([torch.arange(4)]))
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("error", [EOFError, ConnectionResetError])
+def test_a_worker_killed_while_it_hands_a_batch_over_is_told(error):
+    def cut_off():
+        yield "first"
+        raise error
+
+    batches = while_workers_live(cut_off())
+    assert next(batches) == "first"
+    with pytest.raises(RunError, match="A process that decodes images was killed"):
+        next(batches)
 
 
 def test_a_killed_worker_is_told(files):
