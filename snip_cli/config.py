@@ -17,7 +17,8 @@ from yaml import YAMLError
 
 from snip_cli.errors import ConfigError
 from snip_cli.registry import nearest
-from snip_cli.sections import AUTO, Dataset, Init, Method, Model, Schedule, check_sparsity, require
+from snip_cli.sections import Dataset, Init, Method, Model, Schedule, check_sparsity, require
+from snip_cli.typed import SCHEMAS, SECTIONS, default_of, section_of, typed
 
 # bfloat16 is automatic mixed precision: weights, masks and scores stay float32.
 DTYPES = ("float32", "float64", "bfloat16")
@@ -139,7 +140,7 @@ class Config:
             del everything["sync_batchnorm"]
         for name, keys in LATER.items():
             for key in keys if name in everything else ():
-                if everything[name][key] == _default(SECTIONS[name], key):
+                if everything[name][key] == default_of(SECTIONS[name], key):
                     del everything[name][key]
         if self.model.weights:
             everything["model"]["weights"] = content_of(self.model.weights)
@@ -177,19 +178,6 @@ class Config:
         return everything
 
 
-# The schedule first: other sections may take a value from it.
-SECTIONS: dict[str, type] = {
-    "schedule": Schedule,
-    "dataset": Dataset,
-    "model": Model,
-    "method": Method,
-    "init": Init,
-    "init_train": Init,
-}
-# A section that may be left out has its schema here alone.
-SCHEMAS: dict[str, type] = SECTIONS | {"dense_schedule": Schedule}
-
-
 def load(composed: DictConfig) -> Config:
     """The checked configuration of a composed one; raises ConfigError."""
     try:
@@ -203,19 +191,19 @@ def load(composed: DictConfig) -> Config:
     known = {f.name for f in fields(Config)}
     for key in plain:
         require(key in known, f"There is no setting '{key}'{nearest(str(key), known)}; `snip-run --help` lists them.")
-    sections = {key: _section(key, plain.get(key)) for key in SECTIONS}
+    sections = {key: section_of(key, plain.get(key)) for key in SECTIONS}
     if plain.get("dense_schedule") is not None:
-        sections["dense_schedule"] = _section("dense_schedule", plain["dense_schedule"])
+        sections["dense_schedule"] = section_of("dense_schedule", plain["dense_schedule"])
     if pretrained:
         sections["model"] = _pretrained(sections["model"], pretrained)
     # A setting with a default may be missing: a run folder of an earlier version does not name it.
     scalars = [f for f in fields(Config) if f.name not in SCHEMAS and (f.name in plain or f.default is MISSING)]
-    return Config(**sections, **{f.name: _typed(f.name, plain.get(f.name), f.type) for f in scalars})
+    return Config(**sections, **{f.name: typed(f.name, plain.get(f.name), f.type) for f in scalars})
 
 
 def _pretrained(model: Model, weights: Any) -> Model:
     """The model with `pretrained`, the short name of `model.weights`; raises ConfigError where the two differ."""
-    weights = _typed("pretrained", weights, str)
+    weights = typed("pretrained", weights, str)
     require(
         model.weights in ("", weights),
         f"pretrained={weights} and model.weights={model.weights} name different weights: leave one out.",
@@ -268,64 +256,6 @@ def _hash_of_file(path: Path, size: int, changed: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _default(section: type, key: str) -> Any:
-    """The default of a section's setting."""
-    [spec] = [f for f in fields(section) if f.name == key]
-    return spec.default if spec.default_factory is MISSING else spec.default_factory()
-
-
 def _without_point(value: Any) -> Any:
     """A whole number as an int, so that 1 and 1.0 are the same option."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _section(name: str, values: Any) -> Any:
-    """The dataclass of one group; keys that it does not have are the options of the chosen function."""
-    require(
-        isinstance(values, Mapping), f"{name} must be chosen, as in {name}=NAME; `snip-run --help` lists the choices."
-    )
-    schema = SCHEMAS[name]
-    typed = {f.name: f for f in fields(schema) if f.name != "options"}
-    for key, spec in typed.items():
-        require(
-            key in values or spec.default is not MISSING or spec.default_factory is not MISSING,
-            f"The configuration of {name} has no '{key}': add it to its YAML.",
-        )
-    for key, value in values.items():
-        require(value != "???", f"{name}.{key} must be given, as in {name}.{key}=VALUE.")
-    own = {key: _typed(f"{name}.{key}", values[key], spec.type) for key, spec in typed.items() if key in values}
-    rest = {str(key): value for key, value in values.items() if key not in typed}
-    if "options" in {f.name for f in fields(schema)}:
-        return schema(**own, options=rest)
-    for key in rest:
-        raise ConfigError(f"There is no setting '{name}.{key}'{nearest(key, typed)}; it has: {', '.join(typed)}.")
-    return schema(**own)
-
-
-WORDS = {
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    str: "a word",
-    list[int]: "a list of whole numbers",
-}
-
-
-def _typed(key: str, value: Any, wanted: Any) -> Any:
-    """`value` if it is of the wanted type (a whole number will do for a number); raises ConfigError."""
-    if wanted == float | str:  # the sparsity
-        hint = nearest(value, [AUTO]) if isinstance(value, str) else ""
-        require(
-            not hint or value == AUTO,
-            f"{key} must be a number, or auto where the method finds it, not {value!r}{hint}.",
-        )
-        wanted = str if value == AUTO else float
-    if wanted is float and type(value) is int and abs(value) < 2**63:
-        return float(value)
-    if wanted is str and type(value) in (int, float):
-        return str(value)
-    list_of_int = isinstance(value, list) and all(type(item) is int for item in value)
-    require(
-        list_of_int if wanted == list[int] else type(value) is wanted, f"{key} must be {WORDS[wanted]}, not {value!r}."
-    )
-    return value

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from snip_cli.pruning.protocol import Batch
-from snip_cli.pruning.snacs.layers import inference, require_finite
+from snip_cli.pruning.snacs.layers import require_finite, watched
 
 log = logging.getLogger("snip_cli")
 
@@ -31,14 +31,7 @@ def channel_means(model: nn.Module, batches: Iterable[Batch], layers: Collection
         # A copy: a ReLU may overwrite the output.
         parts[name].append((output.mean(dim=(2, 3)) if output.dim() == 4 else output.clone()).cpu())
 
-    handles = [model.get_submodule(name).register_forward_hook(partial(keep, name)) for name in parts]
-    try:
-        with inference(model):
-            for images, _ in batches:
-                model(images)
-    finally:
-        for handle in handles:
-            handle.remove()
+    watched(model, batches, {name: partial(keep, name) for name in parts})
     means = {name: torch.cat(part) for name, part in parts.items()}
     for name, means_NC in means.items():
         require_finite(name, means_NC)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from snip_cli.errors import ConfigError
 from snip_cli.models.tensorflow import SameConv2d
 from snip_cli.pruning.protocol import Batch
-from snip_cli.pruning.snacs.layers import inference, require_finite
+from snip_cli.pruning.snacs.layers import require_finite, watched
 
 
 def input_means(model: nn.Module, batches: Iterable[Batch], layers: Collection[str]) -> dict[str, Tensor]:
@@ -38,14 +38,7 @@ def input_means(model: nn.Module, batches: Iterable[Batch], layers: Collection[s
             check(name, mean_outputs(means_NIK, layer.weight, layer.bias), real_NC)
         parts[name].append(means_NIK.cpu())
 
-    handles = [model.get_submodule(name).register_forward_hook(partial(keep, name)) for name in parts]
-    try:
-        with inference(model):
-            for images, _ in batches:
-                model(images)
-    finally:
-        for handle in handles:
-            handle.remove()
+    watched(model, batches, {name: partial(keep, name) for name in parts})
     return {name: torch.cat(part) for name, part in parts.items()}
 
 

@@ -1,6 +1,6 @@
 """The layers that SNACS looks at, convolutions and linear ones, and the state of the network in which it looks at them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from snip_cli.errors import ConfigError
 from snip_cli.pruning.mask import PRUNABLE_LAYERS
+from snip_cli.pruning.protocol import Batch
 
 
 def is_depthwise(layer: nn.Module) -> bool:
@@ -53,3 +54,15 @@ def require_finite(name: str, outputs: Tensor) -> None:
         raise ConfigError(
             f"The outputs of layer '{name}' are not finite: the network's training diverged, so train it with a lower schedule.learning_rate."
         )
+
+
+def watched(model: nn.Module, batches: Iterable[Batch], hooks: Mapping[str, Callable[..., None]]) -> None:
+    """Run the network in inference mode on all batches, with a forward hook on each of the named layers meanwhile."""
+    handles = [model.get_submodule(name).register_forward_hook(hook) for name, hook in hooks.items()]
+    try:
+        with inference(model):
+            for images, _ in batches:
+                model(images)
+    finally:
+        for handle in handles:
+            handle.remove()
