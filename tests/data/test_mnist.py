@@ -1,9 +1,9 @@
 import hashlib
 import os
-import struct
 from pathlib import Path
 from urllib.error import URLError
 
+import numpy
 import pytest
 import torch
 import torchvision
@@ -30,7 +30,8 @@ def offline(monkeypatch):
 
 def idx(values):
     """The bytes of an idx file of unsigned bytes: magic number, sizes, values."""
-    return struct.pack(f">{values.dim() + 1}i", 0x800 + values.dim(), *values.shape) + values.numpy().tobytes()
+    header = numpy.array([0x800 + values.dim(), *values.shape], dtype=">i4")
+    return header.tobytes() + values.numpy().tobytes()
 
 
 def write_small_files(raw, monkeypatch, table):
