@@ -106,9 +106,12 @@ class Init:
     options: dict[str, Any] = field(default_factory=dict)
 
 
+OPTIMIZERS = ("sgd", "adam")
+
+
 @dataclass(frozen=True)
 class Schedule:
-    """How a network is trained, in iterations."""
+    """How a network is trained, in iterations; `momentum` and `nesterov` are those of `sgd`."""
 
     name: str
     iterations: int
@@ -122,6 +125,7 @@ class Schedule:
     checkpoint_every: int
     nesterov: bool = False
     warmup: int = 0
+    optimizer: str = "sgd"
 
     def __post_init__(self) -> None:
         require(self.iterations >= 0, f"schedule.iterations must be 0 (no training) or more, not {self.iterations}.")
@@ -129,6 +133,12 @@ class Schedule:
             require(getattr(self, key) >= 1, f"schedule.{key} must be at least 1, not {getattr(self, key)}.")
         require(
             0 < self.learning_rate < math.inf, f"schedule.learning_rate must be positive, not {self.learning_rate}."
+        )
+        known = ", ".join(OPTIMIZERS)
+        require(self.optimizer in OPTIMIZERS, f"schedule.optimizer must be one of {known}, not '{self.optimizer}'.")
+        require(
+            self.optimizer == "sgd" or self.momentum == 0,
+            f"schedule.momentum={self.momentum} belongs to sgd: with schedule.optimizer={self.optimizer} set it to 0, and schedule.learning_rate near 0.001.",
         )
         require(0 <= self.momentum < 1, f"schedule.momentum must lie in [0, 1), not {self.momentum}.")
         require(0 <= self.weight_decay < math.inf, f"schedule.weight_decay must be 0 or more, not {self.weight_decay}.")

@@ -127,6 +127,12 @@ WRONG = [
     ),
     ("schedule.warmup", -1, r"schedule\.warmup must be 0 or more iterations, not -1\."),
     ("schedule.nesterov", 1, r"schedule\.nesterov must be true or false, not 1\."),
+    (
+        "schedule.optimizer",
+        "adam",
+        r"schedule\.momentum=0\.9 belongs to sgd: with schedule\.optimizer=adam set it to 0, .*near 0\.001\.",
+    ),
+    ("schedule.optimizer", "lamb", r"schedule\.optimizer must be one of sgd, adam, not 'lamb'\."),
     ("dataset.held_out", 1.0, r"dataset\.held_out must lie in \(0, 1\), not 1\.0\."),
     ("dataset.augmentation", "flip", r"dataset\.augmentation must be one of none, flip_translate, .*, not 'flip'\."),
     ("dataset.translate_pixels", -1, r"dataset\.translate_pixels must be 0 or more, not -1\."),
@@ -210,6 +216,7 @@ def test_the_folder_is_told_by_readable_names_and_a_short_hash():
         # Settings at the values that they had before there was a name for them.
         {"dataset.held_out": 0.1, "dataset.augmentation": "none", "dataset.translate_pixels": 4, "dataset.sizes": []},
         {"model.weights": "", "schedule.nesterov": False, "schedule.warmup": 0, "sync_batchnorm": False},
+        {"schedule.optimizer": "sgd"},
         {"schedule.name": "another name"},
         {"schedule.checkpoint_every": 3},
         {"eval": "runs/some-folder"},

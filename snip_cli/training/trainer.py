@@ -165,16 +165,18 @@ class Trainer:
 
 
 def make_optimizer(model: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
-    """SGD with momentum; weight decay on weights and biases of prunable layers, none on batch-norm, as in the released code."""
+    """The schedule's optimizer; weight decay on weights and biases of prunable layers, none on batch-norm, as in the released code."""
     decayed = list(prunable_parameters(model).values())
     others = [p for p in model.parameters() if not any(p is q for q in decayed)]
     return optimizer_of(decayed, others, schedule)
 
 
 def optimizer_of(decayed: Sequence[Tensor], others: Sequence[Tensor], schedule: Schedule) -> torch.optim.Optimizer:
-    """The schedule's optimizer for parameters with weight decay and others without."""
+    """SGD or Adam for parameters with weight decay and others without; Adam's other constants are those of Kingma & Ba (2015)."""
     groups = [{"params": decayed, "weight_decay": schedule.weight_decay}]
     if others:
         groups.append({"params": others, "weight_decay": 0.0})
+    if schedule.optimizer == "adam":
+        return torch.optim.Adam(groups, lr=schedule.learning_rate, fused=True)
     rates = {"lr": schedule.learning_rate, "momentum": schedule.momentum, "nesterov": schedule.nesterov}
     return torch.optim.SGD(groups, **rates, fused=True)

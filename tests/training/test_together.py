@@ -72,6 +72,8 @@ def train(training):
     return rows, checkpoints
 
 
+ADAM = {"optimizer": "adam", "momentum": 0.0, "learning_rate": 0.002}
+
 # How many iterations show it in a short time.
 LENGTHS = {name: 10 if name.endswith("_b") else 100 for name in SIDES}
 
@@ -88,10 +90,15 @@ def test_with_everything_kept_and_with_next_to_nothing_too(name, kept):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"momentum": 0.0}, {"weight_decay": 0.0}, {"nesterov": True, "warmup": 7}], ids=str
+    "changes", [{"momentum": 0.0}, {"weight_decay": 0.0}, {"nesterov": True, "warmup": 7}, ADAM], ids=str
 )
 def test_under_every_schedule_too(changes):
     assert_same_end("lenet_300_100", 0.1, **changes)
+
+
+@pytest.mark.parametrize("name", ["lenet_5_caffe", "lstm_s", "gru_s"])
+def test_and_other_networks_by_adam(name):
+    assert_same_end(name, 0.1, iterations=20, **ADAM)
 
 
 def assert_same_end(name, kept, **changes):
@@ -137,11 +144,11 @@ def test_going_on_from_a_checkpoint_is_bit_for_bit_never_having_stopped(name):
             assert all(torch.equal(found[key], expected[key]) for key in expected)
 
 
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("optimizer", [{"momentum": 0.0}, {"momentum": 0.9}, ADAM], ids=str)
 @pytest.mark.parametrize("name", ["lenet_300_100", "lstm_s"])
-def test_what_began_together_goes_on_apart_and_the_reverse(name, momentum):
+def test_what_began_together_goes_on_apart_and_the_reverse(name, optimizer):
     data = data_of(SIDES[name])
-    changes = {"iterations": 20, "checkpoint_every": 10, "momentum": momentum}
+    changes = {"iterations": 20, "checkpoint_every": 10, **optimizer}
     together = together_of(name, 0.1, data, **changes)
     _, [states] = train(together)
     begun_apart = []

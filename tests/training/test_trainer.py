@@ -158,6 +158,39 @@ def test_nesterov_and_warm_up_equal_their_definition(changes, network):
         torch.testing.assert_close(trainer.model.state_dict()[name], expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("weight_decay", [0.0, 0.01])
+def test_adam_equals_its_definition(weight_decay, network):
+    changes = {"optimizer": "adam", "momentum": 0.0, "learning_rate": 0.01, "weight_decay": weight_decay}
+    trainer = trainer_of(as_a_run_holds_it(network), **changes)
+    train(trainer)
+    train_plainly_by_adam(network, half_mask(network), random_data(), trainer.schedule)
+    # A bias before batch-norm has a gradient of rounding alone, some 1e-17, which Adam divides by 1e-8.
+    for name, expected in network.state_dict().items():
+        torch.testing.assert_close(trainer.model.state_dict()[name], expected, rtol=0, atol=1e-9)
+
+
+def train_plainly_by_adam(model, mask, data, schedule):
+    """Algorithm 1 of Kingma & Ba (2015) with its constants, the L2 term in the gradient, and the mask after every iteration."""
+    parameters = dict(model.named_parameters())
+    first = {name: torch.zeros_like(w) for name, w in parameters.items()}
+    second = {name: torch.zeros_like(w) for name, w in parameters.items()}
+    for name, keep in mask.items():
+        parameters[name].data *= keep
+    model.train()
+    batches = data.train.drawn(draws(len(data.train), schedule.batch_size, SEED))
+    for t in range(1, schedule.iterations + 1):
+        images, labels = next(batches)
+        gradients = torch.autograd.grad(F.cross_entropy(model(images), labels), list(parameters.values()))
+        for (name, w), gradient in zip(parameters.items(), gradients, strict=True):
+            slope = gradient + (schedule.weight_decay if name in mask else 0.0) * w.data
+            first[name] = 0.9 * first[name] + 0.1 * slope
+            second[name] = 0.999 * second[name] + 0.001 * slope**2
+            unbiased = first[name] / (1 - 0.9**t), second[name] / (1 - 0.999**t)
+            w.data -= schedule.rate_at(t - 1) * unbiased[0] / (unbiased[1].sqrt() + 1e-8)
+            if name in mask:
+                w.data *= mask[name]
+
+
 def test_without_a_pruned_parameter_the_whole_network_is_trained(network):
     everything = {name: torch.ones_like(keep) for name, keep in half_mask(network).items()}
     trainer = Trainer(as_a_run_holds_it(network), everything, random_data(), schedule_of(), SEED)
@@ -205,10 +238,11 @@ def test_checkpoints_follow_their_interval_but_not_the_last_iteration(network):
     assert [state["progress"]["iteration"] for state in states] == [7, 14]
 
 
+@pytest.mark.parametrize("optimizer", [{"optimizer": "sgd"}, {"optimizer": "adam", "momentum": 0.0}], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("checkpoint_every", [5, 7])
-def test_going_on_from_a_checkpoint_is_bit_for_bit_never_having_stopped(checkpoint_every, dtype, network):
-    changes = {"iterations": 23, "evaluate_every": 5, "checkpoint_every": checkpoint_every}
+def test_going_on_from_a_checkpoint_is_bit_for_bit_never_having_stopped(checkpoint_every, dtype, optimizer, network):
+    changes = {"iterations": 23, "evaluate_every": 5, "checkpoint_every": checkpoint_every, **optimizer}
     data = random_data(dtype)
     unbroken = trainer_of(as_a_run_holds_it(network, dtype), data, **changes)
     rows, states = train(unbroken)

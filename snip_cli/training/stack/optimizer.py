@@ -25,7 +25,8 @@ def single_states(stack: Stack, optimizer: torch.optim.Optimizer) -> list[dict[s
         singles = stack.put(values) if values[0].dim() else None
         for number, state in enumerate(found):
             for i, name in enumerate(stack.names):
-                state[i][key] = singles[number][name] if singles else values[0].cpu()
+                # Each its own: an optimizer counts on in place.
+                state[i][key] = singles[number][name] if singles else values[0].cpu().clone()
     [group] = content["param_groups"]
     group = {**group, "params": list(range(len(stack.names)))}
     return [{"state": state, "param_groups": [group]} for state in found]
@@ -37,7 +38,7 @@ def set_moments(stack: Stack, optimizer: torch.optim.Optimizer, singles: Sequenc
     for key in keys_of(singles[0]):
         named = [{name: held[i][key] for i, name in enumerate(stack.names)} for held in singles]
         alike = named[0][stack.names[0]]
-        values = stack.take(named) if alike.dim() else [alike] * len(found)
+        values = stack.take(named) if alike.dim() else [alike.clone() for _ in found]
         for i, value in enumerate(values):
             found[i][key] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": found})
