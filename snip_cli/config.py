@@ -71,11 +71,6 @@ class Config:
 
     def _check_start(self) -> None:
         """Raise ConfigError where the weights to start from are missing, or described by two settings that differ."""
-        starts_trained = self.model.weights or (self.method.trained and not self.is_reference)
-        require(
-            self.schedule.iterations > 0 or bool(starts_trained),
-            "schedule.iterations must be at least 1, not 0: without trained weights (pretrained=FILE) there is nothing to evaluate.",
-        )
         if self.is_reference:
             return
         if self.method.trained and not self.model.weights:

@@ -99,11 +99,6 @@ WRONG = [
     ("method.batches", 0, r"method\.batches must be at least 1, not 0\."),
     ("method.redraw", 1, r"method\.redraw must be true or false, not 1\."),
     ("schedule.iterations", -1, r"schedule\.iterations must be 0 \(no training\) or more, not -1\."),
-    (
-        "schedule.iterations",
-        0,
-        r"schedule\.iterations must be at least 1, not 0: without trained weights \(pretrained=FILE\) there is nothing to evaluate\.",
-    ),
     ("schedule.batch_size", 0, r"schedule\.batch_size must be at least 1, not 0\."),
     ("schedule.evaluate_every", 0, r"schedule\.evaluate_every must be at least 1, not 0\."),
     ("schedule.checkpoint_every", -3, r"schedule\.checkpoint_every must be at least 1, not -3\."),

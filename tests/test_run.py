@@ -68,6 +68,13 @@ def test_metrics_csv_has_a_row_an_evaluation_and_the_last_is_the_result(tmp_path
     assert float(rows[2]["test_error"]) == metrics_of(folder)["seeds"][0]["test_error"]
 
 
+def test_no_iterations_prune_and_evaluate_and_train_nothing(tmp_path):
+    folder = run_quick(tmp_path, "schedule.iterations=0")
+    [row] = csv.DictReader((folder / "metrics.csv").open())
+    assert (row["iteration"], row["train_loss"]) == ("0", "nan")
+    assert metrics_of(folder)["seeds"][0]["test_error"] == float(row["test_error"])
+
+
 def test_test_error_best_is_the_best_of_the_last_five_evaluations(tmp_path):
     folder = run_quick(tmp_path, "schedule.iterations=8", "schedule.evaluate_every=1")
     with (folder / "metrics.csv").open() as file:
