@@ -30,7 +30,7 @@ LATER = {
     "dataset": ("held_out", "augmentation", "translate_pixels", "sizes", "options"),
     "model": ("weights",),
     "method": ("trained", "samples_per_class"),
-    "schedule": ("nesterov", "warmup", "optimizer"),
+    "schedule": ("nesterov", "warmup", "optimizer", "train_error"),
 }
 
 

@@ -15,7 +15,7 @@ from tensorboard.plugins.hparams import summary_v2 as hparams
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tensorboard.util.tensor_util import make_tensor_proto
 
-from snip_cli.record import EVALUATION_COLUMNS, RunFolder, read_evaluations, read_json
+from snip_cli.record import RunFolder, read_evaluations, read_json
 
 HPARAM_METRIC = "test_error_mean"
 # TensorBoard shows five columns at first, and among them those that are said to differ.
@@ -76,8 +76,9 @@ class RunEvents:
         for seed, result in self._finished.items():
             self.begin_seed(seed, result["layers"], [], told.get(str(seed), {}))
         for row in read_evaluations(self._folder.path):
-            if int(row["seed"]) in self._finished:
-                self.evaluation(int(row["seed"]), {column: float(row[column]) for column in EVALUATION_COLUMNS})
+            seed = int(row.pop("seed"))
+            if seed in self._finished:
+                self.evaluation(seed, {column: float(value) for column, value in row.items()})
 
     def begin_seed(
         self,

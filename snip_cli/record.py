@@ -27,6 +27,8 @@ from snip_cli.errors import ConfigError
 log = logging.getLogger("snip_cli")
 
 EVALUATION_COLUMNS = ("iteration", "learning_rate", "train_loss", "val_loss", "val_error", "test_loss", "test_error")
+# Where `schedule.train_error` asks for it.
+ON_REQUEST = ("train_error",)
 
 Evaluation = dict[str, float]
 Result = dict[str, Any]
@@ -130,7 +132,8 @@ class RunFolder:
 
     def _write_rows(self) -> None:
         text = io.StringIO()
-        writer = csv.DictWriter(text, ("seed", *EVALUATION_COLUMNS), lineterminator="\n")
+        asked = [column for column in ON_REQUEST if any(column in row for row in self._rows)]
+        writer = csv.DictWriter(text, ("seed", *EVALUATION_COLUMNS, *asked), lineterminator="\n")
         writer.writeheader()
         writer.writerows(sorted(self._rows, key=lambda row: int(row["seed"])))
         write_text(self.path / "metrics.csv", text.getvalue())
@@ -248,7 +251,8 @@ def is_done(config: Config) -> bool:
 
 
 def _row(seed: int, evaluation: Evaluation) -> dict[str, Any]:
-    return {"seed": seed, **{column: evaluation[column] for column in EVALUATION_COLUMNS}}
+    asked = [column for column in ON_REQUEST if column in evaluation]
+    return {"seed": seed, **{column: evaluation[column] for column in (*EVALUATION_COLUMNS, *asked)}}
 
 
 @contextmanager

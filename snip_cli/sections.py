@@ -111,7 +111,10 @@ OPTIMIZERS = ("sgd", "adam")
 
 @dataclass(frozen=True)
 class Schedule:
-    """How a network is trained, in iterations; `momentum` and `nesterov` are those of `sgd`."""
+    """How a network is trained, in iterations.
+
+    `momentum` and `nesterov` are those of `sgd`. With `train_error` every evaluation is of the training images too.
+    """
 
     name: str
     iterations: int
@@ -126,6 +129,7 @@ class Schedule:
     nesterov: bool = False
     warmup: int = 0
     optimizer: str = "sgd"
+    train_error: bool = False
 
     def __post_init__(self) -> None:
         require(self.iterations >= 0, f"schedule.iterations must be 0 (no training) or more, not {self.iterations}.")

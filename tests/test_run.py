@@ -7,7 +7,10 @@ import pytest
 import torch
 import yaml
 
+from snip_cli import config as configuration
 from snip_cli.cli import main
+from snip_cli.data.loading import load_data
+from snip_cli.models.lenet import lenet_300_100
 from snip_cli.record import read_metrics
 from tests.commands import QUICK, only_run, run_quick
 
@@ -66,6 +69,20 @@ def test_metrics_csv_has_a_row_an_evaluation_and_the_last_is_the_result(tmp_path
         rows = list(csv.DictReader(file))
     assert [(row["seed"], row["iteration"]) for row in rows] == [(s, i) for s in "01" for i in ("4", "8", "10")]
     assert float(rows[2]["test_error"]) == metrics_of(folder)["seeds"][0]["test_error"]
+
+
+@pytest.mark.parametrize("replicates", ["together", "apart"])
+def test_the_error_on_the_training_images_is_evaluated_where_it_is_asked_for(replicates, tmp_path):
+    folder = run_quick(tmp_path, f"replicates={replicates}", "schedule.train_error=true", "seeds=2")
+    rows = list(csv.DictReader((folder / "metrics.csv").open()))
+    assert [row["iteration"] for row in rows] == ["4", "8", "4", "8"]
+    train = load_data(configuration.read(folder / "config.yaml").dataset, torch.device("cpu"), torch.float32).train
+    [(images, labels)] = train.selected([torch.arange(len(train))])
+    model = lenet_300_100((1, 28, 28), 10)
+    for seed, row in enumerate(rows[1::2]):
+        model.load_state_dict(torch.load(folder / "checkpoint.pt", weights_only=True)["weights"][seed])
+        wrong = (model(images).argmax(dim=1) != labels).double().mean().item()
+        assert float(row["train_error"]) == pytest.approx(100 * wrong)
 
 
 def test_no_iterations_prune_and_evaluate_and_train_nothing(tmp_path):

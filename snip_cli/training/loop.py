@@ -87,11 +87,13 @@ def row_of(
     progress: Progress,
     validation: tuple[float, float],
     test: tuple[float, float],
+    train: tuple[float, float] | None,
     images_per_second: float,
 ) -> dict[str, float]:
-    """One row of metrics.csv, and the rate of images since the last one; `validation` and `test` are (error, loss).
+    """One row of metrics.csv, and the rate of images since the last one.
 
-    Raises RunError where a loss is not finite: the last step may have ruined the weights.
+    `validation`, `test` and, where they are evaluated, `train` are (error, loss) of these images. Raises RunError where a loss is not
+    finite: the last step may have ruined the weights.
     """
     (val_error, val_loss), (test_error, test_loss) = validation, test
     if not (math.isfinite(val_loss) and math.isfinite(test_loss)):
@@ -105,5 +107,6 @@ def row_of(
         "val_error": val_error,
         "test_loss": test_loss,
         "test_error": test_error,
+        **({"train_error": train[0]} if train else {}),
         "images_per_second": images_per_second,
     }

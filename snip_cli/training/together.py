@@ -136,12 +136,14 @@ class Together:
     def evaluations(self, images_per_second: float) -> dict[int, dict[str, float]]:
         """One row of metrics.csv for each replicate, by its place, and the rate of images since the last ones."""
         validation, test = (evaluate_stack(self.stack, split) for split in (self.data.validation, self.data.test))
+        train = evaluate_stack(self.stack, self.data.train) if self.schedule.train_error else None
         rows = {}
         for number in self.going():
             progress = self.each[number]
             progress.iteration = self.progress.iteration
             try:
-                rows[number] = loop.row_of(self.schedule, progress, validation[number], test[number], images_per_second)
+                errors = validation[number], test[number], train[number] if train else None
+                rows[number] = loop.row_of(self.schedule, progress, *errors, images_per_second)
             except RunError as error:
                 self.fail(number, error)
         return rows

@@ -130,7 +130,8 @@ class Trainer:
         how = {"forward": self.forward, "group": self.group}
         validation = evaluate(self.model, self.data.validation, **how)
         test = evaluate(self.model, self.data.test, **how)
-        return loop.row_of(self.schedule, self.progress, validation, test, images_per_second)
+        train = evaluate(self.model, self.data.train, **how) if self.schedule.train_error else None
+        return loop.row_of(self.schedule, self.progress, validation, test, train, images_per_second)
 
     def state(self) -> dict[str, Any]:
         """All that is needed to go on, tensors and plain Python only."""
