@@ -27,9 +27,9 @@ REPLICATES = ("auto", "together", "apart")
 
 # Settings that came later than the first runs: at their default they leave a run's hash as it was.
 LATER = {
-    "dataset": ("held_out", "augmentation", "translate_pixels", "sizes", "options"),
+    "dataset": ("held_out", "augmentation", "translate_pixels", "sizes", "random_labels", "options"),
     "model": ("weights",),
-    "method": ("trained", "samples_per_class"),
+    "method": ("trained", "samples_per_class", "classes"),
     "schedule": ("nesterov", "warmup", "optimizer", "train_error"),
 }
 
@@ -67,6 +67,11 @@ class Config:
         require(self.dtype in DTYPES, f"dtype must be one of {known}, not '{self.dtype}'.")
         require(self.replicates in REPLICATES, f"replicates must be auto, together or apart, not '{self.replicates}'.")
         require(bool(self.output_dir), "output_dir must name a folder, as in output_dir=runs.")
+        unknown = [label for label in self.method.classes if not 0 <= label < self.dataset.classes]
+        require(
+            not unknown,
+            f"method.classes names {unknown}, but the classes of {self.dataset.name} are 0 to {self.dataset.classes - 1}: choose among these.",
+        )
         self._check_start()
 
     def _check_start(self) -> None:

@@ -30,7 +30,10 @@ AUGMENTATIONS = ("none", "flip_translate", "flip_translate_released", "crop_flip
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set's name, where it lies, the shape that models are built for without reading it, and how its images are drawn."""
+    """A data set's name, where it lies, the shape that models are built for without reading it, and how its images are drawn.
+
+    With `random_labels` the labels that are trained on are shuffled once; scores are computed from the true ones.
+    """
 
     name: str
     root: str
@@ -42,6 +45,7 @@ class Dataset:
     translate_pixels: int = 4
     sizes: list[int] = field(default_factory=list)
     workers: int = 4
+    random_labels: bool = False
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -78,7 +82,7 @@ class Method:
 
     `trained`: the network that is scored is the trained reference, which is trained first where it is not there. `redraw`: the pruned
     network starts from newly drawn weights, not from those that were scored. Scores are computed from `batches` batches of `batch_size`
-    random training images or, where it is not 0, from `samples_per_class` of every class.
+    random training images, of all classes or of `classes` alone, or, where it is not 0, from `samples_per_class` of every class.
     """
 
     name: str
@@ -87,6 +91,7 @@ class Method:
     batches: int = 1
     trained: bool = False
     samples_per_class: int = 0
+    classes: list[int] = field(default_factory=list)
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -95,6 +100,10 @@ class Method:
         require(
             self.samples_per_class >= 0,
             f"method.samples_per_class must be 0 (no matter which class) or more, not {self.samples_per_class}.",
+        )
+        require(
+            not (self.classes and self.samples_per_class),
+            "method.classes and method.samples_per_class both choose the images to score with: leave one out.",
         )
 
 

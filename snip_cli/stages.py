@@ -195,7 +195,7 @@ def find_mask(config: Config, seed: int, data: Data, dense: State | None = None)
     torch.manual_seed(
         generator(seed, "scoring").initial_seed()
     )  # for what a network draws in its forward pass, as dropout does
-    batches = scoring_batches(config, seed, data.train)
+    batches = scoring_batches(config, seed, data.scored)
     started = time.perf_counter()
     pruned = prune_in_steps(
         model,
@@ -216,7 +216,7 @@ def scoring_batches(config: Config, seed: int, train: Split) -> Collection[Batch
     method = config.method
     if method.samples_per_class:
         return class_balanced_sample(train, method.samples_per_class, method.batch_size, config.dataset.classes, seed)
-    return saliency_batches(train, method.batch_size, method.batches, seed)
+    return saliency_batches(train, method.batch_size, method.batches, seed, method.classes)
 
 
 def hash_of(state: State) -> str:
@@ -229,11 +229,10 @@ def hash_of(state: State) -> str:
 
 def steps_of(config: Config, seed: int, dense: State | None) -> Steps:
     """The steps of a seed's pruning, in the run's folder and in those of runs that differ in the sparsity or the retraining alone."""
-    method = config.settings()["method"]
     of_steps = {
         "network": config.dense.identity(),
-        "method": method,
-        "init": None if method["trained"] else asdict(config.init),
+        "method": config.identity()["method"],
+        "init": None if config.method.trained else asdict(config.init),
     }
     of_steps["weights"] = None if dense is None else hash_of(dense)  # the same settings give others on another device
     name = f"seed{seed}-{digest(of_steps)}"

@@ -166,6 +166,17 @@ def test_the_reference_is_one_run_for_all_methods(tmp_path):
     assert metrics["sparsity"] == 0
 
 
+def test_random_labels_are_trained_on_and_the_mask_is_that_of_the_true_ones(tmp_path):
+    true, random = (
+        run_quick(tmp_path / word, f"dataset.random_labels={word}", "schedule.iterations=300", "replicates=apart")
+        for word in ("false", "true")
+    )
+    masks = [torch.load(folder / "mask.pt", weights_only=True)[0] for folder in (true, random)]
+    assert all(torch.equal(masks[0][name], masks[1][name]) for name in masks[0])
+    assert metrics_of(true)["test_error_mean"] < 30
+    assert metrics_of(random)["test_error_mean"] > 70
+
+
 def test_methods_train_from_the_same_weights(tmp_path, monkeypatch):
     """Whatever is pruned, a seed's trained weights and batches are the same draws; only the mask differs."""
     from snip_cli.training.trainer import Trainer

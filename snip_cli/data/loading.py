@@ -42,7 +42,8 @@ def _load_data(described: str, device: torch.device, dtype: torch.dtype) -> Data
             f"dataset '{dataset.name}' has {classes} classes but dataset.classes is {dataset.classes}: set dataset.classes={classes}."
         )
     make = _resident if isinstance(found, Raw) else _streamed
-    return make(found, dataset, device, dtype)
+    data = make(found, dataset, device, dtype)
+    return data.with_random_labels(dataset.split_seed) if dataset.random_labels else data
 
 
 def _resident(raw: Raw, dataset: Dataset, device: torch.device, dtype: torch.dtype) -> Data:

@@ -4,7 +4,7 @@ Shapes: images_NCHW are uint8 as they were decoded; a batch is normalised, and a
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import torch
@@ -63,6 +63,10 @@ class ResidentSplit:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def relabelled(self, labels: Tensor) -> "ResidentSplit":
+        """The same images with other labels."""
+        return replace(self, labels=labels)
 
     def _batch(self, rows_B: Tensor) -> Batch:
         return self.normalise(self.images.index_select(0, rows_B)), self.labels.index_select(0, rows_B)

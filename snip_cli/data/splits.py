@@ -3,8 +3,8 @@
 Shapes: rows_B and numbers_B are int64, images_BCHW floats after normalisation, labels_B int64.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy
@@ -56,6 +56,10 @@ class Split(Protocol):
 
     def __len__(self) -> int: ...
 
+    def relabelled(self, labels: Tensor) -> "Split":
+        """The same images with other labels."""
+        ...
+
     def drawn(self, draws: Iterable[Draw]) -> Iterator[Batch]:
         """One augmented batch for each draw."""
         ...
@@ -67,11 +71,23 @@ class Split(Protocol):
 
 @dataclass(frozen=True)
 class Data:
-    """The three splits of a data set."""
+    """The three splits of a data set, and the training split with its true labels where it trains on others."""
 
     train: Split
     validation: Split
     test: Split
+    truly_labelled: Split | None = None
+
+    @property
+    def scored(self) -> Split:
+        """The images that pruning methods score with."""
+        return self.train if self.truly_labelled is None else self.truly_labelled
+
+    def with_random_labels(self, seed: int) -> "Data":
+        """The same with the labels of the training images shuffled (Section 5.6 of Lee et al. 2019)."""
+        order = torch.randperm(len(self.train), generator=generator(seed, "random labels"))
+        shuffled = self.train.labels[order.to(self.train.labels.device)]
+        return replace(self, train=self.train.relabelled(shuffled), truly_labelled=self.train)
 
 
 def held_out_rows(count: int, fraction: float, split_seed: int) -> tuple[Tensor, Tensor]:
@@ -123,11 +139,20 @@ def draws(
         iteration += 1
 
 
-def saliency_batches(split: Split, batch_size: int, batches: int, seed: int) -> list[Batch]:
-    """The batches that a method scores with: different training images, not augmented, from a stream of their own."""
-    if batch_size * batches > len(split):
+def saliency_batches(
+    split: Split, batch_size: int, batches: int, seed: int, classes: Sequence[int] = ()
+) -> list[Batch]:
+    """The batches that a method scores with: different training images, not augmented, from a stream of their own.
+
+    With `classes` images of these alone. Raises ConfigError where there are too few.
+    """
+    rows = torch.randperm(len(split), generator=generator(seed, "saliency batch"))
+    if classes:
+        rows = rows[torch.isin(split.labels.cpu()[rows], torch.tensor(classes))]
+    if batch_size * batches > len(rows):
+        of_these = f" of classes {', '.join(map(str, classes))}" if classes else ""
         raise ConfigError(
-            f"method.batch_size × method.batches is {batch_size * batches:,} but there are {len(split):,} training images: lower one."
+            f"method.batch_size × method.batches is {batch_size * batches:,} but there are {len(rows):,} training images{of_these}: lower one."
         )
-    rows = torch.randperm(len(split), generator=generator(seed, "saliency batch"))[: batch_size * batches]
+    rows = rows[: batch_size * batches]
     return list(split.selected(rows.to(split.rows_device).split(batch_size)))

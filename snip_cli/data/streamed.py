@@ -5,7 +5,7 @@ torchvision is imported where it is used: it takes longer to import than torch i
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy
@@ -101,6 +101,10 @@ class StreamedSplit:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def relabelled(self, labels: Tensor) -> "StreamedSplit":
+        """The same images with other labels."""
+        return replace(self, files=Decoded(self.files.paths, labels))
 
     def drawn(self, draws: Iterable[Draw]) -> Iterator[Batch]:
         """One augmented batch for each draw, decoded ahead by the workers."""

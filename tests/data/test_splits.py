@@ -3,7 +3,7 @@ import itertools
 import pytest
 import torch
 
-from snip_cli.data.splits import draws, held_out_rows, saliency_batches
+from snip_cli.data.splits import Data, draws, held_out_rows, saliency_batches
 from snip_cli.errors import ConfigError
 from tests.splits import split_of
 
@@ -92,6 +92,34 @@ def test_more_saliency_batches_begin_with_the_same_one(split):
 def test_more_saliency_images_than_there_are_is_refused(split):
     with pytest.raises(ConfigError, match="is 42 but there are 40 training images: lower one"):
         saliency_batches(split, 21, 2, seed=0)
+
+
+def test_a_saliency_batch_may_be_of_some_classes_alone(split):
+    classes = [3, 7, 11, 30]
+    [(images, labels)] = saliency_batches(split, 4, 1, seed=0, classes=classes)
+    assert sorted(labels.tolist()) == classes
+    assert torch.equal(images[:, 0, 0, 0], labels.double())
+    everything = saliency_batches(split, 40, 1, seed=0)[0][1].tolist()
+    assert labels.tolist() == [label for label in everything if label in classes]
+
+
+def test_more_images_than_those_classes_have_is_refused(split):
+    with pytest.raises(ConfigError, match="is 3 but there are 2 training images of classes 3, 7: lower one"):
+        saliency_batches(split, 3, 1, seed=0, classes=[3, 7])
+
+
+def test_random_labels_are_the_true_ones_of_other_images_and_scores_see_the_true_ones(split):
+    data = Data(split, split, split)
+    assert data.scored is split
+    shuffled = data.with_random_labels(9)
+    assert shuffled.scored is shuffled.test is shuffled.validation is split
+    labels = shuffled.train.labels
+    assert sorted(labels.tolist()) == list(range(40))
+    assert (labels == split.labels).sum() < 10
+    [(images, given)] = shuffled.train.selected([torch.arange(40)])
+    assert torch.equal(given, labels)
+    assert torch.equal(images[:, 0, 0, 0], torch.arange(40).double())
+    assert torch.equal(data.with_random_labels(9).train.labels, labels)
 
 
 def test_every_image_of_an_epoch_gets_a_random_number_that_the_seed_fixes():

@@ -86,6 +86,15 @@ def test_a_grey_image_gets_three_equal_channels(files):
     torch.testing.assert_close(back[:, 0], back[:, 2])
 
 
+def test_other_labels_leave_the_images_as_they_are(files):
+    train = data_of(files).train
+    [(images, _)], [(same, labels)] = (
+        list(split.selected([torch.arange(16)])) for split in (train, train.relabelled(train.labels.flip(0)))
+    )
+    assert torch.equal(images, same)
+    assert torch.equal(labels, train.labels.flip(0))
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_workers_change_nothing(files, workers):
     alone, with_workers = (first(data_of(files, workers=number).train) for number in (0, workers))
