@@ -29,7 +29,7 @@ REPLICATES = ("auto", "together", "apart")
 LATER = {
     "dataset": ("held_out", "augmentation", "translate_pixels", "sizes", "random_labels", "options"),
     "model": ("weights",),
-    "method": ("trained", "samples_per_class", "classes"),
+    "method": ("trained", "samples_per_class", "classes", "sanity"),
     "schedule": ("nesterov", "warmup", "optimizer", "train_error"),
 }
 
@@ -196,6 +196,8 @@ def load(composed: DictConfig) -> Config:
         sections["dense_schedule"] = section_of("dense_schedule", plain["dense_schedule"])
     if pretrained:
         sections["model"] = _pretrained(sections["model"], pretrained)
+    if sections["method"].sanity == "redraw":  # another name for it
+        sections["method"] = replace(sections["method"], redraw=True, sanity="none")
     # A setting with a default may be missing: a run folder of an earlier version does not name it.
     scalars = [f for f in fields(Config) if f.name not in SCHEMAS and (f.name in plain or f.default is MISSING)]
     return Config(**sections, **{f.name: typed(f.name, plain.get(f.name), f.type) for f in scalars})

@@ -76,6 +76,9 @@ class Model:
     options: dict[str, Any] = field(default_factory=dict)
 
 
+ABLATIONS = ("none", "shuffle_layers", "redraw", "invert")
+
+
 @dataclass(frozen=True)
 class Method:
     """A method's name, what the pipeline does around it, and the options of its function.
@@ -83,6 +86,7 @@ class Method:
     `trained`: the network that is scored is the trained reference, which is trained first where it is not there. `redraw`: the pruned
     network starts from newly drawn weights, not from those that were scored. Scores are computed from `batches` batches of `batch_size`
     random training images, of all classes or of `classes` alone, or, where it is not 0, from `samples_per_class` of every class.
+    `sanity` is an ablation: the mask is shuffled within each layer, the weights are drawn anew, or the lowest scores are kept.
     """
 
     name: str
@@ -92,6 +96,7 @@ class Method:
     trained: bool = False
     samples_per_class: int = 0
     classes: list[int] = field(default_factory=list)
+    sanity: str = "none"
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -101,6 +106,8 @@ class Method:
             self.samples_per_class >= 0,
             f"method.samples_per_class must be 0 (no matter which class) or more, not {self.samples_per_class}.",
         )
+        known = ", ".join(ABLATIONS)
+        require(self.sanity in ABLATIONS, f"method.sanity must be one of {known}, not '{self.sanity}'.")
         require(
             not (self.classes and self.samples_per_class),
             "method.classes and method.samples_per_class both choose the images to score with: leave one out.",

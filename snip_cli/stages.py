@@ -22,8 +22,9 @@ from snip_cli.group import Group, check_share
 from snip_cli.models.initialisers import initialise
 from snip_cli.models.pretrained import check_origin, load_weights
 from snip_cli.pruning.mask import prunable_parameters
-from snip_cli.pruning.protocol import Pruned
+from snip_cli.pruning.protocol import Pruned, chooses
 from snip_cli.pruning.prune import check_request, prune_in_steps
+from snip_cli.pruning.sanity import check_sanity
 from snip_cli.pruning.steps import Steps
 from snip_cli.sections import Init
 from snip_cli.streams import generator
@@ -44,6 +45,7 @@ def check(config: Config) -> int:
     model = weightless_model(config)
     total = sum(p.numel() for p in prunable_parameters(model).values())
     check_request(config.method.name, total, config.sparsity)
+    check_sanity(config.method.sanity, config.method.name, scores=not chooses(registry.methods[config.method.name]))
     check_sizes(model, config)
     check_early = getattr(registry.methods[config.method.name], "check", None)
     if check_early is not None and not config.is_reference:
@@ -205,6 +207,7 @@ def find_mask(config: Config, seed: int, data: Data, dense: State | None = None)
         config.sparsity,
         generator(seed, "method"),
         steps_of(config, seed, dense),
+        config.method.sanity,
         **config.method.options,
     )
     seconds = time.perf_counter() - started
@@ -229,9 +232,11 @@ def hash_of(state: State) -> str:
 
 def steps_of(config: Config, seed: int, dense: State | None) -> Steps:
     """The steps of a seed's pruning, in the run's folder and in those of runs that differ in the sparsity or the retraining alone."""
+    method = config.identity()["method"]
+    method.pop("sanity", None)
     of_steps = {
         "network": config.dense.identity(),
-        "method": config.identity()["method"],
+        "method": method,
         "init": None if config.method.trained else asdict(config.init),
     }
     of_steps["weights"] = None if dense is None else hash_of(dense)  # the same settings give others on another device

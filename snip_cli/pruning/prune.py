@@ -1,6 +1,7 @@
 """Model, data, loss → mask, by any registered method."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,7 @@ from snip_cli import registry
 from snip_cli.errors import ConfigError
 from snip_cli.pruning.mask import Mask, kept_count, prunable_parameters, top_mask
 from snip_cli.pruning.protocol import Batch, Loss, Pruned, Sparsity, chooses, takes_auto
+from snip_cli.pruning.sanity import INVERT, SHUFFLE_LAYERS, check_sanity, inverted, shuffled_in_layers
 from snip_cli.pruning.steps import Steps
 from snip_cli.sections import AUTO, check_sparsity
 
@@ -57,18 +59,23 @@ def prune_in_steps(
     sparsity: Sparsity,
     generator: torch.Generator,
     steps: Steps,
+    sanity: str = "none",
     **options: object,
 ) -> Pruned:
-    """`prune` with what the method tells, and with steps that are kept; the options have been checked."""
+    """`prune` with what the method tells, with steps that are kept, and with an ablation of `snip_cli.pruning.sanity`; the options have been checked."""
     parameters = prunable_parameters(model)
     kept = check_request(method, sum(p.numel() for p in parameters.values()), sparsity)
     function = registry.methods[method]
+    check_sanity(sanity, method, scores=not chooses(function))
     if chooses(function):
-        return function(model, batches, loss, generator, sparsity, steps, **options)
-    assert kept is not None
-    scores = function(model, list(batches), loss, generator, **options)
-    check_scores(method, scores, parameters)
-    return Pruned(top_mask({name: scores[name] for name in parameters}, kept))
+        pruned = function(model, batches, loss, generator, sparsity, steps, **options)
+    else:
+        assert kept is not None
+        scores = function(model, list(batches), loss, generator, **options)
+        check_scores(method, scores, parameters)
+        scores = inverted(scores) if sanity == INVERT else scores
+        pruned = Pruned(top_mask({name: scores[name] for name in parameters}, kept))
+    return replace(pruned, mask=shuffled_in_layers(pruned.mask, generator)) if sanity == SHUFFLE_LAYERS else pruned
 
 
 def check_request(method: str, total: int, sparsity: Sparsity) -> int | None:
