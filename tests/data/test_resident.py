@@ -56,6 +56,16 @@ def test_images_are_normalised_by_the_statistics_of_all_training_images_per_chan
             torch.testing.assert_close(all_images(split)[:, channel], expected, rtol=0, atol=1e-13)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_images_that_are_too_large_to_be_kept_normalised_give_the_same_batches(dtype, raw, monkeypatch):
+    kept = resident(raw, split_seed=9, device=CPU, dtype=dtype)
+    monkeypatch.setattr("snip_cli.data.resident.READY_BYTES", 100)
+    made = resident(raw, split_seed=9, device=CPU, dtype=dtype)
+    assert (made.train.ready, kept.train.ready.dtype) == (None, dtype)
+    for one, other in ((kept.train, made.train), (kept.test, made.test)):
+        assert torch.equal(all_images(one), all_images(other))
+
+
 def test_single_precision_is_double_precision_rounded_once(raw):
     single = resident(raw, split_seed=9, device=CPU, dtype=torch.float32)
     double = resident(raw, split_seed=9, device=CPU, dtype=torch.float64)
