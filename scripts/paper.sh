@@ -1,0 +1,31 @@
+# Sourced by the scripts beside it, one a published table or figure: their command line, `sweep` and `report`.
+# Set before: `seeds`, how many the paper has, and `only=` (empty) in a script that takes --only MODEL.
+# A failed sweep does not stop the rest; `exit $failed` at the end tells of it.
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+name=$(basename "$0")
+output=runs/$name iterations= settings=() failed=0
+usage="usage: scripts/$name ${only+[--only MODEL] }[--seeds N] [--iterations K] [--output DIR] [SETTING ...]"
+while [ $# -gt 0 ]; do
+  case $1 in
+    --only | --seeds | --iterations | --output) [ $# -ge 2 ] || { echo "scripts/$name: $1 needs a value" >&2; exit 2; } ;;&
+    --only) [ -n "${only+taken}" ] || { echo "$usage" >&2; exit 2; }; only=$2; shift 2 ;;
+    --seeds) seeds=$2; shift 2 ;;
+    --iterations) iterations=$2; shift 2 ;;
+    --output) output=$2; shift 2 ;;
+    -*) echo "$usage" >&2; exit 2 ;;
+    *) settings+=("$1"); shift ;;
+  esac
+done
+[ -z "$iterations" ] || settings+=("schedule.iterations=$iterations")
+python=${PYTHON:-$root/.venv/bin/python}
+[ -x "$(command -v "$python")" ] || { echo "There is no $python: run scripts/run once, or set PYTHON to one that has snip-run" >&2; exit 2; }
+cd "$root"
+
+sweep() { # SETTING ...: snip-run on all their combinations, with the user's settings last; model=… first, by which --only chooses
+  [ -z "${only:-}" ] || [ "model=$only" = "$1" ] || return 0
+  "$python" -m snip_cli -m "$@" "seeds=$seeds" "output_dir=$output" "${settings[@]}" || failed=1
+}
+
+report() { # OPTION ...: snip-report on all runs
+  "$python" -m snip_cli.report "$output" "$@" || failed=1
+}
