@@ -1,10 +1,14 @@
-"""The scripts: which runs a paper's table asks for, with a stand-in for Python that notes its arguments."""
+"""The scripts: which runs a paper's table or figure asks for, with a stand-in for Python that notes its arguments."""
 
+import itertools
 import subprocess
 
 import pytest
 
 from tests.commands import ROOT
+
+LENETS = ("lenet_300_100", "lenet_5_caffe")
+PAPER = {"table1": 20, "table2": 1, "table3": 20, "figure1": 20, "figure2": 1, "figure3": 20, "figure4": 1, "snacs": 1}
 
 
 @pytest.fixture
@@ -12,7 +16,7 @@ def calls(tmp_path, monkeypatch):
     """A stand-in for Python, and the commands that it was given."""
     noted = tmp_path / "calls"
     stand_in = tmp_path / "python"
-    stand_in.write_text(f'#!/bin/sh\necho "$@" >> {noted}\ncase "$*" in *vgg_c*) exit 1;; esac\n')
+    stand_in.write_text(f'#!/bin/sh\necho "$@" >> {noted}\ncase "$*" in *model=vgg_c*) exit 1;; esac\n')
     stand_in.chmod(0o755)
     monkeypatch.setenv("PYTHON", str(stand_in))
     return lambda: noted.read_text().splitlines()
@@ -22,25 +26,133 @@ def script(name, *arguments):
     return subprocess.run([ROOT / "scripts" / name, *arguments], capture_output=True, text=True, check=False)
 
 
-def test_table2_runs_every_network_at_its_sparsity_and_ends_with_the_table(calls):
-    finished = script("table2", "--seeds", "3", "--iterations", "50", "--output", "there", "dtype=bfloat16")
-    *runs, report = calls()
-    rows = [(run.split("model=")[1].split()[0], run.split("sparsity=0,")[1].split()[0]) for run in runs]
-    order = "lstm_s lstm_b gru_s gru_b vgg_like alexnet_s vgg_c vgg_d alexnet_b wrn_16_8 wrn_22_8 wrn_16_10"
-    assert " ".join(model for model, _ in rows) == order
-    sparsity = {"vgg_like": "0.97", "alexnet_s": "0.9", "alexnet_b": "0.9"}
-    assert all(given == sparsity.get(model, "0.95") for model, given in rows)
-    assert all(
-        ("dataset=mnist" in run) == (model[-2:] in ("_s", "_b") and "alexnet" not in model)
-        for run, (model, _) in zip(runs, rows, strict=True)
-    )
-    settings = "seeds=3 output_dir=there dtype=bfloat16 schedule.iterations=50"
-    assert all(run.endswith(settings) for run in runs)
-    assert report == "-m snip_cli.report there --table Table 2"
-    assert finished.returncode == 1  # of vgg_c; the rows behind it were run all the same
+def runs(sweeps):
+    """The runs of some sweeps, each as its settings but seeds and folder."""
+    made = []
+    for sweep in sweeps:
+        assert sweep.startswith("-m snip_cli -m ")
+        pairs = [word.partition("=")[::2] for word in sweep.split()[3:]]
+        swept = [
+            [(name, one) for one in value.replace("],[", "] [").replace(",", " ").split()]
+            for name, value in pairs
+            if name not in ("seeds", "output_dir")
+        ]
+        made += [dict(choice) for choice in itertools.product(*swept)]
+    return made
 
 
-def test_table2_refuses_what_it_does_not_know(calls):
-    refused = script("table2", "--epochs", "3")
+def chosen(made, *names):
+    return [tuple(run.get(name) for name in names) for run in made]
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_the_number_of_seeds_is_the_papers_and_the_runs_have_a_folder_of_their_own(name, calls):
+    script(name)
+    assert all(f" seeds={PAPER[name]} output_dir=runs/{name}" in call for call in calls() if " -m model=" in call)
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_a_short_look_in_another_folder_with_a_setting_for_every_run(name, calls):
+    arguments = ("--seeds", "3", "--iterations", "50", "--output", "there", "dtype=bfloat16")
+    assert script(name, *arguments).returncode == (name == "table2")  # the stand-in fails on one of its networks
+    sweeps = [call for call in calls() if " -m model=" in call]
+    assert sweeps
+    assert all("seeds=3 output_dir=there dtype=bfloat16 schedule.iterations=50" in sweep for sweep in sweeps)
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_what_a_script_does_not_know_is_refused(name, calls):
+    refused = script(name, "--epochs", "3")
     assert refused.returncode == 2
-    assert refused.stderr.startswith("usage: scripts/table2")
+    assert refused.stderr.startswith(f"usage: scripts/{name} ")
+    assert script(name, "--seeds").stderr == f"scripts/{name}: --seeds needs a value\n"
+
+
+def test_a_failed_sweep_does_not_stop_the_rest_and_the_exit_code_tells(calls):
+    assert script("table2").returncode == 1  # of vgg_c
+    assert sum("vgg_d" in call for call in calls()) == 1
+
+
+def test_table1_has_the_reference_and_the_rows_of_snip(calls):
+    script("table1")
+    *sweeps, report = calls()
+    rows = {"lenet_300_100": ("0", "0.95", "0.98"), "lenet_5_caffe": ("0", "0.98", "0.99")}
+    assert chosen(runs(sweeps), "model", "sparsity") == [(m, s) for m in rows for s in rows[m]]
+    assert report == "-m snip_cli.report runs/table1 --table Table 1"
+
+
+def test_table2_runs_every_network_at_its_sparsity_and_ends_with_the_table(calls):
+    script("table2")
+    *sweeps, report = calls()
+    order = "lstm_s lstm_b gru_s gru_b vgg_like alexnet_s vgg_c vgg_d alexnet_b wrn_16_8 wrn_22_8 wrn_16_10"
+    sparsity = {"vgg_like": "0.97", "alexnet_s": "0.9", "alexnet_b": "0.9"}
+    expected = []
+    for model in order.split():
+        dataset = "mnist" if model.startswith(("lstm", "gru")) else "cifar10"
+        expected += [(model, dataset, "0"), (model, dataset, sparsity.get(model, "0.95"))]
+    assert chosen(runs(sweeps), "model", "dataset", "sparsity") == expected
+    assert report == "-m snip_cli.report runs/table2 --table Table 2"
+
+
+def test_table3_scores_with_four_initialisers_and_trains_with_adam(calls):
+    script("table3")
+    *sweeps, report = calls()
+    networks = (*LENETS, "lstm_s", "gru_s")
+    cells = itertools.product(networks, ("rn", "tn", "vs_x", "vs_h"), ["0.9"], ["lenet_adam"])
+    assert chosen(runs(sweeps), "model", "init", "sparsity", "schedule") == list(cells)
+    assert all("init_train" not in sweep for sweep in sweeps)
+    assert report == "-m snip_cli.report runs/table3 --table Table 3"
+
+
+def test_figure1_sweeps_the_sparsity_of_both_lenets(calls):
+    script("figure1")
+    *sweeps, report = calls()
+    sparsity = ["0", "0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9", "0.95", "0.98", "0.99"]
+    assert chosen(runs(sweeps), "model", "sparsity") == list(itertools.product(LENETS, sparsity))
+    assert report == "-m snip_cli.report runs/figure1 --figure runs/figure1/figure1.png"
+
+
+def test_figure2_prunes_by_the_images_of_one_class_and_trains_nothing(calls):
+    script("figure2", "--iterations", "50")
+    *sweeps, report = calls()
+    classes = [f"[{digit}]" for digit in range(10)]
+    sparsity = [f"0.{tenth}" for tenth in range(1, 10)]
+    masks = itertools.product(("mnist", "fashion_mnist"), classes, sparsity, ["0"])
+    assert chosen(runs(sweeps), "dataset", "method.classes", "sparsity", "schedule.iterations") == list(masks)
+    assert report == "-m snip_cli.report runs/figure2 --masks runs/figure2/figure2.png"
+
+
+def test_figure3_varies_the_saliency_batch_and_ends_with_table_and_picture(calls):
+    script("figure3")
+    *sweeps, table, picture = calls()
+    sizes = [("0.9", size) for size in ("1", "10", "100", "1000", "10000")]
+    assert chosen(runs(sweeps), "sparsity", "method.batch_size") == sizes
+    assert table == "-m snip_cli.report runs/figure3 --table Figure 3"
+    assert picture == "-m snip_cli.report runs/figure3 --batch-sizes runs/figure3/figure3.png"
+
+
+def test_figure4_fits_true_and_random_labels_with_the_l2_term_in_one_line_alone(calls):
+    script("figure4")
+    *sweeps, report = calls()
+    made = runs(sweeps)
+    assert sorted(chosen(made, "sparsity", "dataset.random_labels", "schedule.weight_decay")) == [
+        *[("0", "false", "0"), ("0", "true", "0"), ("0", "true", "0.0005")],
+        *[("0.99", "false", "0"), ("0.99", "true", "0")],
+    ]
+    assert {run["model"] for run in made} == {"lenet_5_caffe"}
+    assert {run["schedule.train_error"] for run in made} == {"true"}
+    assert report == "-m snip_cli.report runs/figure4 --curves runs/figure4/figure4.png"
+
+
+def test_snacs_can_run_one_network_alone(calls):
+    script("snacs", "--iterations", "5", "--only", "resnet56")
+    *sweeps, report = calls()
+    assert [(run["model"], run["method"]) for run in runs(sweeps)] == [("resnet56", "snacs")] * 3 + [
+        ("resnet56", "mint")
+    ] * 2
+    assert all("dense_schedule.iterations=5 " in sweep and "schedule.iterations=5" in sweep for sweep in sweeps)
+    assert report == "-m snip_cli.report runs/snacs --table SNACS"
+
+
+def test_only_the_benchmarks_of_snacs_can_be_run_alone(calls):
+    assert script("table2", "--only", "vgg_c").returncode == 2
