@@ -14,9 +14,10 @@ from tabulate import tabulate
 from snip_cli.errors import SnipError
 from snip_cli.report.figure import draw
 from snip_cli.report.limits import draw_limits, limits_csv, limits_table, read_limits
+from snip_cli.report.paper import LAYOUTS, as_printed_table, columns_of, numbers_of, with_missing
 from snip_cli.report.records import COLUMNS, read_tree
 from snip_cli.report.snacs import beside_published, layers_beside_published
-from snip_cli.report.table import as_csv, as_text, cells, with_missing
+from snip_cli.report.table import as_csv, as_text, cells
 
 log = logging.getLogger("snip_cli")
 
@@ -25,6 +26,7 @@ examples:
   snip-report runs/
   snip-report runs/ --format markdown > results.md
   snip-report runs/ --figure error.png
+  snip-report runs/ --table "Table 3" --format latex
   snip-report runs/ --table SNACS
   snip-report runs/snacs-vgg16-… --limits limits.png
   snip-report runs/ --by method,model,dataset,sparsity,schedule.iterations
@@ -49,9 +51,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if flags.table in LISTS:
             print(as_list(LISTS[flags.table](records), flags.format))
             return 0
-        found = cells(records, flags.by.split(","))
-        if flags.table:
-            found = with_missing(found, flags.table, LISTS)
+        numbers = numbers_of(flags.table, LISTS) if flags.table else []
+        if numbers:  # so that only what differs between its own runs is a column
+            records = [record for record in records if any(number.is_of(record.settings) for number in numbers)]
+        found = cells(records, [*flags.by.split(","), *columns_of(numbers, records)])
+        if numbers:
+            found = with_missing(found, numbers)
+        if flags.table in LAYOUTS and flags.format != "csv":
+            print(as_printed_table(found, LAYOUTS[flags.table], STYLES[flags.format]), end="\n\n")
         print(as_csv(found) if flags.format == "csv" else as_text(found, STYLES[flags.format]))
         if flags.figure:
             draw(found, flags.figure)
@@ -91,7 +98,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--table",
         metavar="'Table 2'",
-        help="the rows of this published table alone, also those that no run was made for: 'Table 1', 'Table 2', SNACS, 'SNACS layers'",
+        help="the rows of this published table alone, also those that no run was made for: 'Table 1', 'Table 2', 'Table 3', 'Figure 3', SNACS, 'SNACS layers'",
     )
     made.add_argument("--format", choices=("text", "csv", "markdown", "latex"), default="text")
     made.add_argument(

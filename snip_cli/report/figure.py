@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy
 
 from snip_cli.errors import ConfigError
-from snip_cli.report.table import Cell, lines
+from snip_cli.report.lines import lines
+from snip_cli.report.table import Cell
 from snip_cli.sections import AUTO
 
 
@@ -35,7 +36,9 @@ def draw(cells: Sequence[Cell], path: Path) -> None:
         low, high = [m - s for m, s in zip(mean, std, strict=True)], [m + s for m, s in zip(mean, std, strict=True)]
         axes.fill_between(sparsity, low, high, alpha=0.2, color=curve.get_color())
         crosses = [
-            (100 * cell.sparsity, cell.published.error) for cell in line if cell.published and not cell.deviations
+            (100 * cell.sparsity, cell.published.error)
+            for cell in line
+            if cell.published and not cell.published.deviations(cell.settings)
         ]
         if crosses:
             axes.scatter(

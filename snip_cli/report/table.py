@@ -3,7 +3,7 @@
 import csv
 import io
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,13 +53,15 @@ class Cell:
 
     @property
     def published(self) -> Published | None:
-        s = self.settings
-        return PUBLISHED.get((s["method"], s["model"], s["dataset"], s["sparsity"]))
+        return next((number for number in PUBLISHED if number.is_of(self.settings)), None)
 
     @property
     def deviations(self) -> list[str]:
-        """The settings that are not those of the published number; none where none is published or no run was made."""
-        return self.published.deviations(self.settings) if self.published and self.wanted else []
+        """How the cell is not what the published number is: settings, and too few seeds; none where none is published or no run was made."""
+        if not self.published or not self.wanted:
+            return []
+        n, full = len(self.errors), self.published.seeds
+        return [*self.published.deviations(self.settings), *([f"n={n} of {full}"] if 0 < n < full else [])]
 
 
 def cells(records: Sequence[Record], by: Sequence[str] = COLUMNS) -> list[Cell]:
@@ -82,25 +84,6 @@ def cells(records: Sequence[Record], by: Sequence[str] = COLUMNS) -> list[Cell]:
         made,
         key=lambda cell: [_order(cell.key[name]) for name in sorted(names, key=lambda n: n in ("method", "sparsity"))],
     )
-
-
-def with_missing(found: Sequence[Cell], source: str, others: Iterable[str] = ()) -> list[Cell]:
-    """The cells of a published table, in its order; a number that no run has been made for gets an empty cell.
-
-    `source` is the beginning of the table's name, such as `Table 2`; `others` are the names of what is no such table. Raises ConfigError where no published table is called so.
-    """
-    keys = [key for key, published in PUBLISHED.items() if published.source.startswith(f"{source},")]
-    if not keys:
-        known = ", ".join([*sorted({published.source.split(",")[0] for published in PUBLISHED.values()}), *others])
-        raise ConfigError(f"No published table is called '{source}': choose one of {known}.")
-    made: list[Cell] = []
-    for key in keys:
-        settings = dict(zip(COLUMNS, key, strict=True))
-        present = [cell for cell in found if all(cell.settings[name] == settings[name] for name in COLUMNS)]
-        columns = found[0].key if found else settings
-        missing = Cell({name: settings.get(name, "") for name in columns}, settings, [], wanted=0)
-        made += present or [missing]
-    return made
 
 
 def _order(value: Any) -> tuple[bool, bool, Any]:
@@ -133,34 +116,6 @@ def _differing(records: Sequence[Record], alike: Sequence[str]) -> list[str]:
     return list(found)
 
 
-def lines(cells: Sequence[Cell]) -> list[list[Cell]]:
-    """The finished cells that belong on one curve, by rising sparsity: alike in all of their key but the sparsity.
-
-    Every method's line starts from its reference, which is alike in all that determines a reference; references that no line starts
-    from stand alone.
-    """
-    finished = [cell for cell in cells if cell.errors]
-    references = [cell for cell in finished if cell.settings["method"] == "reference"]
-    made: dict[tuple[str, ...], list[Cell]] = {}
-    for cell in finished:
-        if cell not in references:
-            made.setdefault(tuple(repr(v) for k, v in cell.key.items() if k != "sparsity"), []).append(cell)
-    used = []
-    for line in made.values():
-        starts = [reference for reference in references if all(_starts(reference, cell) for cell in line)]
-        used += starts
-        line += starts
-        line.sort(key=lambda cell: cell.sparsity)
-    return [*made.values(), *([reference] for reference in references if reference not in used)]
-
-
-def _starts(reference: Cell, cell: Cell) -> bool:
-    """Whether a reference is alike in all that determines it; of a trained network that was pruned, in what it was trained with."""
-    own = {name: value for name, value in reference.settings.items() if name not in ("method", "sparsity")}
-    dense = {name.removeprefix("dense_"): value for name, value in cell.settings.items() if name.startswith("dense_")}
-    return all((cell.settings | dense).get(name) == value for name, value in own.items())
-
-
 def _cell(group: Sequence[Record], names: Sequence[str]) -> Cell:
     results = {seed: result for record in group for seed, result in record.results.items()}
     wanted = {seed for record in group for seed in record.wanted} | set(results)
@@ -177,7 +132,9 @@ def rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     table = []
     for cell in cells:
         mean = statistics.fmean(cell.errors) if cell.errors else None
-        published = cell.published.error if cell.published else None
+        std = statistics.stdev(cell.errors) if len(cell.errors) > 1 else None
+        published = cell.published
+        beside = mean is not None and published is not None
         table.append(
             {
                 **cell.key,
@@ -185,10 +142,12 @@ def rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
                 "n": len(cell.errors),
                 "wanted": cell.wanted,
                 "error": mean,
-                "std": statistics.stdev(cell.errors) if len(cell.errors) > 1 else None,
+                "std": std,
                 "best_of_last_5": statistics.fmean(cell.errors_best) if cell.errors_best else None,
-                "published": published,
-                "difference": mean - published if mean is not None and published is not None else None,
+                "published": published.error if published else None,
+                "published_std": published.std if published else None,
+                "difference": mean - published.error if beside else None,
+                "verdict": published.verdict(mean, std) if beside else "",
                 "deviations": " ".join(cell.deviations),
             }
         )
@@ -211,27 +170,41 @@ def as_text(cells: Sequence[Cell], style: str = "simple") -> str:
     A published number whose protocol a row does not follow has a star, and a line below the table says what differs.
     """
     other = any(cell.results and cell.sparsity != cell.settings["sparsity"] for cell in cells)
-    table = [_shown(row, cell, reached=other) for row, cell in zip(rows(cells), cells, strict=True)]
+    judged = any(row["verdict"] for row in rows(cells))
+    table = [_shown(row, cell, reached=other, judged=judged) for row, cell in zip(rows(cells), cells, strict=True)]
     text = tabulate(table, headers="keys", tablefmt=style, disable_numparse=True)
     differing = dict.fromkeys(setting for cell in cells for setting in cell.deviations)
     return text + (f"\n\n* not the published protocol: {', '.join(differing)}" if differing else "")
 
 
-def seeds_done(done: int, wanted: int) -> str:
+def seeds_done(cell: Cell) -> str:
     """How many seeds a cell stands for, in words."""
-    if wanted == 0:
-        return "not run yet"
-    return str(done) if done == wanted else f"{done} of {wanted}"
+    done = len(cell.errors)
+    if cell.wanted == 0:
+        return "quoted" if cell.published and cell.published.quoted else "not run yet"
+    return str(done) if done == cell.wanted else f"{done} of {cell.wanted}"
 
 
-def _shown(row: dict[str, Any], cell: Cell, *, reached: bool) -> dict[str, str]:
-    error = UNFINISHED if row["error"] is None else f"{row['error']:.2f}"
+def with_std(mean: float | None, std: float | None) -> str:
+    """Mean ± standard deviation in percent; the mean alone where there is none, and a dash where there is no mean."""
+    shown = UNFINISHED if mean is None else f"{mean:.2f}"
+    return shown if std is None else f"{shown} ± {std:.2f}"
+
+
+def as_printed(published: Published) -> str:
+    """A published error in percent, with its ± where there is one."""
+    return str(published.error) if published.std is None else with_std(published.error, published.std)
+
+
+def _shown(row: dict[str, Any], cell: Cell, *, reached: bool, judged: bool) -> dict[str, str]:
+    star = " *" if cell.deviations else ""
     return {
         **{name: str(value) for name, value in cell.key.items()},
         **({"reached": f"{cell.sparsity:.4f}" if cell.results else UNFINISHED} if reached else {}),
-        "n": seeds_done(row["n"], row["wanted"]),
-        "error (%)": error if row["std"] is None else f"{error} ± {row['std']:.2f}",
+        "n": seeds_done(cell),
+        "error (%)": with_std(row["error"], row["std"]),
         "best of last 5": UNFINISHED if row["best_of_last_5"] is None else f"{row['best_of_last_5']:.2f}",
-        "paper (%)": "" if row["published"] is None else f"{row['published']}{' *' if cell.deviations else ''}",
+        "paper (%)": as_printed(cell.published) + star if cell.published else "",
         "difference": "" if row["difference"] is None else f"{row['difference']:+.2f}",
+        **({"verdict": row["verdict"]} if judged else {}),
     }

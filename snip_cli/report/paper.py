@@ -1,0 +1,59 @@
+"""A published table, whole: each of its numbers in its order, with our cells of it or an empty one."""
+
+from collections.abc import Iterable, Sequence
+
+from tabulate import tabulate
+
+from snip_cli.errors import ConfigError
+from snip_cli.report.published import PUBLISHED, Published
+from snip_cli.report.records import COLUMNS, Record
+from snip_cli.report.table import Cell, as_printed, rows, with_std
+
+# Tables that are also shown as they are printed: the setting of a row, and that of a column.
+LAYOUTS = {"Table 3": ("init.name", "model")}
+
+
+def numbers_of(source: str, others: Iterable[str] = ()) -> list[Published]:
+    """The numbers of a published table, by its name such as `Table 2`; `others` are the names of what is no such table.
+
+    Raises ConfigError where no published table is called so.
+    """
+    numbers = [number for number in PUBLISHED if number.source.startswith(f"{source},")]
+    if not numbers:
+        known = ", ".join([*sorted({number.source.split(",")[0] for number in PUBLISHED}), *others])
+        raise ConfigError(f"No published table is called '{source}': choose one of {known}.")
+    return numbers
+
+
+def columns_of(numbers: Sequence[Published], records: Sequence[Record]) -> list[str]:
+    """The settings, beside the usual columns, that tell the numbers of a table apart, of those that a record has."""
+    names = dict.fromkeys(name for number in numbers for name in number.where if name not in COLUMNS)
+    varied = [name for name in names if len({number.where.get(name) for number in numbers}) > 1]
+    return [name for name in varied if not records or any(name in record.settings for record in records)]
+
+
+def with_missing(found: Sequence[Cell], numbers: Sequence[Published]) -> list[Cell]:
+    """Our cells of each number, in the order of the numbers; one that no run has been made for gets an empty cell."""
+    columns = list(found[0].key) if found else [*COLUMNS, *columns_of(numbers, [])]
+    made: list[Cell] = []
+    for number in numbers:
+        settings = dict(number.where)
+        missing = Cell({name: settings.get(name, "") for name in columns}, settings, [], wanted=0)
+        made += [cell for cell in found if number.is_of(cell.settings)] or [missing]
+    return made
+
+
+def as_printed_table(cells: Sequence[Cell], layout: tuple[str, str], style: str) -> str:
+    """The cells laid out as the paper's table, `ours ± std (paper ± std)`; with a star where ours is not the published protocol."""
+    rows_by, columns_by = layout
+    table: dict[str, dict[str, str]] = {}
+    for cell, numbers in zip(cells, rows(cells), strict=True):
+        assert cell.published is not None
+        star = " *" if cell.deviations else ""
+        text = f"{with_std(numbers['error'], numbers['std'])} ({as_printed(cell.published)}){star}"
+        line = table.setdefault(cell.settings[rows_by], {})
+        before = line.get(cell.settings[columns_by])
+        line[cell.settings[columns_by]] = f"{before}; {text}" if before else text
+    return tabulate(
+        [{rows_by.partition(".")[0]: name, **line} for name, line in table.items()], headers="keys", tablefmt=style
+    )
