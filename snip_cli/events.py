@@ -1,6 +1,7 @@
 """TensorBoard events, written with TensorBoard's own writer: one event file a folder, no stray sub-runs, no torch."""
 
 import math
+import struct
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,6 +38,13 @@ class EventFile:
     def scalar(self, tag: str, value: float, step: int, description: str = "") -> None:
         about = SummaryMetadata(summary_description=description)
         self.summary(Summary(value=[Summary.Value(tag=tag, simple_value=value, metadata=about)]), step)
+
+    def image(self, tag: str, png: bytes, step: int = 0, description: str = "") -> None:
+        """A picture, the content of a PNG file."""
+        width, height = struct.unpack(">II", png[16:24])  # where the format has them
+        image = Summary.Image(encoded_image_string=png, width=width, height=height)
+        about = SummaryMetadata(summary_description=description)
+        self.summary(Summary(value=[Summary.Value(tag=tag, image=image, metadata=about)]), step)
 
     def close(self) -> None:
         self._writer.close()

@@ -1,23 +1,21 @@
 """snip-report: run folders → table and figure."""
 
 import argparse
-import csv
-import io
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from tabulate import tabulate
 
 from snip_cli.errors import SnipError
+from snip_cli.report.drawing import as_csv, save
 from snip_cli.report.figure import draw
 from snip_cli.report.limits import draw_limits, limits_csv, limits_table, read_limits
 from snip_cli.report.paper import LAYOUTS, as_printed_table, columns_of, numbers_of, with_missing
 from snip_cli.report.records import COLUMNS, read_tree
 from snip_cli.report.snacs import beside_published, layers_beside_published
-from snip_cli.report.table import as_csv, as_text, cells
+from snip_cli.report.table import as_text, cells, rows
 
 log = logging.getLogger("snip_cli")
 
@@ -49,7 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         records = read_tree(flags.folder, may_be_empty=flags.table is not None)
         if flags.table in LISTS:
-            print(as_list(LISTS[flags.table](records), flags.format))
+            listed = LISTS[flags.table](records)
+            print(
+                as_csv(listed)
+                if flags.format == "csv"
+                else tabulate(listed, headers="keys", tablefmt=STYLES[flags.format])
+            )
             return 0
         numbers = numbers_of(flags.table, LISTS) if flags.table else []
         if numbers:  # so that only what differs between its own runs is a column
@@ -59,9 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found = with_missing(found, numbers)
         if flags.table in LAYOUTS and flags.format != "csv":
             print(as_printed_table(found, LAYOUTS[flags.table], STYLES[flags.format]), end="\n\n")
-        print(as_csv(found) if flags.format == "csv" else as_text(found, STYLES[flags.format]))
+        print(as_csv(rows(found)) if flags.format == "csv" else as_text(found, STYLES[flags.format]))
         if flags.figure:
-            draw(found, flags.figure)
+            save(draw(found), flags.figure, flags.folder)
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         sys.stdout = None
         return SnipError.exit_code
@@ -71,17 +74,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         log.removeHandler(warnings)
     return 0
-
-
-def as_list(rows: Sequence[Mapping[str, Any]], form: str) -> str:
-    """Rows of one kind in the form that was asked for; None is left blank."""
-    if form == "csv":
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        return text.getvalue().rstrip("\n")
-    return tabulate(rows, headers="keys", tablefmt=STYLES[form])
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,64 +1,72 @@
 """Error against sparsity as a picture."""
 
 import statistics
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy
 
 from snip_cli.errors import ConfigError
-from snip_cli.report.lines import lines
-from snip_cli.report.table import Cell
+from snip_cli.report.drawing import Drawing
+from snip_cli.report.lines import extent, lines, span, told_apart
+from snip_cli.report.table import Cell, rows
 from snip_cli.sections import AUTO
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
-def draw(cells: Sequence[Cell], path: Path) -> None:
+
+def draw(cells: Sequence[Cell]) -> Drawing:
     """Draw test error (mean, band of one sample standard deviation over seeds) against sparsity, a curve a method and model.
 
     The axis is stretched towards 100 %, where pruning is interesting: even steps are even factors of what is kept. Published numbers
-    are crosses, beside runs of the same protocol. Raises ConfigError where nothing is finished or the file cannot be written.
+    are crosses, beside runs of the same protocol. Raises ConfigError where nothing is finished.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     drawn = lines(cells)
     if not drawn:
         raise ConfigError("There is nothing to draw: no run is finished.")
-    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
-    for line in drawn:
-        name = line_name(line)
-        sparsity = [100 * cell.sparsity for cell in line]
-        mean = [statistics.fmean(cell.errors) for cell in line]
-        std = [statistics.stdev(cell.errors) if len(cell.errors) > 1 else 0.0 for cell in line]
-        [curve] = axes.plot(sparsity, mean, marker="o", markersize=4, label=f"{name} ({seeds(line)})")
-        low, high = [m - s for m, s in zip(mean, std, strict=True)], [m + s for m, s in zip(mean, std, strict=True)]
-        axes.fill_between(sparsity, low, high, alpha=0.2, color=curve.get_color())
-        crosses = [
-            (100 * cell.sparsity, cell.published.error)
-            for cell in line
-            if cell.published and not cell.published.deviations(cell.settings)
-        ]
-        if crosses:
-            axes.scatter(
-                *zip(*crosses, strict=True), marker="x", color=curve.get_color(), label=f"{name}, published", zorder=3
-            )
+    common, names = told_apart([without_sparsity(line[-1].key) for line in drawn])
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for line, name in zip(drawn, names, strict=True):
+        draw_line(axes, line, name or common)
+    everything = [cell for line in drawn for cell in line]
+    axes.set_title(f"{common} ({extent(everything)})" if common else extent(everything), fontsize="medium")
     axes.set_xscale("function", functions=(stretch, shrink))
-    axes.set_xticks(ticks([cell for line in drawn for cell in line]))
+    axes.set_xticks(ticks(everything))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("sparsity (%)")
     axes.set_ylabel("test error (%)")
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
-    try:
-        figure.savefig(path, dpi=150)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"{path} cannot be written ({error}): name a .png, .pdf or .svg file in a folder that exists."
-        ) from error
-    finally:
-        pyplot.close(figure)
+    return Drawing(figure, rows([cell for cell in cells if cell.errors]))
+
+
+def draw_line(axes: "Axes", line: Sequence[Cell], name: str) -> None:
+    """One curve with its band, and crosses where numbers are published for its protocol."""
+    sparsity = [100 * cell.sparsity for cell in line]
+    mean = [statistics.fmean(cell.errors) for cell in line]
+    std = [statistics.stdev(cell.errors) if len(cell.errors) > 1 else 0.0 for cell in line]
+    n = span(sorted({len(cell.errors) for cell in line}))
+    [curve] = axes.plot(sparsity, mean, marker="o", markersize=4, label=f"{name} (n = {n})")
+    low, high = [m - s for m, s in zip(mean, std, strict=True)], [m + s for m, s in zip(mean, std, strict=True)]
+    axes.fill_between(sparsity, low, high, alpha=0.2, color=curve.get_color())
+    crosses = [
+        (100 * cell.sparsity, cell.published.error)
+        for cell in line
+        if cell.published and not cell.published.deviations(cell.settings)
+    ]
+    if crosses:
+        axes.scatter(
+            *zip(*crosses, strict=True), marker="x", color=curve.get_color(), label=f"{name}, published", zorder=3
+        )
+
+
+def without_sparsity(key: Mapping[str, Any]) -> dict[str, Any]:
+    """What is the same along a curve."""
+    return {name: value for name, value in key.items() if name != "sparsity"}
 
 
 def ticks(cells: Sequence[Cell]) -> list[float]:
@@ -75,14 +83,3 @@ def stretch(sparsity: numpy.ndarray) -> numpy.ndarray:
 def shrink(stretched: numpy.ndarray) -> numpy.ndarray:
     """The inverse of `stretch`."""
     return 100 * (1 - 10 ** -numpy.asarray(stretched))
-
-
-def line_name(line: Sequence[Cell]) -> str:
-    """What tells a line from the others, in words."""
-    return ", ".join(str(value) for name, value in line[-1].key.items() if name != "sparsity" and value != "")
-
-
-def seeds(line: Sequence[Cell]) -> str:
-    """How many seeds stand behind a line's points."""
-    counts = sorted({len(cell.errors) for cell in line})
-    return f"n = {counts[0]}" if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]}"

@@ -1,7 +1,10 @@
-"""Cells → the lines of a figure: which belong together, and what tells one from the others."""
+"""Cells → the lines of a figure: which belong together, what tells one from the others, and how much stands behind them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from snip_cli.report.published import full_iterations
+from snip_cli.report.records import COLUMNS
 from snip_cli.report.table import Cell
 
 
@@ -31,3 +34,43 @@ def _starts(reference: Cell, cell: Cell) -> bool:
     own = {name: value for name, value in reference.settings.items() if name not in ("method", "sparsity")}
     dense = {name.removeprefix("dense_"): value for name, value in cell.settings.items() if name.startswith("dense_")}
     return all((cell.settings | dense).get(name) == value for name, value in own.items())
+
+
+def told_apart(keys: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
+    """What keys have in common, and what tells each from the others, in words; one key alone has all of itself in common."""
+    names = list(dict.fromkeys(name for key in keys for name in key))
+    common = [name for name in names if len({repr(key.get(name)) for key in keys}) == 1]
+    own = [[word(name, key[name]) for name in names if name in key and name not in common] for key in keys]
+    shared = [word(name, keys[0][name]) for name in common]
+    return ", ".join(filter(None, shared)), [", ".join(filter(None, words)) for words in own]
+
+
+def word(name: str, value: Any) -> str:
+    """A setting in words: the usual columns by their value, what is switched on by its name, and any other by both."""
+    if value == "" or value is False:
+        return ""
+    if name in COLUMNS:
+        return f"{name} {value}" if name == "sparsity" else str(value)
+    own = name.rpartition(".")[2] if not name.endswith(".name") else name.removesuffix(".name")
+    own = own.replace("_", " ")
+    return own if value is True else f"{own} {value}"
+
+
+def extent(cells: Sequence[Cell], full_seeds: int | None = None) -> str:
+    """How many seeds and iterations stand behind finished cells, and `short` where either is below the full protocol.
+
+    The full number of seeds is that of the published numbers that the cells stand for, where it is not given.
+    """
+    counts = sorted({len(cell.errors) for cell in cells})
+    lengths = sorted({cell.settings["schedule.iterations"] for cell in cells})
+    wanted = full_seeds or max(cell.published.seeds if cell.published else 1 for cell in cells)
+    full = [(cell.settings["schedule.iterations"], full_iterations(cell.settings)) for cell in cells]
+    short = counts[0] < wanted or any(own < whole for own, whole in full)
+    if lengths == [0]:
+        return f"n = {span(counts)}, not trained"
+    return f"{'short: ' * short}n = {span(counts)}, {span(lengths)} iterations"
+
+
+def span(counts: Sequence[int]) -> str:
+    """Rising numbers in words, by the first and the last."""
+    return f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"

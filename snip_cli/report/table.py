@@ -1,7 +1,5 @@
 """Records → cells over seeds → a table. Nothing is averaged over a setting that the table does not name."""
 
-import csv
-import io
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -152,16 +150,6 @@ def rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
             }
         )
     return table
-
-
-def as_csv(cells: Sequence[Cell]) -> str:
-    """The rows as CSV, numbers in full."""
-    table = rows(cells)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(table[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(table)
-    return text.getvalue().rstrip("\n")
 
 
 def as_text(cells: Sequence[Cell], style: str = "simple") -> str:

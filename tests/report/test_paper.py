@@ -105,7 +105,7 @@ def test_inside_the_papers_std_or_by_how_much_outside():
 
 def test_where_the_paper_has_no_std_the_verdict_is_by_ours():
     number = Published(1.6, "", {})
-    assert (number.verdict(1.7, 0.2), number.verdict(1.7, 0.05)) == ("inside our ±", "outside our ±")
+    assert (number.verdict(1.7, 0.2), number.verdict(1.7, 0.05)) == ("paper inside our ±", "paper outside our ±")
     assert number.verdict(1.7, None) == ""
 
 

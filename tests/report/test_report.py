@@ -118,13 +118,6 @@ def test_formats(style, sign, tmp_path, capsys):
     assert "0.95" in said
 
 
-def test_the_figure_is_a_picture(tmp_path):
-    record(tmp_path, "a", [1.4, 1.5], method="snip", sparsity=0)
-    record(tmp_path, "b", [1.9, 2.2])
-    assert main([str(tmp_path), "--figure", str(tmp_path / "error.png")]) == 0
-    assert (tmp_path / "error.png").read_bytes().startswith(b"\x89PNG")
-
-
 @pytest.mark.parametrize(
     "arguments, phrase",
     [
