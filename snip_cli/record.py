@@ -176,7 +176,8 @@ def result_of(
     prune_seconds: float,
 ) -> Result:
     """One seed's entry of `metrics.json`: errors in percent, of the last evaluation, the best of the last five (as the released code of
-    SNIP reports) and the best of all (as that of SNACS does); `sizes` are counts and MiB of the weights without biases.
+    SNIP reports) and the best of all (as that of SNACS does); `sizes` are counts and MiB of the weights without biases. `prune_seconds`
+    are what the mask cost, whichever run or attempt found its parts.
     """
     last = evaluations[-1]
     return {

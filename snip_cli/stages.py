@@ -25,7 +25,7 @@ from snip_cli.pruning.mask import prunable_parameters
 from snip_cli.pruning.protocol import Pruned, chooses
 from snip_cli.pruning.prune import check_request, prune_in_steps
 from snip_cli.pruning.sanity import check_sanity
-from snip_cli.pruning.steps import Steps
+from snip_cli.pruning.steps import FORMAT, Steps
 from snip_cli.sections import Init
 from snip_cli.streams import generator
 
@@ -186,9 +186,10 @@ def started_model(config: Config, seed: int, device: torch.device, dense: State 
 
 
 def find_mask(config: Config, seed: int, data: Data, dense: State | None = None) -> tuple[Pruned, float]:
-    """The mask of one seed, on the CPU, and the seconds that it took; at sparsity 0 everything is kept.
+    """The mask of one seed, on the CPU, and the seconds that it cost; at sparsity 0 everything is kept.
 
-    `dense` is the trained network that a method with `trained` prunes, unless `model.weights` names it.
+    The seconds are of all that the mask was found by, without the training of the dense network: also those of steps that an earlier
+    attempt or another run did and that are read here. `dense` is the trained network that a method with `trained` prunes, unless `model.weights` names it.
     """
     model = scored_model(config, seed, data.train.device, dense)
     if config.is_reference:
@@ -198,6 +199,7 @@ def find_mask(config: Config, seed: int, data: Data, dense: State | None = None)
         generator(seed, "scoring").initial_seed()
     )  # for what a network draws in its forward pass, as dropout does
     batches = scoring_batches(config, seed, data.scored)
+    steps = steps_of(config, seed, dense)
     started = time.perf_counter()
     pruned = prune_in_steps(
         model,
@@ -206,11 +208,11 @@ def find_mask(config: Config, seed: int, data: Data, dense: State | None = None)
         config.method.name,
         config.sparsity,
         generator(seed, "method"),
-        steps_of(config, seed, dense),
+        steps,
         config.method.sanity,
         **config.method.options,
     )
-    seconds = time.perf_counter() - started
+    seconds = time.perf_counter() - started + steps.seconds_read
     return replace(pruned, mask={name: keep.cpu() for name, keep in pruned.mask.items()}), seconds
 
 
@@ -235,6 +237,7 @@ def steps_of(config: Config, seed: int, dense: State | None) -> Steps:
     method = config.identity()["method"]
     method.pop("sanity", None)
     of_steps = {
+        "format": FORMAT,
         "network": config.dense.identity(),
         "method": method,
         "init": None if config.method.trained else asdict(config.init),

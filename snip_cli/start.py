@@ -20,7 +20,7 @@ log = logging.getLogger("snip_cli")
 
 @dataclass(frozen=True)
 class Start:
-    """A replicate with what its pruning method told and the seconds that it took."""
+    """A replicate with what its pruning method told and the seconds that its mask cost (`find_mask`)."""
 
     replicate: Replicate
     pruned: Pruned

@@ -132,6 +132,14 @@ def test_a_sweep_over_the_sparsity_repeats_no_step(tmp_path, computed):
     assert len(list(tmp_path.glob("snacs-*/steps/*/activations.pt"))) == 3
 
 
+def test_a_mask_of_steps_that_another_run_did_costs_what_they_cost(tmp_path):
+    assert snip_run(tmp_path, "sparsity=auto") == 0
+    for path in tmp_path.glob("snacs-*/steps/*/scores-fc2.pt"):
+        torch.save(torch.load(path, weights_only=True) | {"seconds": 1e6}, path)
+    assert snip_run(tmp_path, "sparsity=0.03") == 0
+    assert metrics(tmp_path, "snacs-lenet_300_100-digits-s0.03")["seeds"][0]["prune_seconds"] > 1e6
+
+
 def test_another_choice_of_scores_repeats_them(tmp_path, computed):
     assert snip_run(tmp_path, "-m", "sparsity=auto", "method.phi=weight,constant") == 0
     assert sorted(computed) == sorted([*STEPS, *STEPS])

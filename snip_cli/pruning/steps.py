@@ -1,12 +1,15 @@
 """The results of a method's steps, kept on disk, so that what was interrupted goes on after the last finished one.
 
 Sweeping over the sparsity repeats no step: runs that differ in nothing that a step depends on take each other's files.
+A step's file holds its result and the seconds that it took.
 """
 
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,9 +24,22 @@ log = logging.getLogger("snip_cli")
 
 Result = TypeVar("Result")
 
+# Of a step's file: a folder of steps has it in its name, so that no file of an earlier form is read.
+FORMAT = 2
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished step, as its file holds it: tensors and plain Python, and the seconds that it took."""
+
+    result: Any
+    seconds: float
+
 
 class Steps:
-    """A folder with one file a finished step, of tensors and plain Python; without a folder nothing is kept.
+    """A folder with one file a finished step; without a folder nothing is kept.
+
+    `seconds_read` are those of the steps that were read, not computed here: an earlier attempt or another run spent them.
 
     Args:
         folder: made when the first step is finished.
@@ -32,6 +48,7 @@ class Steps:
 
     def __init__(self, folder: Path | None = None, others: list[Path] | None = None) -> None:
         self.folder, self.others = folder, others or []
+        self.seconds_read = 0.0
         self._taken: set[Path] = set()
 
     def do(self, name: str, compute: Callable[[], Result]) -> Result:
@@ -45,11 +62,14 @@ class Steps:
         if not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
             if not self._take(path):
-                result = compute()
-                write_atomically(path, lambda file: torch.save(result, file))
+                started = time.perf_counter()
+                done = Done(compute(), time.perf_counter() - started)
+                write_atomically(path, lambda file: torch.save(vars(done), file))
                 log.debug("step %s is done", name)
-                return result
-        return _read(path)
+                return done.result
+        done = _read(path)
+        self.seconds_read += done.seconds
+        return done.result
 
     def each(self, name: str, keys: Sequence[str], compute: Callable[[str], Result]) -> dict[str, Result]:
         """One step for each of `keys`, called `name-key`, with a progress bar; the results by key."""
@@ -82,9 +102,9 @@ def _is_whole(path: Path) -> bool:
     return True
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path) -> Done:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return Done(**torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # torch.load raises whatever its unpickler and the zip reader stumble on
         raise ConfigError(
             f"{path} is damaged and cannot be read: delete it, and the same command makes it anew."

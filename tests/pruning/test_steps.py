@@ -42,6 +42,27 @@ def test_what_was_interrupted_goes_on_after_the_last_finished_step(tmp_path):
     assert done == ["a", "interrupted", "b", "c"]
 
 
+def test_the_seconds_of_a_step_are_those_of_who_computed_it(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("snip_cli.pruning.steps.time.perf_counter", lambda: now[0])
+
+    def lasting(seconds):
+        now[0] += seconds
+        return torch.ones(1)
+
+    first = Steps(tmp_path / "one")
+    first.do("activations", lambda: lasting(5.0))
+    assert first.seconds_read == 0.0  # its own clock runs
+    again = Steps(tmp_path / "one")
+    again.do("activations", lambda: lasting(0.0))
+    again.do("scores", lambda: lasting(20.0))
+    assert again.seconds_read == 5.0
+    other = Steps(tmp_path / "two", [tmp_path / "one"])
+    for name in ("activations", "scores"):
+        other.do(name, lambda: lasting(0.0))
+    assert other.seconds_read == 25.0
+
+
 @pytest.mark.parametrize("links", [True, False])
 def test_another_runs_step_is_taken(tmp_path, monkeypatch, links):
     if not links:
