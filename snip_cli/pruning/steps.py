@@ -1,7 +1,7 @@
 """The results of a method's steps, kept on disk, so that what was interrupted goes on after the last finished one.
 
 Sweeping over the sparsity repeats no step: runs that differ in nothing that a step depends on take each other's files.
-A step's file holds its result and the seconds that it took.
+A step's file holds its result, the seconds that it took and the commit that computed it.
 """
 
 import logging
@@ -10,13 +10,14 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from tqdm import tqdm
 
+from snip_cli.environment import git_state
 from snip_cli.errors import ConfigError
 from snip_cli.record import write_atomically
 
@@ -30,25 +31,28 @@ FORMAT = 2
 
 @dataclass(frozen=True)
 class Done:
-    """A finished step, as its file holds it: tensors and plain Python, and the seconds that it took."""
+    """A finished step, as its file holds it: tensors and plain Python, the seconds that it took, and the commit, if it is known."""
 
     result: Any
     seconds: float
+    commit: str | None
 
 
 class Steps:
     """A folder with one file a finished step; without a folder nothing is kept.
 
-    `seconds_read` are those of the steps that were read, not computed here: an earlier attempt or another run spent them.
+    `seconds_read` are those of the steps that were read, not computed here: an earlier attempt or another run spent them. Where another
+    commit computed one, a warning says so once.
 
     Args:
-        folder: made when the first step is finished.
+        folder: made when the first step is finished; it lies as `runs/RUN/steps/NAME`.
         others: folders of other runs whose steps of the same name are the same.
     """
 
     def __init__(self, folder: Path | None = None, others: list[Path] | None = None) -> None:
         self.folder, self.others = folder, others or []
         self.seconds_read = 0.0
+        self._warned = False
         self._taken: set[Path] = set()
 
     def do(self, name: str, compute: Callable[[], Result]) -> Result:
@@ -63,12 +67,13 @@ class Steps:
             self.folder.mkdir(parents=True, exist_ok=True)
             if not self._take(path):
                 started = time.perf_counter()
-                done = Done(compute(), time.perf_counter() - started)
+                done = Done(compute(), time.perf_counter() - started, self._commit)
                 write_atomically(path, lambda file: torch.save(vars(done), file))
                 log.debug("step %s is done", name)
                 return done.result
         done = _read(path)
         self.seconds_read += done.seconds
+        self._warn_of_another_commit(done.commit)
         return done.result
 
     def each(self, name: str, keys: Sequence[str], compute: Callable[[str], Result]) -> dict[str, Result]:
@@ -76,6 +81,22 @@ class Steps:
         shown = sys.stderr.isatty() and self.folder is not None
         bar = tqdm(keys, desc=name, disable=not shown, leave=False)
         return {key: self.do(f"{name}-{key}", partial(compute, key)) for key in bar}
+
+    @cached_property
+    def _commit(self) -> str | None:
+        return git_state()[0]
+
+    def _warn_of_another_commit(self, commit: str | None) -> None:
+        if self._warned or not (commit and self._commit) or commit == self._commit:
+            return
+        assert self.folder is not None
+        log.warning(
+            "takes steps that commit %s computed (now %s): to have them computed anew, delete %s",
+            commit[:9],
+            self._commit[:9],
+            self.folder.parents[2] / "*" / "steps" / self.folder.name,
+        )
+        self._warned = True
 
     def _take(self, path: Path) -> bool:
         """Link another run's file to `path`, if there is one; whether it was."""

@@ -63,6 +63,26 @@ def test_the_seconds_of_a_step_are_those_of_who_computed_it(tmp_path, monkeypatc
     assert other.seconds_read == 25.0
 
 
+def test_steps_of_another_commit_are_told_once_with_what_to_delete(tmp_path, monkeypatch, caplog):
+    def at(commit, run, others=()):
+        monkeypatch.setattr("snip_cli.pruning.steps.git_state", lambda: (commit, False))
+        return Steps(
+            tmp_path / run / "steps" / "seed0-1234", [tmp_path / other / "steps" / "seed0-1234" for other in others]
+        )
+
+    for run, others in (("one", []), ("one", []), ("two", ["one"])):  # computed, read again, taken
+        at("a" * 40, run, others).each("scores", ["fc1", "fc2"], str.upper)
+    at(None, "one").each("scores", ["fc1", "fc2"], str.upper)
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+    at("b" * 40, "three", ["one"]).each("scores", ["fc1", "fc2"], str.upper)
+    [warning] = [record for record in caplog.records if record.levelname == "WARNING"]
+    place = tmp_path / "*" / "steps" / "seed0-1234"
+    assert warning.message == (
+        f"takes steps that commit aaaaaaaaa computed (now bbbbbbbbb): to have them computed anew, delete {place}"
+    )
+    assert len(list(tmp_path.glob("*/steps/seed0-1234"))) == 3
+
+
 @pytest.mark.parametrize("links", [True, False])
 def test_another_runs_step_is_taken(tmp_path, monkeypatch, links):
     if not links:
