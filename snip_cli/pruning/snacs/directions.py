@@ -7,6 +7,7 @@ N samples, G child groups, H parent groups, E channels of a child, D of a parent
 """
 
 from functools import lru_cache
+from math import gcd
 
 import torch
 from torch import Tensor
@@ -15,6 +16,8 @@ from snip_cli.pruning.snacs.hashing import ROUNDING
 
 # Added to a group's covariance, as a share of its mean variance: channels that are copies of each other stay invertible.
 COPIES = 1e-6
+# Drawn for `selection_excess`; a multiple of sixteen.
+MATRICES = 2000
 
 
 def canonical_directions(xx_EE: Tensor, yy_DD: Tensor, xy_ED: Tensor, pairs: int) -> tuple[Tensor, Tensor]:
@@ -46,14 +49,29 @@ def positive(directions_PD: Tensor) -> Tensor:
 
 
 @lru_cache
-def selection_excess(child: int, parent: int, pairs: int) -> float:
+def selection_excess(child: int, parent: int, pairs: int, *, memory_mb: int = 32) -> float:
     """By how much the first canonical pairs of independent groups are more correlated than as many independent pairs: N times the mean sum of squared correlations, less 1 a pair.
 
     Groups of `child` and `parent` channels; the squared singular values of a Gaussian matrix (mean of 2,000 drawn). 0 for single channels, and where there are none.
+    `memory_mb` bounds the matrices that are held at a time, and changes nothing else.
     """
     pairs = min(pairs, child, parent)
     if pairs == 0 or child == parent == 1:
         return 0.0
     generator = torch.Generator().manual_seed(0)
-    matrices = torch.randn(2000, child, parent, generator=generator, dtype=torch.float64)
-    return torch.linalg.svdvals(matrices)[:, :pairs].square().sum(1).mean().item() - pairs
+    sums = []
+    for count in block_sizes(child * parent, memory_mb):
+        matrices = torch.randn(count, child, parent, generator=generator, dtype=torch.float64)
+        sums.append(torch.linalg.svdvals(matrices)[:, :pairs].square().sum(1))
+    return torch.cat(sums).mean().item() - pairs
+
+
+def block_sizes(entries: int, memory_mb: int) -> list[int]:
+    """In blocks of how many the matrices of so many entries are drawn: what fits the memory, but one at the least.
+
+    PyTorch draws sixteen normal numbers at a time, so that blocks of a multiple of sixteen are the numbers of a single one.
+    """
+    least = 16 // gcd(16, entries)
+    one = 2 * 8 * entries  # bytes: the matrix, and the copy that its values are found in
+    block = max(memory_mb * 2**20 // one // least, 1) * least
+    return [min(block, MATRICES - first) for first in range(0, MATRICES, block)]

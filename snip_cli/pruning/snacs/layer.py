@@ -71,9 +71,8 @@ class Layer:
         conditions = [self.condition_codes(member) for member in members]
         information_GH = self.parent_NC.new_empty(len(self.child_sizes), len(self.parent_sizes))
         for children, parents in self.blocks(max(prod(member.shape) for member in members), memory_mb * 2**20):
-            excess_HG11 = (
-                self.chance_of_selection(children, parents)[:, :, None, None] * CURVATURE[divergence] / samples
-            )
+            excess_HG = self.chance_of_selection(children, parents, memory_mb) * CURVATURE[divergence] / samples
+            excess_HG11 = excess_HG[:, :, None, None]
             total_MHG = self.parent_NC.new_zeros(len(members), *excess_HG11.shape[:2])
             for number, (x_HGN, y_HGN) in enumerate(self.coordinates(children, parents)):
                 x_steps_HGN, y_steps_HGN = quantised(x_HGN), quantised(y_HGN)
@@ -116,10 +115,10 @@ class Layer:
             x_HGN.baddbmm_(through_HGPD[:, :, number], parent_HDN)
             yield x_HGN, torch.bmm(y_HGPD[:, :, number], parent_HDN)
 
-    def chance_of_selection(self, children: slice, parents: slice) -> Tensor:
+    def chance_of_selection(self, children: slice, parents: slice, memory_mb: int) -> Tensor:
         """How much of the squared correlation, times N, is owed to choosing the directions: [H, G]."""
         excess = [
-            [selection_excess(child, parent, self.pairs) for child in self.child_sizes[children]]
+            [selection_excess(child, parent, self.pairs, memory_mb=memory_mb) for child in self.child_sizes[children]]
             for parent in self.parent_sizes[parents]
         ]
         return torch.tensor(excess, dtype=torch.float64, device=self.parent_NC.device)
