@@ -1,7 +1,7 @@
 """A sample of training images with equally many of every class, for methods that look at what a trained network does with them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -24,6 +24,11 @@ class Sample:
 
     def __iter__(self) -> Iterator[Batch]:
         return iter(self.split.selected(self.rows.to(self.split.rows_device).split(self.batch_size)))
+
+    def of_first_classes(self, classes: int) -> "Sample":
+        """The rows of classes below `classes`, in their order."""
+        labels = self.split.labels.cpu()[self.rows]
+        return replace(self, rows=self.rows[labels < classes])
 
 
 def class_balanced_sample(split: Split, samples_per_class: int, batch_size: int, classes: int, seed: int) -> Sample:

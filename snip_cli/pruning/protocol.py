@@ -21,7 +21,7 @@ image, both on the meta device, and the options, which raises ConfigError for wh
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,13 @@ Batch = tuple[Tensor, Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
 # In [0, 1), or `auto`.
 Sparsity = float | str
+
+
+@runtime_checkable
+class Narrowable(Protocol):
+    """Batches that can be narrowed to the first classes without reading the images of others, as a class-balanced sample can."""
+
+    def of_first_classes(self, classes: int) -> Iterable[Batch]: ...
 
 
 @dataclass(frozen=True)

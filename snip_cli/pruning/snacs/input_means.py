@@ -6,7 +6,7 @@ The mean of a convolution's output over the image is linear in its kernels: mean
 Shapes: N images, I input channels, K places of the kernel (1 for a linear layer), C output channels.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 
 import torch
@@ -18,11 +18,26 @@ from snip_cli.models.tensorflow import SameConv2d
 from snip_cli.pruning.protocol import Batch
 from snip_cli.pruning.snacs.layers import require_finite, watched
 
+# How much memory the means of several layers take at the most: with more, fewer passes through the network are needed.
+MEMORY_MB = 1024
+
+
+def first_that_fit(model: nn.Module, layers: Sequence[str], images: int, memory_mb: int = MEMORY_MB) -> Sequence[str]:
+    """The first of the named layers, at least one, of which the means of so many images fit into `memory_mb` together."""
+    left = memory_mb * 2**20
+    for count, name in enumerate(layers):
+        weight = model.get_submodule(name).weight
+        left -= images * weight[0].numel() * weight.element_size()
+        if left < 0:
+            return layers[: max(count, 1)]
+    return layers
+
 
 def input_means(model: nn.Module, batches: Iterable[Batch], layers: Collection[str]) -> dict[str, Tensor]:
     """For each of the named layers the mean of its input as each place of the kernel meets it: N×I×K on the CPU, in the model's type.
 
-    They take N · I · K numbers: 37 MB in float32 for 2,000 images and 3×3 kernels on 512 channels. The model is left as it was.
+    They take N · I · K numbers, 37 MB in float32 for 2,000 images and 3×3 kernels on 512 channels, and those of the largest layer for a
+    moment once more. The model is left as it was.
 
     Raises:
         ConfigError: an output is not finite, or a layer computes something else than its kernels' plain convolution.
@@ -39,7 +54,7 @@ def input_means(model: nn.Module, batches: Iterable[Batch], layers: Collection[s
         parts[name].append(means_NIK.cpu())
 
     watched(model, batches, {name: partial(keep, name) for name in parts})
-    return {name: torch.cat(part) for name, part in parts.items()}
+    return {name: torch.cat(parts.pop(name)) for name in list(parts)}  # no layer's parts outlive their whole
 
 
 def shifted_means(layer: nn.Conv2d, input_NIHW: Tensor, output_size: torch.Size) -> Tensor:

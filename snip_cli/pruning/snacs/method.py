@@ -12,9 +12,10 @@ from snip_cli.pruning.protocol import Batch, Loss, Pruned, Sparsity
 from snip_cli.pruning.snacs.choice import prune_connections
 from snip_cli.pruning.snacs.connections import Connections, check_groups, connections
 from snip_cli.pruning.snacs.connectivity import check_phi, connectivity, sample_activations
-from snip_cli.pruning.snacs.input_means import input_means
+from snip_cli.pruning.snacs.input_means import first_that_fit, input_means
 from snip_cli.pruning.snacs.limits import GRID, SLACK, check_sweep, connections_limit
 from snip_cli.pruning.snacs.pairs import find_pairs
+from snip_cli.pruning.snacs.probe import probed
 from snip_cli.pruning.snacs.sensitivity import filter_sensitivity, protected_groups
 from snip_cli.pruning.snacs.weights import scaled_weights
 from snip_cli.pruning.steps import Steps
@@ -71,8 +72,8 @@ def snacs(
         return connectivity(activations, weight, scaled[child], found[child], phi=phi, device=device, seed=seed)
 
     scores = steps.each("scores", list(found), score)
-    probed_N = activations[""] < probe_classes
-    limits = find_limits(model, batches, found, scores, activations[""], probed_N, limit_slack, steps)
+    labels_N = activations[""][activations[""] < probe_classes]
+    limits = find_limits(model, batches, found, scores, labels_N, probe_classes, limit_slack, steps)
     sensitivity = filter_sensitivity(model, [each.pair for each in found.values()], groups=groups)
     protected = {
         child: protected_groups(sensitivity[child], protect=protect, fraction=protect_fraction) for child in found
@@ -86,21 +87,22 @@ def find_limits(
     found: dict[str, Connections],
     scores: dict[str, Tensor],
     labels_N: Tensor,
-    probed_N: Tensor,
+    classes: int,
     slack: float,
     steps: Steps,
 ) -> dict[str, dict[str, Any]]:
-    """The upper limit of every child, as plain Python, by the images `probed_N` (bool); the network runs once for all that are not kept
-    in `steps`."""
+    """The upper limit of every child, as plain Python, by the images of the first `classes` classes, which `labels_N` names.
+
+    The network runs on them once for as many layers, of those that are not kept in `steps`, as fit into memory together.
+    """
     means: dict[str, Tensor] = {}
 
     def limit(child: str) -> dict[str, Any]:
-        if not means:
+        if child not in means:
             left = list(found)[list(found).index(child) :]
-            means.update(input_means(model, batches, left))
-        made = connections_limit(
-            model, found[child], scores[child], means.pop(child)[probed_N], labels_N[probed_N], slack=slack
-        )
+            block = first_that_fit(model, left, len(labels_N))
+            means.update(input_means(model, probed(batches, classes), block))
+        made = connections_limit(model, found[child], scores[child], means.pop(child), labels_N, slack=slack)
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(made).items()}
 
     return steps.each("limits", list(found), limit)

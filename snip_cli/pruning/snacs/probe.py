@@ -3,9 +3,13 @@
 Shapes: N images, C output channels of the layer.
 """
 
+from collections.abc import Iterable, Iterator
+
 import numpy
 from numpy.typing import NDArray
 from torch import Tensor
+
+from snip_cli.pruning.protocol import Batch, Narrowable
 
 
 class Probe:
@@ -41,3 +45,13 @@ class Probe:
 
 def _features(outputs_NC: Tensor) -> NDArray[numpy.float64]:
     return outputs_NC.detach().cpu().double().clamp_min(0).numpy()
+
+
+def probed(batches: Iterable[Batch], classes: int) -> Iterator[Batch]:
+    """The images of the first `classes` classes, in their order; of a sample the others are not even read."""
+    if isinstance(batches, Narrowable):
+        yield from batches.of_first_classes(classes)
+        return
+    for images, labels in batches:
+        if (keep := labels < classes).any():
+            yield images[keep], labels[keep]

@@ -7,7 +7,7 @@ from torch import nn
 from snip_cli.errors import ConfigError
 from snip_cli.models.tensorflow import SameConv2d
 from snip_cli.pruning.snacs.activations import channel_means
-from snip_cli.pruning.snacs.input_means import input_means, mean_outputs
+from snip_cli.pruning.snacs.input_means import first_that_fit, input_means, mean_outputs
 
 CONVOLUTIONS = {
     "plain": lambda: nn.Conv2d(3, 4, 3),
@@ -66,6 +66,21 @@ def test_the_means_have_a_row_an_image_and_a_column_a_place_of_the_kernel():
     model = nn.Sequential(nn.Conv2d(3, 4, (3, 2)), nn.Flatten(), nn.Linear(4 * 7 * 7, 2))
     means = input_means(model, [(images(torch.float32), None)], ["0", "2"])
     assert {name: tuple(mean.shape) for name, mean in means.items()} == {"0": (5, 3, 6), "2": (5, 196, 1)}
+
+
+def test_as_many_layers_as_fit_the_memory_and_at_least_one():
+    model = nn.Sequential(nn.Conv2d(256, 4, 1), nn.Conv2d(64, 4, (2, 2)), nn.Linear(512, 3), nn.Linear(1, 1))
+    layers = ["0", "1", "2", "3"]
+    one_mb = {
+        "images": 1024,
+        "memory_mb": 1,
+    }  # 256 numbers an image of 4 bytes each: what each of the first two layers takes
+    assert first_that_fit(model, layers, **one_mb) == ["0"]
+    assert first_that_fit(model, layers, images=1024, memory_mb=2) == ["0", "1"]
+    assert first_that_fit(model, layers, images=1024, memory_mb=4) == ["0", "1", "2"]
+    assert first_that_fit(model, layers, images=1024, memory_mb=5) == layers
+    assert first_that_fit(model.double(), layers, images=1024, memory_mb=4) == ["0", "1"]
+    assert first_that_fit(model, layers, images=1024, memory_mb=0) == ["0"]
 
 
 def test_a_layer_that_computes_something_else_is_refused():

@@ -5,7 +5,9 @@ import pytest
 import torch
 from sklearn.svm import SVC
 
-from snip_cli.pruning.snacs.probe import Probe
+from snip_cli.data.sample import class_balanced_sample
+from snip_cli.pruning.snacs.probe import Probe, probed
+from tests.splits import split_of
 
 
 def outputs(seed, spread=1.0):
@@ -50,3 +52,27 @@ def test_labels_need_not_be_neighbours():
     labels, learnt = outputs(0)
     assert Probe(learnt, 7 * labels + 3).accuracy(learnt) == Probe(learnt, labels).accuracy(learnt)
     assert numpy.isfinite(Probe(learnt, labels).accuracy(1e6 * learnt))
+
+
+def test_what_is_probed_are_the_images_of_the_first_classes():
+    labels = torch.tensor([2, 0, 1, 1, 2, 2, 2, 0])
+    batches = list(zip(torch.arange(8.0).split(3), labels.split(3), strict=True))
+    found = list(probed(batches, 2))
+    assert [images.tolist() for images, _ in found] == [[1.0, 2.0], [3.0], [7.0]]
+    assert [classes.tolist() for _, classes in found] == [[0, 1], [1], [0]]
+    assert [len(images) for images, _ in probed([(torch.zeros(3), torch.tensor([2, 2, 2]))], 2)] == []
+
+
+def test_of_a_sample_the_other_images_are_not_read():
+    labels = torch.arange(30) % 3
+    split = split_of(torch.arange(30.0)[:, None, None, None], labels)
+    sample = class_balanced_sample(split, 6, batch_size=5, classes=3, seed=0)
+    everything = torch.cat([images for images, classes in sample]).flatten()
+    read = []
+    selected = type(split).selected
+    narrowed = probed(sample, 2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(split), "selected", lambda self, rows: selected(self, (read.append(r) or r for r in rows)))
+        found = torch.cat([images for images, _ in narrowed]).flatten()
+    assert torch.equal(found, everything[labels[everything.long()] < 2])
+    assert torch.equal(torch.cat(read).float(), found)

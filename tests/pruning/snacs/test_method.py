@@ -1,0 +1,75 @@
+"""The method as a whole: what it runs the network on, and how often."""
+
+import pytest
+import torch
+from torch import nn
+
+from snip_cli.pruning.prune import prune_in_steps
+from snip_cli.pruning.snacs import method
+from snip_cli.pruning.snacs.input_means import first_that_fit, input_means
+from snip_cli.pruning.steps import Steps
+
+CLASSES = 3
+
+
+def network():
+    torch.manual_seed(3)
+    return nn.Sequential(
+        *(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Conv2d(6, 8, 3), nn.ReLU(True), nn.Flatten()),
+        *(nn.Linear(128, 7), nn.ReLU(), nn.Linear(7, CLASSES)),
+    ).double()
+
+
+def sample():
+    labels = torch.arange(90) % CLASSES
+    images = torch.randn(90, 1, 8, 8, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    images += labels[:, None, None, None]
+    return list(zip(images.split(25), labels.split(25), strict=True))
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """The layers of every call of `input_means`, and how many images it ran."""
+    calls = []
+
+    def noting(model, batches, layers):
+        batches = list(batches)
+        calls.append((list(layers), sum(len(images) for images, _ in batches)))
+        return input_means(model, batches, layers)
+
+    monkeypatch.setattr(method, "input_means", noting)
+    return calls
+
+
+def pruned(**options):
+    batches, generator = sample(), torch.Generator().manual_seed(0)
+    loss = nn.functional.cross_entropy
+    return prune_in_steps(network(), batches, loss, "snacs", "auto", generator, Steps(), groups=0, **options)
+
+
+def same(one, two):
+    return one.layers == two.layers and all(torch.equal(keep, two.mask[name]) for name, keep in one.mask.items())
+
+
+def test_layer_by_layer_where_no_more_fit_the_memory_it_finds_the_same(passes, monkeypatch):
+    expected = pruned()
+    assert passes == [(["2", "5", "7"], 90)]
+    passes.clear()
+    monkeypatch.setattr(method, "first_that_fit", lambda *found: first_that_fit(*found, memory_mb=0))
+    assert same(pruned(), expected)
+    assert passes == [(["2"], 90), (["5"], 90), (["7"], 90)]
+
+
+def test_only_the_images_that_are_probed_run_for_the_limits(passes, monkeypatch):
+    found = pruned(probe_classes=2)
+    assert passes == [(["2", "5", "7"], 60)]
+    everything = method.probed
+    monkeypatch.setattr(method, "probed", lambda batches, classes: everything(batches, CLASSES))
+    run = method.input_means
+
+    def filtered_afterwards(model, batches, layers):
+        probed_N = torch.cat([labels for _, labels in sample()]) < 2
+        return {name: means[probed_N] for name, means in run(model, batches, layers).items()}
+
+    monkeypatch.setattr(method, "input_means", filtered_afterwards)
+    assert same(pruned(probe_classes=2), found)
