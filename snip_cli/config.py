@@ -243,7 +243,10 @@ def digest(settings: Mapping[str, Any]) -> str:
 
 
 def content_of(weights: str) -> str:
-    """A hash of the file called `weights`, or the name itself where there is no such file: torchvision's weights go by name."""
+    """A hash of the weights in the file called `weights`, or the name itself where there is no such file: torchvision's weights go by name.
+
+    Of a run's checkpoint it is that of the seed that is taken, so that more seeds leave it as it is; of any other file, of its bytes.
+    """
     path = Path(weights)
     if not path.is_file():
         return weights
@@ -253,7 +256,11 @@ def content_of(weights: str) -> str:
 
 @functools.lru_cache
 def _hash_of_file(path: Path, size: int, changed: int) -> str:
-    """SHA-256 of a file; its size and time tell whether it is still the one that was hashed."""
+    """`content_of` for a file that is there; its size and time tell whether it is still the one that was hashed."""
+    from snip_cli.models.pretrained import hash_of_run  # which imports torch: only who names a file waits for it
+
+    if found := hash_of_run(path):
+        return found
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

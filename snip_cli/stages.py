@@ -1,6 +1,5 @@
 """The stages of a run, one function each: what is checked before any work, device, network and mask."""
 
-import hashlib
 import os
 import time
 from collections.abc import Collection, Iterator
@@ -20,7 +19,7 @@ from snip_cli.errors import ConfigError
 from snip_cli.gpus import one_gpu
 from snip_cli.group import Group, check_share
 from snip_cli.models.initialisers import initialise
-from snip_cli.models.pretrained import check_origin, load_weights
+from snip_cli.models.pretrained import check_origin, hash_of, load_weights
 from snip_cli.pruning.mask import prunable_parameters
 from snip_cli.pruning.protocol import Pruned, chooses
 from snip_cli.pruning.prune import check_request, prune_in_steps
@@ -222,14 +221,6 @@ def scoring_batches(config: Config, seed: int, train: Split) -> Collection[Batch
     if method.samples_per_class:
         return class_balanced_sample(train, method.samples_per_class, method.batch_size, config.dataset.classes, seed)
     return saliency_batches(train, method.batch_size, method.batches, seed, method.classes)
-
-
-def hash_of(state: State) -> str:
-    """A hash of the numbers of a state dict."""
-    content = hashlib.sha256()
-    for name, tensor in state.items():
-        content.update(name.encode() + tensor.contiguous().numpy().tobytes())
-    return content.hexdigest()
 
 
 def steps_of(config: Config, seed: int, dense: State | None) -> Steps:

@@ -73,6 +73,17 @@ def test_retraining_starts_from_the_trained_weights_that_are_kept(tmp_path):
     assert mask["fc1.weight"].all()
 
 
+def test_more_seeds_of_the_run_that_the_weights_come_from_leave_finished_work_finished(tmp_path, capsys):
+    assert snip_run(tmp_path, "sparsity=0") == 0
+    prune = ["sparsity=auto", f"pretrained={folder(tmp_path, 'reference') / 'checkpoint.pt'}"]
+    assert snip_run(tmp_path, *prune) == 0
+    assert snip_run(tmp_path, "sparsity=0", "seeds=2") == 0
+    capsys.readouterr()
+    assert snip_run(tmp_path, *prune) == 0
+    assert "finished already" in capsys.readouterr().out
+    assert len(list(tmp_path.glob("snacs-*"))) == 1
+
+
 def test_redraw_trains_new_weights_with_the_mask_of_the_trained_ones(tmp_path):
     assert snip_run(tmp_path / "a", "sparsity=auto", "method.redraw=true") == 0
     assert snip_run(tmp_path / "b", "sparsity=auto") == 0

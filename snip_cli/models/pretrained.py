@@ -1,5 +1,6 @@
 """Weights to start from: torchvision's, a state dict of anyone's, or those that a run left."""
 
+import hashlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -99,9 +100,31 @@ def read(path: Path, remedy: str) -> Any:
         ) from error
 
 
+def is_of_run(content: Any) -> bool:
+    """Whether a file's content is a run's checkpoint."""
+    return isinstance(content, dict) and {"format", "weights"} <= content.keys()
+
+
+def hash_of_run(path: Path) -> str | None:
+    """A hash of the weights that `load_weights` takes from a run's checkpoint; None where the file is none, or has nothing to take."""
+    try:
+        content = read(path, "")
+        return hash_of(state_dict(content, path)) if is_of_run(content) else None
+    except ConfigError:
+        return None
+
+
+def hash_of(state: dict[str, Tensor]) -> str:
+    """A hash of the numbers of a state dict."""
+    content = hashlib.sha256()
+    for name, tensor in state.items():
+        content.update(name.encode() + tensor.contiguous().numpy().tobytes())
+    return content.hexdigest()
+
+
 def state_dict(content: Any, path: Path) -> dict[str, Tensor]:
     """The state dict in a file's content: the content itself, or the first seed's weights in a run's checkpoint."""
-    if isinstance(content, dict) and {"format", "weights"} <= content.keys():
+    if is_of_run(content):
         if not content["weights"]:
             raise ConfigError(
                 f"{path} has no seed that is trained to its end: let the run finish, or name another file."

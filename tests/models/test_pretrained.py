@@ -1,5 +1,7 @@
 """Weights to start from: torchvision's by name, a state dict, a run's checkpoint; and every way in which they can be wrong."""
 
+import hashlib
+import os
 from pathlib import Path
 from urllib.error import URLError
 
@@ -8,6 +10,7 @@ import torch
 import torchvision
 from torch import nn
 
+from snip_cli import config as configuration
 from snip_cli import registry
 from snip_cli.errors import ConfigError
 from snip_cli.models.pretrained import load_weights
@@ -104,6 +107,48 @@ def test_a_run_that_trained_no_seed_to_its_end_is_refused(tmp_path):
     checkpoint.save(tmp_path, Saved(training={"seed": 0}))
     sentence = refusal(network(), "mine", str(tmp_path / "checkpoint.pt"))
     assert sentence.endswith("no seed that is trained to its end: let the run finish, or name another file.")
+
+
+def hash_of_file(weights):
+    """What stands for a file in the hash of a run that starts from it."""
+    return configuration.content_of(str(weights))
+
+
+def test_a_run_s_checkpoint_is_told_by_the_weights_of_its_first_seed_alone(tmp_path):
+    states = {seed: network().state_dict() for seed in (3, 5)}
+    one, more, moved, other = (tmp_path / name for name in ("one", "more", "moved", "other"))
+    for folder, saved in (
+        (one, Saved(weights={3: states[3]}, training={5: {"seed": 5}})),
+        (more, Saved(weights=states, results={3: {"seed": 3}})),
+        (other, Saved(weights={3: states[5]})),
+    ):
+        folder.mkdir()
+        checkpoint.save(folder, saved)
+    moved.write_bytes((one / "checkpoint.pt").read_bytes())
+    hashes = [hash_of_file(path) for path in (one / "checkpoint.pt", more / "checkpoint.pt", moved)]
+    assert len(set(hashes)) == 1
+    assert hash_of_file(other / "checkpoint.pt") != hashes[0]
+
+
+def test_a_file_that_is_written_again_is_looked_at_again(tmp_path):
+    hashes = set()
+    for time in (1, 2):
+        checkpoint.save(tmp_path, Saved(weights={0: network().state_dict()}))
+        os.utime(tmp_path / "checkpoint.pt", (time, time))
+        hashes.add(hash_of_file(tmp_path / "checkpoint.pt"))
+    assert len(hashes) == 2
+
+
+@pytest.mark.parametrize("kind", ["state dict", "garbage", "unfinished run"])
+def test_any_other_file_is_told_by_its_bytes(kind, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    if kind == "state dict":
+        stored(path, network().state_dict())
+    elif kind == "garbage":
+        path.write_bytes(b"weights" * 99)
+    else:
+        checkpoint.save(tmp_path, Saved(training={0: {"seed": 0}}))
+    assert hash_of_file(path) == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize("place", ["missing.pt", "."])
