@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from snip_cli import record, registry
 from snip_cli.config import Config
+from snip_cli.models.pretrained import is_missing
 from snip_cli.pruning.protocol import chooses
 from snip_cli.pruning.prune import check_request
 from snip_cli.stages import build_model, check
@@ -31,13 +32,15 @@ def forward_multiply_accumulates(model: nn.Module, shape: tuple[int, ...]) -> in
 
 
 def state(config: Config) -> str:
-    """Whether a run is done already: `done`, `to do`, or how many of its seeds are done."""
+    """Whether a run is done already: `done`, `to do`, or how many of its seeds are done; and what it waits for."""
     dense = "" if not config.needs_dense or record.is_finished(config.dense) else ", after its reference"
     done = len(record.finished_seeds(config))
     if done == config.seeds:
         compact = "" if record.is_done(config) else ", not made compact"
         return f"done{record.other_commit(config.folder)}{compact}"
-    return (f"{done} of {config.seeds} seeds done" if done else "to do") + dense
+    weights = config.model.weights
+    missing = f", but pretrained={weights} is missing" if is_missing(weights) else ""
+    return (f"{done} of {config.seeds} seeds done" if done else "to do") + dense + missing
 
 
 def iterations(config: Config) -> str:

@@ -215,6 +215,17 @@ def test_dry_run_needs_no_data_and_writes_nothing(tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
+def test_dry_run_tells_that_the_weights_to_start_from_are_missing(tmp_path, capsys):
+    arguments = [*QUICK, f"output_dir={tmp_path}", "dry_run=true"]
+    weights = tmp_path / "weights.pt"
+    assert main([*arguments, f"pretrained={weights}"]) == 0
+    assert f"to do, but pretrained={weights} is missing\n" in capsys.readouterr().out
+    weights.touch()
+    for named in (weights, "IMAGENET1K_V1", ""):
+        assert main([*arguments, f"pretrained={named}"]) == 0
+        assert "missing" not in capsys.readouterr().out
+
+
 def test_dry_run_tells_a_finished_run(tmp_path, capsys):
     run_quick(tmp_path)
     capsys.readouterr()

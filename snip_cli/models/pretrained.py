@@ -42,10 +42,15 @@ def load_weights(model: nn.Module, name: str, weights: str) -> None:
     model.load_state_dict(state, strict=False)  # the counter alone may be missing
 
 
-def check_there(weights: str) -> None:
-    """Raise ConfigError where `weights` is written as a path and there is no such file, so that a run does not begin in vain."""
+def is_missing(weights: str) -> bool:
+    """Whether `weights` is written as a path and there is no such file."""
     path = Path(weights)
-    if weights and (path.suffix or len(path.parts) > 1) and not path.is_file():
+    return bool(weights) and bool(path.suffix or len(path.parts) > 1) and not path.is_file()
+
+
+def check_there(weights: str) -> None:
+    """Raise ConfigError where the file called `weights` is missing, so that a run does not begin in vain."""
+    if is_missing(weights):
         raise ConfigError(
             f"pretrained={weights} is no file that is there: give the path of a state dict or of a run's checkpoint.pt."
         )
