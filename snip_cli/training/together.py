@@ -49,8 +49,8 @@ class Together:
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
         """One iteration of all on R·B images, one replicate's after the other's; gives the R losses, still on the device."""
         losses = self.losses(images, labels)
-        for weight in self.stack.weights.values():
-            weight.grad = None
+        for parameter in self.stack.blocks:
+            parameter.grad = None
         # The gradient of the sum of the replicates' means.
         losses.backward(torch.full_like(losses, len(self.seeds) / len(losses)))
         self.optimizer.step()
@@ -114,9 +114,7 @@ class Together:
 
     def check_weights(self) -> None:
         """Let fail what has a weight that is not finite, so that no checkpoint holds one."""
-        finite_R = torch.stack([weight.flatten(1).isfinite().all(dim=1) for weight in self.stack.weights.values()]).all(
-            dim=0
-        )
+        finite_R = torch.stack([weight.flatten(1).isfinite().all(dim=1) for weight in self.stack.blocks]).all(dim=0)
         for number in self.going():
             if not finite_R[number]:
                 self.fail(number, loop.not_finite(self.schedule, self.progress.iteration))

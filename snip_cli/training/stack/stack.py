@@ -31,9 +31,10 @@ def left_over(form: Form, mask: Mask) -> float:
 
 
 class Stack:
-    """Stacked parameters of the units that stay, `weights`, and the kept weights of dead units, `idle`: they have no gradient, but decay.
+    """Stacked parameters of the units that stay, and the kept weights of dead units, `idle`: they have no gradient, but decay.
 
-    Tensors "of a single network" are by parameter name and in its shape, one dictionary a replicate.
+    Tensors "of a single network" are by parameter name and in its shape, one dictionary a replicate. Stacked matrices are held
+    transposed, R×I×O, as the product gives their gradient: so the optimizer needs no copy of one of the two.
     """
 
     def __init__(self, form: Form, models: Sequence[nn.Module], masks: Sequence[Mask]) -> None:
@@ -48,21 +49,22 @@ class Stack:
         self._places = found.to(self.device)
         *blocks, idle = self.take(parameters)
         *kept, _ = self.take([{name: keep.to(self.device) for name, keep in mask.items()} for mask in masks])
-        self.weights = {name: nn.Parameter(block) for name, block in zip(self.names, blocks, strict=True)}
+        self.blocks = [nn.Parameter(block) for block in blocks]
         self.idle = nn.Parameter(idle)
         self.idle.grad = torch.zeros_like(idle)
-        pruned = [(weight, keep) for weight, keep in zip(self.weights.values(), kept, strict=True) if not keep.all()]
-        self._pruned, self._masks = [weight for weight, _ in pruned], [keep.to(weight) for weight, keep in pruned]
+        pruned = [(block, keep) for block, keep in zip(self.blocks, kept, strict=True) if not keep.all()]
+        self._pruned, self._masks = [block for block, _ in pruned], [keep.to(block) for block, keep in pruned]
         self.apply_masks()
 
     @property
     def parameters(self) -> list[nn.Parameter]:
         """What is trained, in the order of `take`."""
-        return [*self.weights.values(), self.idle]
+        return [*self.blocks, self.idle]
 
     def __call__(self, images_RBCHW: Tensor) -> Tensor:
         """R×B×classes."""
-        return self.form.outputs(self.weights, self._places, images_RBCHW)
+        weights = {name: transposed(block) for name, block in zip(self.names, self.blocks, strict=True)}
+        return self.form.outputs(weights, self._places, images_RBCHW)
 
     @torch.no_grad()
     def apply_masks(self) -> None:
@@ -79,7 +81,9 @@ class Stack:
     def take(self, singles: Sequence[Mapping[str, Tensor]]) -> list[Tensor]:
         """What the stack holds of tensors of single networks: a block a parameter, and the entries of dead units in a row."""
         blocks = [
-            in_order_of_gradients(torch.stack([self._block(single[name], name, r) for r, single in enumerate(singles)]))
+            transposed(
+                torch.stack([self._block(single[name], name, r) for r, single in enumerate(singles)])
+            ).contiguous()
             for name in self.names
         ]
         idle = [
@@ -99,7 +103,7 @@ class Stack:
             for name, block in zip(self.names, blocks, strict=True):
                 single[name] = full = block.new_zeros(self.shapes[name])
                 full.view(-1)[idle_at[name].cpu()] = next(rest)
-                full[self._where(name, number)] = block[number]
+                full[self._where(name, number)] = transposed(block)[number]
             singles.append(single)
         return singles
 
@@ -123,6 +127,6 @@ class Stack:
         return outside
 
 
-def in_order_of_gradients(block: Tensor) -> Tensor:
-    """The same values; matrices R×O×I in memory as R×I×O, as the product with their transpose gives their gradient: so it is not copied."""
-    return block.mT.contiguous().mT if block.dim() == 3 else block
+def transposed(block: Tensor) -> Tensor:
+    """Stacked matrices R×O×I as R×I×O, and back; anything else as it is."""
+    return block.mT if block.dim() == 3 else block
