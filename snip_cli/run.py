@@ -24,6 +24,7 @@ from snip_cli.stages import (
     State,
     check,
     check_group,
+    check_scoring,
     data_type,
     describe,
     own_device,
@@ -58,6 +59,7 @@ def run(config: Config) -> dict[str, Any]:
     ):
         finished = group.first_says(group.is_first and record.is_finished(config))
         if config.needs_dense and not finished:
+            check_scoring(config, the_data(config, device).train)  # before the reference has trained for hours
             if group.is_first:
                 log.info("%s prunes a trained network: first its reference", config.method.name)
             do(config.dense, device, group, wait=True)
@@ -97,10 +99,15 @@ def out_of_memory_told() -> Iterator[None]:
         raise RunError(f"Out of memory: {remedy}.") from error
 
 
+def the_data(config: Config, device: torch.device) -> Data:
+    """The run's data set; the same one is not loaded again."""
+    return load_data(config.dataset, device, data_type(config), config.schedule.batch_size)
+
+
 def train_seeds(config: Config, device: torch.device, group: Group, recorder: Recorder | NoRecorder) -> None:
     """Prune and train every seed that has no result yet; raises the RunError of the first whose training failed, when the others are done."""
     set_up(config, device)
-    data = load_data(config.dataset, device, data_type(config), config.schedule.batch_size)
+    data = the_data(config, device)
     largest = at_once(config, weightless_model(config), device, group)
     missing = [seed for seed in config.all_seeds if seed not in recorder.saved.results]
     failed: dict[int, RunError] = {}

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from snip_cli import registry
 from snip_cli.config import Config, digest
-from snip_cli.data.sample import class_balanced_sample
-from snip_cli.data.splits import Batch, Data, Split, saliency_batches
+from snip_cli.data.sample import class_balanced_sample, require_of_each_class
+from snip_cli.data.splits import Batch, Data, Split, require_images, saliency_batches
 from snip_cli.errors import ConfigError
 from snip_cli.gpus import one_gpu
 from snip_cli.group import Group, check_share
@@ -213,6 +213,15 @@ def find_mask(config: Config, seed: int, data: Data, dense: State | None = None)
     )
     seconds = time.perf_counter() - started + steps.seconds_read
     return replace(pruned, mask={name: keep.cpu() for name, keep in pruned.mask.items()}), seconds
+
+
+def check_scoring(config: Config, train: Split) -> None:
+    """Raise ConfigError where a method is to score with more training images, or more of a class, than there are."""
+    method = config.method
+    if method.samples_per_class:
+        require_of_each_class(train.labels, method.samples_per_class, config.dataset.classes)
+    else:
+        require_images(train, method.batch_size, method.batches, method.classes)
 
 
 def scoring_batches(config: Config, seed: int, train: Split) -> Collection[Batch]:

@@ -52,7 +52,15 @@ def class_balanced_rows(labels: Tensor, samples_per_class: int, classes: int, ge
         ConfigError: a class has fewer images than asked for.
     """
     labels = labels.cpu()
-    counts = torch.bincount(labels, minlength=classes)[:classes]
+    require_of_each_class(labels, samples_per_class, classes)
+    order = torch.randperm(len(labels), generator=generator)
+    chosen = torch.cat([order[labels[order] == label][:samples_per_class] for label in range(classes)])
+    return chosen[torch.randperm(len(chosen), generator=generator)]
+
+
+def require_of_each_class(labels: Tensor, samples_per_class: int, classes: int) -> None:
+    """Raise ConfigError where one of `classes` has fewer images than `samples_per_class`; `labels` are those of all images."""
+    counts = torch.bincount(labels.cpu(), minlength=classes)[:classes]
     fewest = int(counts.argmin())
     if counts[fewest] == 0:
         raise ConfigError(
@@ -62,6 +70,3 @@ def class_balanced_rows(labels: Tensor, samples_per_class: int, classes: int, ge
         raise ConfigError(
             f"method.samples_per_class={samples_per_class:,} but class {fewest} has {counts[fewest]:,} training images: lower it."
         )
-    order = torch.randperm(len(labels), generator=generator)
-    chosen = torch.cat([order[labels[order] == label][:samples_per_class] for label in range(classes)])
-    return chosen[torch.randperm(len(chosen), generator=generator)]

@@ -146,13 +146,19 @@ def saliency_batches(
 
     With `classes` images of these alone. Raises ConfigError where there are too few.
     """
+    require_images(split, batch_size, batches, classes)
     rows = torch.randperm(len(split), generator=generator(seed, "saliency batch"))
     if classes:
         rows = rows[torch.isin(split.labels.cpu()[rows], torch.tensor(classes))]
-    if batch_size * batches > len(rows):
-        of_these = f" of classes {', '.join(map(str, classes))}" if classes else ""
-        raise ConfigError(
-            f"method.batch_size × method.batches is {batch_size * batches:,} but there are {len(rows):,} training images{of_these}: lower one."
-        )
     rows = rows[: batch_size * batches]
     return list(split.selected(rows.to(split.rows_device).split(batch_size)))
+
+
+def require_images(split: Split, batch_size: int, batches: int, classes: Sequence[int] = ()) -> None:
+    """Raise ConfigError where a split has fewer images (of `classes`, if any) than the batches that a method scores with."""
+    count = int(torch.isin(split.labels.cpu(), torch.tensor(classes)).sum()) if classes else len(split)
+    if batch_size * batches > count:
+        of_these = f" of classes {', '.join(map(str, classes))}" if classes else ""
+        raise ConfigError(
+            f"method.batch_size × method.batches is {batch_size * batches:,} but there are {count:,} training images{of_these}: lower one."
+        )
