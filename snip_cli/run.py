@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from snip_cli.stages import (
 from snip_cli.start import Start, start_of, warn_of_empty_layers
 from snip_cli.training.checkpoint import Saved
 from snip_cli.training.choice import at_once, companies, training_of
+from snip_cli.training.loop import DivergedError, tell_failure
 from snip_cli.training.progress import Progress
 from snip_cli.training.together import Together
 from snip_cli.training.trainer import Trainer
@@ -59,7 +60,7 @@ def run(config: Config) -> dict[str, Any]:
     ):
         finished = group.first_says(group.is_first and record.is_finished(config))
         if config.needs_dense and not finished:
-            check_scoring(config, the_data(config, device).train)  # before the reference has trained for hours
+            check_scoring(config, the_data(config, device).scored)  # before the reference has trained for hours
             if group.is_first:
                 log.info("%s prunes a trained network: first its reference", config.method.name)
             do(config.dense, device, group, wait=True)
@@ -105,22 +106,26 @@ def the_data(config: Config, device: torch.device) -> Data:
 
 
 def train_seeds(config: Config, device: torch.device, group: Group, recorder: Recorder | NoRecorder) -> None:
-    """Prune and train every seed that has no result yet; raises the RunError of the first whose training failed, when the others are done."""
+    """Prune and train every seed that has no result yet; raises the error of the first whose training diverged, when the others are done."""
     set_up(config, device)
     data = the_data(config, device)
     largest = at_once(config, weightless_model(config), device, group)
     missing = [seed for seed in config.all_seeds if seed not in recorder.saved.results]
-    failed: dict[int, RunError] = {}
-    for seeds in companies(missing, recorder.saved.training, largest):
-        failed |= run_seeds(config, seeds, data, group, recorder)
+    failed: dict[int, DivergedError] = {}
+    trained = companies(missing, recorder.saved.training, largest)
+    for number, seeds in enumerate(trained, 1):
+        failed |= (lost := run_seeds(config, seeds, data, group, recorder))
+        if len(lost) == len(seeds) and len(missing) > 1 and group.is_first:
+            seed, error = list(lost.items())[-1]  # whose failure ended that training, so that it has not been told
+            tell_failure(seed, error, others=number < len(trained))
     for error in failed.values():
         raise error
 
 
 def run_seeds(
     config: Config, seeds: list[int], data: Data, group: Group, recorder: Recorder | NoRecorder
-) -> dict[int, RunError]:
-    """Prune some seeds and train them at a time, from their checkpoints if there are any; gives the errors of those that failed."""
+) -> dict[int, DivergedError]:
+    """Prune some seeds and train them at a time, from their checkpoints if there are any; gives the errors of those that diverged."""
     starts = {seed: start_of(config, seed, data, group, recorder.saved.training.get(seed)) for seed in seeds}
     training = training_of(config, [start.replicate for start in starts.values()], data, group)
     states = [start.replicate.state for start in starts.values() if start.replicate.state is not None]
@@ -136,10 +141,12 @@ def run_seeds(
     def keep(states: dict[int, dict[str, Any]]) -> None:
         recorder.keep({seed: {"seed": seed, **starts[seed].kept, "state": state} for seed, state in states.items()})
 
-    training.train(evaluated=recorder.evaluated, checkpoint=keep, bar=group.is_first and sys.stderr.isatty())
+    with suppress(DivergedError):  # of all of them; `failed` has each one's
+        training.train(evaluated=recorder.evaluated, checkpoint=keep, bar=group.is_first and sys.stderr.isatty())
     weights = dict(zip(seeds, training.weights(), strict=True))
     results = [result_of(starts[seed], p, weights[seed]) for seed, p in progress.items() if seed not in training.failed]
-    recorder.finish_seeds(results, weights, config.schedule.batch_size)
+    if results:
+        recorder.finish_seeds(results, weights, config.schedule.batch_size)
     return training.failed
 
 

@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 
+from snip_cli import run
 from snip_cli.cli import main
 from snip_cli.record import read_metrics
 from tests.commands import QUICK, only_run, run_quick, train_until_checkpoint
@@ -66,23 +67,43 @@ def test_what_was_begun_in_one_way_goes_on_in_the_other(begun, gone_on, tmp_path
     assert_same_record(killed, run_quick(tmp_path / "whole", *MANY, f"replicates={gone_on}"))
 
 
-def test_one_seed_that_diverges_leaves_the_others_their_results(tmp_path, capsys, monkeypatch):
-    from snip_cli.training.together import Together
+@pytest.fixture
+def spoil(monkeypatch):
+    """Given seeds: lets them start from weights that are not finite."""
+    started = run.start_of
 
-    load = Together.batches
+    def spoiling(*seeds):
+        def spoiled(config, seed, *rest):
+            start = started(config, seed, *rest)
+            with torch.no_grad():
+                for parameter in start.replicate.model.parameters() if seed in seeds else ():
+                    parameter.fill_(torch.nan)
+            return start
 
-    def spoil_the_second(self):
-        with torch.no_grad():
-            for number, seed in enumerate(self.seeds):
-                if seed == 1:
-                    self.stack.blocks[0][number].fill_(torch.nan)
-        return load(self)
+        monkeypatch.setattr(run, "start_of", spoiled)
 
-    monkeypatch.setattr(Together, "batches", spoil_the_second)
-    command = [*QUICK, *MANY, f"output_dir={tmp_path}"]
+    return spoiling
+
+
+DIVERGED = "The loss is not finite at iteration 1 (learning rate 0.1): lower schedule.learning_rate or choose another init_train."
+
+# Pruned by this much a network alone is trained without its dead units, and by little as it is.
+WAYS = {
+    "together": ["replicates=together"],
+    "apart": ["replicates=apart"],
+    "whole": ["replicates=apart", "sparsity=0.1"],
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_one_seed_that_diverges_leaves_the_others_their_results(way, tmp_path, capsys, monkeypatch, spoil):
+    spoil(1)
+    command = [*QUICK, *MANY, *WAYS[way], f"output_dir={tmp_path}"]
     assert main(command) == 1
-    said = capsys.readouterr().err
-    assert "not finite at iteration 1" in said
+    said = capsys.readouterr()
+    assert said.err == f"snip-run: {DIVERGED}\n"
+    assert said.out.count(DIVERGED) == 1
+    assert f"seed 1: {DIVERGED} The others go on.\n" in said.out
     folder = only_run(tmp_path)
     assert not (folder / "metrics.json").exists()
     content = torch.load(folder / "checkpoint.pt", weights_only=True)
@@ -92,3 +113,26 @@ def test_one_seed_that_diverges_leaves_the_others_their_results(tmp_path, capsys
     assert main(command) == 0
     assert [seed["seed"] for seed in read_metrics(folder)["seeds"]] == [0, 1, 2]
     assert set(json.loads((folder / "env.json").read_text())["images_per_second"]) == {"1"}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_where_all_diverge_each_is_told_and_nothing_is_kept(way, tmp_path, capsys, spoil):
+    spoil(0, 1, 2)
+    assert main([*QUICK, *MANY, *WAYS[way], f"output_dir={tmp_path}"]) == 1
+    said = capsys.readouterr()
+    assert said.err == f"snip-run: {DIVERGED}\n"
+    assert [line for line in said.out.splitlines() if DIVERGED in line] == [
+        f"seed 0: {DIVERGED} The others go on.",
+        f"seed 1: {DIVERGED} The others go on.",
+        f"seed 2: {DIVERGED}",
+    ]
+    assert not (only_run(tmp_path) / "checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize("sparsity", [0.1, 0.95])
+def test_a_seed_alone_that_diverges_is_told_once(sparsity, tmp_path, capsys, spoil):
+    spoil(0)
+    assert main([*QUICK, f"sparsity={sparsity}", f"output_dir={tmp_path}"]) == 1
+    said = capsys.readouterr()
+    assert said.err == f"snip-run: {DIVERGED}\n"
+    assert DIVERGED not in said.out

@@ -1,5 +1,6 @@
 """The training loop: iterations of a schedule, with evaluations and checkpoints between them."""
 
+import logging
 import math
 from collections.abc import Callable, Iterator
 from typing import Protocol
@@ -10,6 +11,12 @@ from snip_cli.data.splits import Batch
 from snip_cli.errors import RunError
 from snip_cli.sections import Schedule
 from snip_cli.training.progress import Clock, Progress, progress_bar
+
+log = logging.getLogger("snip_cli")
+
+
+class DivergedError(RunError):
+    """The loss of a training is not finite."""
 
 
 class Training(Protocol):
@@ -31,7 +38,7 @@ class Training(Protocol):
         ...
 
     def take_losses(self, losses: list[Tensor], done: int) -> None:
-        """Keep the losses that end at iteration `done`; raises RunError where they are not finite."""
+        """Keep the losses that end at iteration `done`; raises DivergedError where they are not finite."""
         ...
 
 
@@ -74,12 +81,17 @@ def train(
                 keep()
 
 
-def not_finite(schedule: Schedule, done: int) -> RunError:
+def not_finite(schedule: Schedule, done: int) -> DivergedError:
     """The error that says that iteration `done` (counted from 1) met or left a loss that is not finite."""
-    return RunError(
+    return DivergedError(
         f"The loss is not finite at iteration {done} (learning rate {schedule.rate_at(done - 1):g}): "
         "lower schedule.learning_rate or choose another init_train."
     )
+
+
+def tell_failure(seed: int, error: DivergedError, *, others: bool) -> None:
+    """Say that a seed of several has failed, and whether `others` go on."""
+    log.warning("seed %d: %s%s", seed, error, " The others go on." if others else "")
 
 
 def row_of(
@@ -92,8 +104,8 @@ def row_of(
 ) -> dict[str, float]:
     """One row of metrics.csv, and the rate of images since the last one.
 
-    `validation`, `test` and, where they are evaluated, `train` are (error, loss) of these images. Raises RunError where a loss is not
-    finite: the last step may have ruined the weights.
+    `validation`, `test` and, where they are evaluated, `train` are (error, loss) of these images. Raises DivergedError where a loss is
+    not finite: the last step may have ruined the weights.
     """
     (val_error, val_loss), (test_error, test_loss) = validation, test
     if not (math.isfinite(val_loss) and math.isfinite(test_loss)):

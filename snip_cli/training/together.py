@@ -3,7 +3,6 @@
 R: replicates, B: images of a batch.
 """
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -12,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snip_cli.data.splits import Batch, Data, Draw, draws
-from snip_cli.errors import RunError
 from snip_cli.pruning.mask import Mask
 from snip_cli.sections import Schedule
 from snip_cli.streams import generator
@@ -23,8 +21,6 @@ from snip_cli.training.stack.form import Form
 from snip_cli.training.stack.optimizer import set_moments, single_states
 from snip_cli.training.stack.stack import Stack
 from snip_cli.training.trainer import optimizer_of
-
-log = logging.getLogger("snip_cli")
 
 
 class Together:
@@ -44,7 +40,7 @@ class Together:
         self.optimizer = optimizer_of(self.stack.parameters, [], schedule)
         self.progress = Progress()
         self.each = [Progress() for _ in seeds]
-        self.failed: dict[int, RunError] = {}
+        self.failed: dict[int, loop.DivergedError] = {}
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
         """One iteration of all on R·B images, one replicate's after the other's; gives the R losses, still on the device."""
@@ -71,7 +67,7 @@ class Together:
     ) -> None:
         """Train to the schedule's end; `evaluated` gets each seed's rows, `checkpoint` the states to be kept, by seed.
 
-        A seed whose loss is not finite is told of no more, and has its RunError in `failed`. Raises RunError where none is left.
+        A seed whose loss is not finite is told of no more, and has its error in `failed`. Raises DivergedError where none is left.
         """
 
         def evaluate(images_per_second: float) -> float:
@@ -123,13 +119,13 @@ class Together:
         """The places of the replicates that have not failed."""
         return [number for number, seed in enumerate(self.seeds) if seed not in self.failed]
 
-    def fail(self, number: int, error: RunError) -> None:
+    def fail(self, number: int, error: loop.DivergedError) -> None:
         """Note that a replicate has failed; raises its error where it was the last."""
         seed = self.seeds[number]
         self.failed[seed] = error
         if not self.going():
             raise self.failed[self.seeds[0]]
-        log.warning("seed %d: %s The others go on.", seed, error)
+        loop.tell_failure(seed, error, others=True)
 
     def evaluations(self, images_per_second: float) -> dict[int, dict[str, float]]:
         """One row of metrics.csv for each replicate, by its place, and the rate of images since the last ones."""
@@ -142,7 +138,7 @@ class Together:
             try:
                 errors = validation[number], test[number], train[number] if train else None
                 rows[number] = loop.row_of(self.schedule, progress, *errors, images_per_second)
-            except RunError as error:
+            except loop.DivergedError as error:
                 self.fail(number, error)
         return rows
 

@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snip_cli.data.splits import Batch, Data, draws
-from snip_cli.errors import RunError
 from snip_cli.group import ALONE, Group
 from snip_cli.pruning.mask import Mask, apply_mask, prunable_parameters
 from snip_cli.sections import Schedule
@@ -37,7 +36,7 @@ class Trainer:
         self.forward, self.group = forward or Forward(model), group
         self.optimizer = make_optimizer(model, schedule)
         self.progress = Progress()
-        self.failed: dict[int, RunError] = {}  # one alone raises
+        self.failed: dict[int, loop.DivergedError] = {}
         self.reseed()
         apply_mask(model, mask)
         parameters = dict(model.named_parameters())
@@ -65,7 +64,7 @@ class Trainer:
     ) -> None:
         """Train to the schedule's end; `evaluated` gets the seed and each evaluation's row, `checkpoint` the state to be kept, by seed.
 
-        Raises RunError where the loss is not finite; what `checkpoint` got before is from before that.
+        Raises DivergedError, which is then in `failed` too, where the loss is not finite; what `checkpoint` got before is from before that.
         """
         progress = self.progress
 
@@ -83,7 +82,11 @@ class Trainer:
                 self.reseed()
 
         self.model.train()
-        loop.train(self, f"seed {self.seed}", evaluate=evaluate, keep=keep, bar=bar)
+        try:
+            loop.train(self, f"seed {self.seed}", evaluate=evaluate, keep=keep, bar=bar)
+        except loop.DivergedError as error:
+            self.failed[self.seed] = error
+            raise
 
     def reseed(self) -> None:
         """Seed what a network draws while it trains, as dropout does, by the seed, the process and the iteration.
@@ -113,7 +116,7 @@ class Trainer:
             group["lr"] = rate
 
     def take_losses(self, losses: list[Tensor], done: int) -> None:
-        """Keep the losses (mean over the processes) that end at iteration `done`; raises RunError at the first that is not finite."""
+        """Keep the losses (mean over the processes) that end at iteration `done`; raises DivergedError at the first that is not finite."""
         values = self.group.total(torch.stack(losses)) / self.group.size
         bad = (~torch.isfinite(values)).nonzero()
         if len(bad):
@@ -121,7 +124,7 @@ class Trainer:
         self.progress.losses += values.tolist()
 
     def check_weights(self, done: int) -> None:
-        """Raise RunError where iteration `done` left a weight that is not finite, so that no checkpoint holds one."""
+        """Raise DivergedError where iteration `done` left a weight that is not finite, so that no checkpoint holds one."""
         if not all(bool(torch.isfinite(parameter).all()) for parameter in self.model.parameters()):
             raise loop.not_finite(self.schedule, done)
 

@@ -311,8 +311,10 @@ def test_a_loss_that_is_not_finite_ends_training_with_its_iteration_and_learning
 
 def test_an_infinite_loss_is_not_finite_either(network):
     network.register_forward_hook(lambda module, inputs, outputs: outputs * torch.inf)
-    with pytest.raises(RunError, match=r"not finite at iteration 1 \(learning rate 0\.1\)"):
-        train(trainer_of(network))
+    trainer = trainer_of(network)
+    with pytest.raises(RunError, match=r"not finite at iteration 1 \(learning rate 0\.1\)") as raised:
+        train(trainer)
+    assert trainer.failed == {SEED: raised.value}
 
 
 def test_a_network_that_the_last_iteration_ruins_is_not_reported_as_a_result():
