@@ -16,7 +16,10 @@ from tensorboard.plugins.hparams import summary_v2 as hparams
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tensorboard.util.tensor_util import make_tensor_proto
 
+from snip_cli.picture import as_png, first_layer
 from snip_cli.record import RunFolder, read_evaluations, read_json
+
+NumpyMask = Mapping[str, numpy.ndarray]
 
 HPARAM_METRIC = "test_error_mean"
 # TensorBoard shows five columns at first, and among them those that are said to differ.
@@ -51,10 +54,16 @@ class EventFile:
 
 
 class RunEvents:
-    """One run's events: curves of every seed, the density of each layer after pruning, and one row of the HParams tab."""
+    """One run's events: curves of every seed, the density of each layer after pruning, what each pixel keeps of the first layer where
+    that is linear on the pixels, and one row of the HParams tab.
 
-    def __init__(self, folder: RunFolder, finished: Mapping[int, dict[str, Any]]) -> None:
-        self._folder, self._finished = folder, finished
+    `finished` are the results of the seeds that are done, `masks` theirs by parameter name.
+    """
+
+    def __init__(
+        self, folder: RunFolder, finished: Mapping[int, dict[str, Any]], masks: Mapping[int, NumpyMask]
+    ) -> None:
+        self._folder, self._finished, self._masks = folder, finished, masks
 
     def __enter__(self) -> "RunEvents":
         self._file = EventFile(self._folder.path)
@@ -82,7 +91,7 @@ class RunEvents:
         """
         told = read_json(self._folder.path / "pruning.json") or {}
         for seed, result in self._finished.items():
-            self.begin_seed(seed, result["layers"], [], told.get(str(seed), {}))
+            self.begin_seed(seed, result["layers"], [], told.get(str(seed), {}), self._masks.get(seed, {}))
         for row in read_evaluations(self._folder.path):
             seed = int(row.pop("seed"))
             if seed in self._finished:
@@ -94,12 +103,17 @@ class RunEvents:
         layers: Sequence[dict[str, Any]],
         evaluations: Sequence[dict[str, float]],
         told: Mapping[str, Any],
+        mask: NumpyMask,
     ) -> None:
-        """The density of the layers (step = a layer's place), what the method told of them, and the curves up to where the seed goes on."""
+        """The density of the layers (step = a layer's place), what the method told of them, the picture of the first one, and the curves
+        up to where the seed goes on."""
         places = "step = layer: " + ", ".join(f"{place} {layer['name']}" for place, layer in enumerate(layers))
         for place, layer in enumerate(layers):
             self._file.scalar(f"density/seed{seed}", layer["kept"] / layer["total"], place, places)
             self.pruned_layer(seed, place, told.get("layers", {}).get(layer["name"], {}), places)
+        kept_HW = first_layer(mask, self._folder.config.dataset.shape) if mask else None
+        if kept_HW is not None:
+            self._file.image(f"first_layer/seed{seed}", as_png(kept_HW), description="weights kept per pixel")
         for row in evaluations:
             self.evaluation(seed, row)
 

@@ -5,12 +5,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy
 from torch import Tensor
 
 from snip_cli import record
 from snip_cli.config import Config
 from snip_cli.events import RunEvents
-from snip_cli.pruning.mask import layer_counts
+from snip_cli.pruning.mask import Mask, layer_counts
 from snip_cli.pruning.protocol import Pruned
 from snip_cli.record import Evaluation, RunFolder
 from snip_cli.training import checkpoint
@@ -34,7 +35,9 @@ class Recorder:
         with RunFolder.open(config, wait=wait) as folder:
             saved = checkpoint.load(folder.path, run=folder.path.name)
             folder.begin(device)
-            with RunEvents(folder, saved.results) as events:
+            with RunEvents(
+                folder, saved.results, {seed: in_numpy(mask) for seed, mask in saved.masks.items()}
+            ) as events:
                 yield cls(config, folder, events, saved)
 
     def begin_seeds(self, pruned: Mapping[int, Pruned], evaluations: Mapping[int, list[Evaluation]]) -> None:
@@ -45,7 +48,7 @@ class Recorder:
         for seed, found in pruned.items():
             told = {"layers": found.layers, **found.facts}
             self._folder.tell_pruning(seed, told)
-            self._events.begin_seed(seed, layer_counts(found.mask), evaluations[seed], told)
+            self._events.begin_seed(seed, layer_counts(found.mask), evaluations[seed], told, in_numpy(found.mask))
 
     def evaluated(self, seed: int, row: Evaluation) -> None:
         """Keep one evaluation."""
@@ -102,3 +105,8 @@ class NoRecorder:
         self, results: list[record.Result], weights: dict[int, dict[str, Tensor]], batch_size: int
     ) -> None:
         pass
+
+
+def in_numpy(mask: Mask) -> dict[str, numpy.ndarray]:
+    """A mask for those that import no torch."""
+    return {name: keep.cpu().numpy() for name, keep in mask.items()}

@@ -1,5 +1,10 @@
 """What TensorBoard is given: one event file and one row of the HParams tab a run."""
 
+import io
+
+import numpy
+import torch
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
 
@@ -52,3 +57,31 @@ def test_one_row_of_the_hparams_tab(tmp_path):
     }
     [mean] = events.Scalars("test_error_mean")
     assert abs(mean.value - read_metrics(folder)["test_error_mean"]) < 1e-5
+
+
+def first_layers(folder):
+    events = EventAccumulator(str(folder)).Reload()
+    pictures = {tag: events.Images(tag) for tag in events.Tags()["images"]}
+    return {tag: Image.open(io.BytesIO(image.encoded_image_string)) for tag, [image] in pictures.items()}
+
+
+def test_the_first_layer_is_a_picture_for_each_seed(tmp_path):
+    folder = run_quick(tmp_path, "seeds=2", "sparsity=0.95")
+    pictures = first_layers(folder)
+    assert set(pictures) == {"first_layer/seed0", "first_layer/seed1"}
+    for seed, mask in torch.load(folder / "mask.pt").items():
+        kept = mask["fc1.weight"].sum(dim=0).view(28, 28).double()
+        grey = numpy.asarray(pictures[f"first_layer/seed{seed}"])[::8, ::8]
+        assert grey.tolist() == (255 * kept / kept.max()).round().int().tolist()
+
+
+def test_the_pictures_of_finished_seeds_are_still_there_when_more_are_trained(tmp_path):
+    run_quick(tmp_path, "sparsity=0.95")
+    assert set(first_layers(run_quick(tmp_path, "seeds=2", "sparsity=0.95"))) == {
+        "first_layer/seed0",
+        "first_layer/seed1",
+    }
+
+
+def test_a_network_that_does_not_begin_with_a_linear_layer_on_the_pixels_has_no_picture(tmp_path):
+    assert first_layers(run_quick(tmp_path, "model=gru_s")) == {}

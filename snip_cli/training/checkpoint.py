@@ -59,12 +59,18 @@ def load(folder: Path, run: str | None = None) -> Saved:
     metrics = read_metrics(folder)
     if metrics is not None:
         saved.results = {result["seed"]: result for result in metrics["seeds"]} | saved.results
-    masks = _read(folder / "mask.pt")
-    if masks is not None:
-        if not isinstance(masks, dict) or not all(isinstance(mask, dict) for mask in masks.values()):
-            raise ConfigError(f"{folder / 'mask.pt'} belongs to another program: delete the folder to start over.")
-        saved.masks = masks
+    saved.masks = load_masks(folder)
     return saved
+
+
+def load_masks(folder: Path) -> dict[int, Mask]:
+    """The masks by seed that the folder holds, none where it has no `mask.pt`; raises ConfigError where that is damaged."""
+    masks = _read(folder / "mask.pt")
+    if masks is None:
+        return {}
+    if not isinstance(masks, dict) or not all(isinstance(mask, dict) for mask in masks.values()):
+        raise ConfigError(f"{folder / 'mask.pt'} belongs to another program: delete the folder to start over.")
+    return masks
 
 
 def _read(path: Path) -> Any:
