@@ -29,9 +29,9 @@ def traced(model: nn.Module, shape: tuple[int, ...]) -> fx.GraphModule:
         raise ConfigError(
             f"This network cannot be made smaller, as torch.fx cannot follow its forward pass ({reason}): write that without conditions on its input."
         ) from error
-    dtype = next(model.parameters()).dtype
+    like = next(model.parameters())
     with torch.no_grad():
-        ShapeProp(graph).propagate(torch.zeros(1, *shape, dtype=dtype))
+        ShapeProp(graph).propagate(torch.zeros(1, *shape, dtype=like.dtype, device=like.device))
     return graph.eval()
 
 

@@ -73,18 +73,18 @@ def _module(node: fx.Node, module: nn.Module, source: Channels) -> Channels | No
     if kind is nn.Linear and len(shape_of(node)) == 2:
         return _weighted(module, source)
     if kind in NORMS and module.running_mean is not None:
-        return _follow(node, _normalised(module, source.constant))
+        return follow(node, _normalised(module, source.constant))
     if kind in POINTWISE:
-        return _follow(node, module(source.constant.clone()))
+        return follow(node, module(source.constant.clone()))
     pools = kind in (nn.MaxPool2d, nn.AdaptiveAvgPool2d) or (kind is nn.AvgPool2d and module.padding in (0, (0, 0)))
     if kind in UNCHANGED or (pools and len(shape_of(node)) == 4):
-        return _follow(node, source.constant)
+        return follow(node, source.constant)
     if kind is nn.Flatten and (module.start_dim, module.end_dim) == (1, -1):
-        return _flattened(node, source)
+        return flattened(node, source)
     return None
 
 
-def _follow(node: fx.Node, constant_C: Tensor) -> Channels:
+def follow(node: fx.Node, constant_C: Tensor) -> Channels:
     """Channel by channel what comes in."""
     return Channels(constant_C, [(node.args[0], torch.arange(len(constant_C)))])
 
@@ -112,7 +112,7 @@ def _depthwise(node: fx.Node, layer: nn.Conv2d, source: Channels) -> Channels:
     value_C = weight_CK.sum(dim=1) * constant_C.nan_to_num()
     if layer.bias is not None:
         value_C = value_C + layer.bias.detach()
-    return _follow(node, value_C.masked_fill(varies_C & (weight_CK != 0).any(dim=1), torch.nan))
+    return follow(node, value_C.masked_fill(varies_C & (weight_CK != 0).any(dim=1), torch.nan))
 
 
 def _normalised(norm: nn.BatchNorm1d | nn.BatchNorm2d, constant_C: Tensor) -> Tensor:
@@ -125,7 +125,7 @@ def _normalised(norm: nn.BatchNorm1d | nn.BatchNorm2d, constant_C: Tensor) -> Te
     return shifted_C + norm.bias.detach().double() if norm.affine else shifted_C
 
 
-def _flattened(node: fx.Node, source: Channels) -> Channels:
+def flattened(node: fx.Node, source: Channels) -> Channels:
     """N×C×H×W → N×CHW: a channel becomes H·W features."""
     features = shape_of(node)[1]
     channel_C = torch.arange(features) // (features // len(source.constant))
@@ -170,7 +170,7 @@ def _cut(node: fx.Node, found: Flow) -> Channels | None:
     """Every image and channel, and some of the pixels."""
     index = node.args[1]
     if isinstance(index, tuple) and index[:2] == (slice(None),) * 2 and all(isinstance(part, slice) for part in index):
-        return _follow(node, found[node.args[0]].constant)
+        return follow(node, found[node.args[0]].constant)
     return None
 
 
@@ -179,22 +179,22 @@ def _mean(node: fx.Node, found: Flow) -> Channels | None:
     dims = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else None)
     over_pixels = isinstance(dims, list | tuple) and {dim % 4 for dim in dims} == {2, 3}
     if over_pixels and len(shape_of(node.args[0])) == 4:
-        return _follow(node, found[node.args[0]].constant)
+        return follow(node, found[node.args[0]].constant)
     return None
 
 
 def _flatten(node: fx.Node, found: Flow) -> Channels | None:
-    return _flattened(node, found[node.args[0]]) if node.args[1:] == (1,) and not node.kwargs else None
+    return flattened(node, found[node.args[0]]) if node.args[1:] == (1,) and not node.kwargs else None
 
 
 def _pooled(node: fx.Node, found: Flow) -> Channels | None:
-    return _follow(node, found[node.args[0]].constant) if len(shape_of(node)) == 4 else None
+    return follow(node, found[node.args[0]].constant) if len(shape_of(node)) == 4 else None
 
 
 def _pointwise(node: fx.Node, found: Flow) -> Channels | None:
     if len(node.args) > 1 or node.all_input_nodes != [node.args[0]]:
         return None
-    return _follow(node, node.target(found[node.args[0]].constant.clone(), **node.kwargs))
+    return follow(node, node.target(found[node.args[0]].constant.clone(), **node.kwargs))
 
 
 FUNCTIONS: dict[Any, Callable[[fx.Node, Flow], Channels | None]] = {
@@ -207,5 +207,6 @@ FUNCTIONS: dict[Any, Callable[[fx.Node, Flow], Channels | None]] = {
     "mean": _mean,
     torch.mean: _mean,
     F.adaptive_avg_pool2d: _pooled,
+    F.max_pool2d: _pooled,
     **dict.fromkeys(POINTWISE_FUNCTIONS, _pointwise),
 }

@@ -4,13 +4,17 @@ Shapes: G gates (the third is the candidate, which alone can move a unit from ze
 """
 
 import copy
+from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 from snip_cli.compact.layers import Size, State
 from snip_cli.models.recurrent import RowByRow
+from snip_cli.pruning.mask import Mask
 
 CANDIDATE = 2
+RESET = 0  # of a GRU
 
 
 def kept_parts(model: RowByRow) -> tuple[Tensor, Tensor]:
@@ -25,16 +29,21 @@ def kept_parts(model: RowByRow) -> tuple[Tensor, Tensor]:
     biased_U = sum((bias.detach().view(-1, units)[CANDIDATE] != 0) for bias in biases).bool()
     moved_P = (model.projection.weight.detach() != 0).any(dim=1)
     moved_U = biased_U | (input_GUP[CANDIDATE] & moved_P).any(dim=1)
-    for _ in range(units):  # the longest way from unit to unit
-        moved_U = moved_U | (state_GUU[CANDIDATE] & moved_U).any(dim=1)
+    moved_U = spread(moved_U, lambda found_U: (state_GUU[CANDIDATE] & found_U).any(dim=1))
     kept_U = (model.classifier.weight.detach() != 0).any(dim=0) & moved_U
     read_UU = state_GUU.any(dim=0)
-    for _ in range(units):
-        kept_U = (kept_U | read_UU[kept_U].any(dim=0)) & moved_U
+    kept_U = spread(kept_U, lambda found_U: read_UU[found_U].any(dim=0) & moved_U)
     kept_P = input_GUP.any(dim=0)[kept_U].any(dim=0) & moved_P
     for kept in (kept_P, kept_U):
         kept[0] |= ~kept.any()
     return kept_P, kept_U
+
+
+def spread(found_U: Tensor, step: Callable[[Tensor], Tensor]) -> Tensor:
+    """`found_U` and all that `step` finds from it, from unit to unit."""
+    while (more_U := found_U | step(found_U)).sum() > found_U.sum():
+        found_U = more_U
+    return found_U
 
 
 def shrunk(model: RowByRow) -> tuple[dict[str, Size], State]:
@@ -71,3 +80,42 @@ def shaped(model: RowByRow, sizes: dict[str, Size]) -> RowByRow:
     # The same constant for every unit of a gate.
     new.gate_bias = model.gate_bias.view(-1, model.recurrent.hidden_size)[:, :units].flatten()
     return new
+
+
+def on_paths(model: RowByRow, mask: Mask) -> Mask:
+    """Of the parameters that a mask keeps those on a path from an input to an output, gate by gate.
+
+    A unit is reached from the input if it can move from zero, and a gate of it (the candidate is one) has a kept weight for a feature or a
+    unit that is reached. A gate's kept weight counts if it reads such a one, and its own unit is reached and leads to an output; a gate's
+    bias counts if its unit does so. A GRU's reset gate is on the path only where it has something to reset: a kept bias or weight of the
+    candidate for the state. How many rows an image has is not looked at.
+    """
+    units = model.recurrent.hidden_size
+    keep = {name: mask.get(name, torch.ones(p.shape, dtype=torch.bool)) for name, p in model.named_parameters()}
+    input_GUP, state_GUU, input_bias_GU, state_bias_GU = (
+        keep[f"recurrent.{name}_l0"].view(-1, units, *keep[f"recurrent.{name}_l0"].shape[1:])
+        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    )
+    reached_P = keep["projection.weight"].any(dim=1)
+    moved_U = input_bias_GU[CANDIDATE] | state_bias_GU[CANDIDATE] | (input_GUP[CANDIDATE] & reached_P).any(dim=1)
+    moved_U = spread(moved_U, lambda found_U: (state_GUU[CANDIDATE] & found_U).any(dim=1))
+    works_GU = moved_U.expand(len(input_GUP), -1).clone()
+    if isinstance(model.recurrent, nn.GRU):
+        works_GU[RESET] &= state_bias_GU[CANDIDATE] | (state_GUU[CANDIDATE] & moved_U).any(dim=1)
+    input_GUP, state_GUU = input_GUP & works_GU[:, :, None], state_GUU & works_GU[:, :, None]
+    reached_U = (input_GUP & reached_P).any(dim=2).any(dim=0)
+    reached_U = spread(reached_U, lambda found_U: (state_GUU & found_U).any(dim=2).any(dim=0))
+    path_U = keep["classifier.weight"].any(dim=0) & reached_U
+    path_U = spread(path_U, lambda found_U: state_GUU[:, found_U].any(dim=1).any(dim=0) & reached_U)
+    input_GUP, state_GUU = input_GUP & path_U[:, None] & reached_P, state_GUU & path_U[:, None] & reached_U
+    classifier_CU = keep["classifier.weight"] & reached_U
+    found = {
+        "projection.weight": keep["projection.weight"] & input_GUP.any(dim=1).any(dim=0)[:, None],
+        "recurrent.weight_ih_l0": input_GUP.flatten(0, 1),
+        "recurrent.weight_hh_l0": state_GUU.flatten(0, 1),
+        "recurrent.bias_ih_l0": (input_bias_GU & works_GU & path_U).flatten(),
+        "recurrent.bias_hh_l0": (state_bias_GU & works_GU & path_U).flatten(),
+        "classifier.weight": classifier_CU,
+        "classifier.bias": keep["classifier.bias"] & classifier_CU.any(dim=1),
+    }
+    return {name: found[name] for name in mask}

@@ -263,3 +263,24 @@ def test_dropout_does_nothing_in_inference():
     assert outputs_of(result) == {"0": 2, "4": 3}
     assert torch.equal(result.network(images(IMAGE)), result.network(images(IMAGE)))
     assert largest_difference(model, result.network, IMAGE) < EXACT
+
+
+class Pooled(nn.Module):
+    """Pooling as a function."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(2, 5, 3), nn.Conv2d(5, 3, 1)
+
+    def forward(self, x):
+        return self.head(F.max_pool2d(F.relu(self.conv(x)), 2, padding=1))
+
+
+@torch.no_grad()
+def test_pooling_by_a_function_is_followed():
+    model = lived_in(Pooled())
+    model.conv.weight[[1, 2]] = 0
+    model.conv.bias[[1, 2]] = torch.tensor([0.7, -0.7], dtype=torch.float64)
+    result = compact(model, IMAGE)
+    assert outputs_of(result) == {"conv": 3, "head": 3}
+    assert largest_difference(model, result.network, IMAGE) < EXACT
