@@ -146,9 +146,14 @@ class RunFolder:
 
 
 def summarise(config: Config, results: dict[int, Result], total: int) -> dict[str, Any]:
-    """The content of `metrics.json` for the results of all seeds."""
+    """The content of `metrics.json` for the results of all seeds; counts and sparsities are the first one's.
+
+    The effective sparsity leaves out what is kept on no path from input to output; null where the network cannot be followed, and in
+    results that were made before it was told.
+    """
     seeds = [results[seed] for seed in sorted(results)]
     layers = results[config.seed]["layers"]
+    effective = results[config.seed].get("effective_kept")
     kept = sum(layer["kept"] for layer in layers)
     errors = [seed["test_error"] for seed in seeds]
     return {
@@ -157,6 +162,7 @@ def summarise(config: Config, results: dict[int, Result], total: int) -> dict[st
         "dataset": config.dataset.name,
         "sparsity_requested": config.sparsity,
         "sparsity": 1 - kept / total,
+        "effective_sparsity": None if effective is None else 1 - effective / total,
         "total": total,
         "kept": kept,
         "layers": layers,
@@ -170,14 +176,15 @@ def result_of(
     seed: int,
     evaluations: list[Evaluation],
     layers: list[Any],
-    sizes: dict[str, float],
+    sizes: dict[str, Any],
     *,
     train_seconds: float,
     prune_seconds: float,
 ) -> Result:
     """One seed's entry of `metrics.json`: errors in percent, of the last evaluation, the best of the last five (as the released code of
-    SNIP reports) and the best of all (as that of SNACS does); `sizes` are counts and MiB of the weights without biases. `prune_seconds`
-    are what the mask cost, whichever run or attempt found its parts.
+    SNIP reports) and the best of all (as that of SNACS does); `sizes` are counts and MiB of the weights without biases, what is kept of all
+    parameters on a path from input to output, and the layers of which nothing is. `prune_seconds` are what the mask cost, whichever run or
+    attempt found its parts.
     """
     last = evaluations[-1]
     return {

@@ -31,7 +31,7 @@ from snip_cli.stages import (
     set_up,
     weightless_model,
 )
-from snip_cli.start import Start, start_of, warn_of_empty_layers
+from snip_cli.start import Start, start_of, warn_of_collapse
 from snip_cli.training.checkpoint import Saved
 from snip_cli.training.choice import at_once, companies, training_of
 from snip_cli.training.loop import DivergedError, tell_failure
@@ -133,7 +133,7 @@ def run_seeds(
         resume(training, states, config.folder)
     progress = dict(zip(seeds, training.each, strict=True))
     if group.is_first:
-        warn_of_empty_layers(starts)
+        warn_of_collapse(starts)
     recorder.begin_seeds(
         {seed: start.pruned for seed, start in starts.items()}, {seed: p.evaluations for seed, p in progress.items()}
     )
@@ -153,7 +153,12 @@ def run_seeds(
 def result_of(start: Start, progress: Progress, weights: State) -> record.Result:
     """A seed's entry of `metrics.json`."""
     mask = start.pruned.mask
-    sizes = {**weight_counts(mask), "sparse_megabytes": round(sparse_megabytes(weights, mask), 3)}
+    sizes = {
+        **weight_counts(mask),
+        "sparse_megabytes": round(sparse_megabytes(weights, mask), 3),
+        "effective_kept": start.effective_kept,
+        "collapsed": start.collapsed,
+    }
     seconds = {"train_seconds": progress.seconds, "prune_seconds": start.prune_seconds}
     return record.result_of(start.replicate.seed, progress.evaluations, layer_counts(mask), sizes, **seconds)
 

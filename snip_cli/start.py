@@ -5,26 +5,47 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from snip_cli.compact.effective import effective_counts
 from snip_cli.config import Config
 from snip_cli.data.splits import Data
 from snip_cli.errors import ConfigError
 from snip_cli.group import Group
 from snip_cli.pruning.mask import layer_counts
 from snip_cli.pruning.protocol import Pruned
-from snip_cli.stages import State, find_mask, started_model
+from snip_cli.stages import State, find_mask, started_model, weightless_model
 from snip_cli.training import checkpoint
 from snip_cli.training.choice import Replicate
 
 log = logging.getLogger("snip_cli")
 
+# Layers that a warning names.
+TOLD = 6
+
 
 @dataclass(frozen=True)
 class Start:
-    """A replicate with what its pruning method told and the seconds that its mask cost (`find_mask`)."""
+    """A replicate with what its pruning method told, the seconds that its mask cost (`find_mask`), and by layer the kept parameters on a path
+    from input to output.
+
+    `effective` is None where the paths are not known, as torch.fx cannot follow the network.
+    """
 
     replicate: Replicate
     pruned: Pruned
     prune_seconds: float
+    effective: dict[str, int] | None
+
+    @property
+    def effective_kept(self) -> int | None:
+        """How many of the kept parameters are on a path from input to output."""
+        return None if self.effective is None else sum(self.effective.values())
+
+    @property
+    def collapsed(self) -> list[str]:
+        """The layers of which nothing is on a path from input to output; where the paths are not known, those of which nothing is kept."""
+        if self.effective is None:
+            return [layer["name"] for layer in layer_counts(self.pruned.mask) if layer["kept"] == 0]
+        return [name for name, count in self.effective.items() if count == 0]
 
     @property
     def kept(self) -> dict[str, Any]:
@@ -39,7 +60,8 @@ def start_of(config: Config, seed: int, data: Data, group: Group, resumed: dict[
     pruned, prune_seconds = kept_mask(resumed) if resumed else the_mask(config, seed, data, group, dense)
     model = started_model(config, seed, data.train.device, dense)
     replicate = Replicate(seed, model, pruned.mask, resumed["state"] if resumed else None)
-    return Start(replicate, pruned, prune_seconds)
+    effective = effective_counts(weightless_model(config), pruned.mask, tuple(config.dataset.shape))
+    return Start(replicate, pruned, prune_seconds, effective)
 
 
 def trained_weights(config: Config, seed: int) -> State | None:
@@ -65,13 +87,20 @@ def the_mask(config: Config, seed: int, data: Data, group: Group, dense: State |
     return group.first_says(find_mask(config, seed, data, dense) if group.is_first else (Pruned({}), 0.0))
 
 
-def warn_of_empty_layers(starts: Mapping[int, Start]) -> None:
-    """Say which layers of which seed lost everything: such a network cannot learn."""
+def warn_of_collapse(starts: Mapping[int, Start]) -> None:
+    """Say which layers of which seed are cut off, and whether that cuts the network through, which cannot learn then."""
     for seed, start in starts.items():
-        for layer in layer_counts(start.pruned.mask):
-            if layer["kept"] == 0:
-                log.warning(
-                    "seed %d: nothing is left of layer %s; at this sparsity the network is cut through",
-                    seed,
-                    layer["name"],
-                )
+        if not start.collapsed:
+            continue
+        kept = {layer["name"]: f"{layer['kept']:,} kept" for layer in layer_counts(start.pruned.mask)}
+        told = [f"{name} ({kept[name]})" for name in start.collapsed[:TOLD]]
+        more = len(start.collapsed) - len(told)
+        layers = ", ".join(told) + (f" and {more} more" if more else "")
+        if start.effective_kept == 0:
+            log.warning(
+                "seed %d: the network is cut through and answers every image alike, as nothing that is kept connects input and output: %s",
+                seed,
+                layers,
+            )
+        else:
+            log.warning("seed %d: cut off, as no kept path from input to output leads through them: %s", seed, layers)

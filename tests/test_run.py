@@ -12,11 +12,13 @@ from snip_cli.cli import main
 from snip_cli.data.loading import load_data
 from snip_cli.models.lenet import lenet_300_100
 from snip_cli.record import read_metrics
+from snip_cli.training import checkpoint
 from tests.commands import QUICK, only_run, run_quick
 
 SECONDS = ("train_seconds", "prune_seconds")
 ERRORS = ("test_error", "test_error_best", "test_error_lowest")
 WEIGHTS = ("weights_total", "weights_kept", "sparse_megabytes")
+PATHS = ("effective_kept", "collapsed")
 
 
 def metrics_of(folder):
@@ -51,12 +53,58 @@ def test_metrics_json(tmp_path):
     assert [layer["total"] for layer in metrics["layers"]] == [235_500, 30_100, 1_010]
     assert sum(layer["kept"] for layer in metrics["layers"]) == 13_331
     first, second = metrics["seeds"]
-    assert set(first) == {"seed", "val_error", "iterations", "layers", *ERRORS, *WEIGHTS, *SECONDS}
+    assert set(first) == {"seed", "val_error", "iterations", "layers", *ERRORS, *WEIGHTS, *PATHS, *SECONDS}
     assert (first["seed"], second["seed"], first["iterations"]) == (0, 1, 8)
     assert first["layers"] == metrics["layers"]
     errors = torch.tensor([first["test_error"], second["test_error"]], dtype=torch.float64)
     assert metrics["test_error_mean"] == pytest.approx(errors.mean().item())
     assert metrics["test_error_std"] == pytest.approx(errors.std().item())
+
+
+def test_the_effective_sparsity_leaves_out_what_is_on_no_path(tmp_path):
+    folder = run_quick(tmp_path, "method=random", "sparsity=0.99", "seeds=2")
+    metrics = metrics_of(folder)
+    masks = torch.load(folder / "mask.pt", weights_only=True)
+    for result in metrics["seeds"]:
+        first, second, third = (masks[result["seed"]][f"fc{i}.weight"] for i in (1, 2, 3))
+        paths = third.double() @ second.double() @ first.double()  # from every pixel to every class
+        on_one = [
+            first & ((third.double() @ second.double()).sum(dim=0) > 0)[:, None],
+            second & (third.any(dim=0)[:, None] & first.any(dim=1)),
+            third & ((second.double() @ first.double()).sum(dim=1) > 0),
+        ]
+        assert paths.any()
+        biases = [masks[result["seed"]][f"fc{i}.bias"] for i in (1, 2, 3)]
+        units = [on_one[0].any(dim=1), on_one[1].any(dim=1), on_one[2].any(dim=1)]
+        counted = sum(int(part.sum()) for part in on_one)
+        counted += sum(int((bias & unit).sum()) for bias, unit in zip(biases, units, strict=True))
+        assert result["effective_kept"] == counted
+        assert result["collapsed"] == []
+    assert metrics["effective_sparsity"] == 1 - metrics["seeds"][0]["effective_kept"] / 266_610
+    assert metrics["effective_sparsity"] > metrics["sparsity"]
+
+
+def test_a_network_that_is_cut_through_is_told_and_trained_all_the_same(tmp_path, capsys):
+    metrics = metrics_of(run_quick(tmp_path, "method=random", "sparsity=0.9999", "seeds=2"))
+    said = capsys.readouterr()
+    for result in metrics["seeds"]:
+        assert (result["effective_kept"], result["collapsed"]) == (0, ["fc1", "fc2", "fc3"])
+        assert f"seed {result['seed']}: the network is cut through" in said.out + said.err
+    assert metrics["effective_sparsity"] == 1
+
+
+def test_results_of_a_version_that_knew_no_paths_are_read_and_added_to(tmp_path):
+    folder = run_quick(tmp_path)
+    saved = checkpoint.load(folder)
+    for key in PATHS:
+        del saved.results[0][key]
+    checkpoint.save(folder, saved)
+    metrics = metrics_of(folder)
+    del metrics["effective_sparsity"]
+    (folder / "metrics.json").write_text(json.dumps({**metrics, "seeds": [saved.results[0]]}))
+    grown = metrics_of(run_quick(tmp_path, "seeds=2"))
+    assert grown["effective_sparsity"] is None
+    assert grown["seeds"][1]["effective_kept"] <= grown["kept"]
 
 
 def test_one_seed_has_no_standard_deviation(tmp_path):
@@ -162,8 +210,8 @@ def test_the_reference_is_one_run_for_all_methods(tmp_path):
     assert len(set(folders)) == 1
     assert folders[0].name.startswith("reference-lenet_300_100-digits-seed0-")
     metrics = metrics_of(folders[0])
-    assert metrics["kept"] == metrics["total"]
-    assert metrics["sparsity"] == 0
+    assert metrics["kept"] == metrics["total"] == metrics["seeds"][0]["effective_kept"]
+    assert metrics["sparsity"] == metrics["effective_sparsity"] == 0
 
 
 def test_random_labels_are_trained_on_and_the_mask_is_that_of_the_true_ones(tmp_path):

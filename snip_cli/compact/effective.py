@@ -1,8 +1,8 @@
 """Which of the parameters that a mask keeps lie on a path from an input to an output: what is missing of all is the effective sparsity.
 
-So called by Vysogorets and Kempe ("Connectivity Matters: Neural Network Pruning Through the Lens of Effective Sparsity", 2023). Which
-biases count is our choice, and so is that a path leads from channel to channel: a kept weight connects its two channels wherever in the
-kernel it stands, and of a channel that is flattened all pixels are reached or none.
+So called by Vysogorets and Kempe ("Connectivity Matters: Neural Network Pruning Through the Lens of Effective Sparsity", 2023), of
+connections. Which biases count is our choice, and so is that a path leads from channel to channel: a kept weight connects its two channels
+wherever in the kernel it stands, also where it sees nothing but padding, and of a channel that is flattened all pixels are reached or none.
 
 Shapes: O outputs and I inputs of a layer, J those of a group's I, K the pixels of a kernel; C channels.
 """
@@ -120,7 +120,7 @@ def _channels(node: fx.Node, graph: fx.GraphModule, layers: dict[str, Connection
     if node.op == "placeholder":
         return Channels(torch.full((width(node),), torch.nan, dtype=torch.float64))
     source = node.args[0] if node.args else None
-    if source not in found:
+    if not isinstance(source, fx.Node) or source not in found:
         return None
     if node.op == "call_module":
         module, axes = graph.get_submodule(str(node.target)), len(shape_of(node))

@@ -9,6 +9,7 @@ from tabulate import tabulate
 
 from snip_cli.errors import ConfigError
 from snip_cli.registry import nearest
+from snip_cli.report.effective import MARK, collapsed, effective_sparsity, note
 from snip_cli.report.published import PUBLISHED, Published
 from snip_cli.report.records import COLUMNS, Record
 from snip_cli.sections import AUTO
@@ -137,6 +138,7 @@ def rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
             {
                 **cell.key,
                 "reached": cell.reached,
+                "effective": effective_sparsity(cell.results),
                 "n": len(cell.errors),
                 "wanted": cell.wanted,
                 "error": mean,
@@ -155,14 +157,16 @@ def rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
 def as_text(cells: Sequence[Cell], style: str = "simple") -> str:
     """The rows for reading; `style` is a format of tabulate: `simple`, `github` (Markdown) or `latex_booktabs`.
 
-    A published number whose protocol a row does not follow has a star, and a line below the table says what differs.
+    A published number whose protocol a row does not follow has a star, and a line below the table says what differs; an error of a
+    network that is cut through, or of which a layer is cut off, has a dagger and a line too.
     """
     other = any(cell.results and cell.sparsity != cell.settings["sparsity"] for cell in cells)
     judged = any(row["verdict"] for row in rows(cells))
     table = [_shown(row, cell, reached=other, judged=judged) for row, cell in zip(rows(cells), cells, strict=True)]
     text = tabulate(table, headers="keys", tablefmt=style, disable_numparse=True)
     differing = dict.fromkeys(setting for cell in cells for setting in cell.deviations)
-    return text + (f"\n\n* not the published protocol: {', '.join(differing)}" if differing else "")
+    star = f"* not the published protocol: {', '.join(differing)}" if differing else None
+    return "\n\n".join(part for part in (text, star, note(cell.results for cell in cells)) if part)
 
 
 def seeds_done(cell: Cell) -> str:
@@ -186,11 +190,13 @@ def as_printed(published: Published) -> str:
 
 def _shown(row: dict[str, Any], cell: Cell, *, reached: bool, judged: bool) -> dict[str, str]:
     star = " *" if cell.deviations else ""
+    mark = f" {MARK}" if collapsed(cell.results) else ""
     return {
         **{name: str(value) for name, value in cell.key.items()},
         **({"reached": f"{cell.sparsity:.4f}" if cell.results else UNFINISHED} if reached else {}),
+        "effective": UNFINISHED if row["effective"] is None else f"{row['effective']:.4f}",
         "n": seeds_done(cell),
-        "error (%)": with_std(row["error"], row["std"]),
+        "error (%)": with_std(row["error"], row["std"]) + mark,
         "best of last 5": UNFINISHED if row["best_of_last_5"] is None else f"{row['best_of_last_5']:.2f}",
         "paper (%)": as_printed(cell.published) + star if cell.published else "",
         "difference": "" if row["difference"] is None else f"{row['difference']:+.2f}",

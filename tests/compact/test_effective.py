@@ -143,6 +143,13 @@ class Gated(nn.Module):
         return self.head(self.left(x) * self.right(x))
 
 
+class Joined(Gated):
+    """The channels of two layers one after another."""
+
+    def forward(self, x):
+        return self.head(torch.cat([self.left(x), self.right(x)], dim=1)[:, :3])
+
+
 class Halved(Gated):
     """The two halves of the channels, given as a list."""
 
@@ -162,7 +169,7 @@ class Tokens(nn.Module):
         return self.linear(x.flatten(2)).flatten(1)
 
 
-@pytest.mark.parametrize("kind", [Conditional, Gated, Halved, Tokens])
+@pytest.mark.parametrize("kind", [Conditional, Gated, Joined, Halved, Tokens])
 def test_a_network_that_cannot_be_followed_is_unknown_unless_nothing_is_pruned(kind):
     model = kind()
     mask = all_but(model)

@@ -98,7 +98,7 @@ def test_an_unfinished_cell_is_a_dash(tmp_path):
     record(tmp_path, "a", [])
     record(tmp_path, "b", [1.0, 2.0], sparsity=0.98, seeds=5)
     lines = as_text(cells(read_tree(tmp_path))).splitlines()
-    assert lines[2].split()[4:8] == ["0", "of", "1", "-"]
+    assert lines[2].split()[4:9] == ["-", "0", "of", "1", "-"]
     assert "2 of 5" in lines[3]
 
 

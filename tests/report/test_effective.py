@@ -1,0 +1,86 @@
+"""The effective sparsity in a table, and what it tells of networks that are cut through."""
+
+import csv
+import io
+import json
+
+from snip_cli.report.cli import main
+from tests.report.test_report import record
+
+LAYERS = [{"name": "fc1", "total": 800, "kept": 60}, {"name": "fc2", "total": 200, "kept": 20}]
+
+
+def add_paths(folder, *seeds):
+    """What the seeds of a run tell of their paths: (effective_kept, collapsed)."""
+    metrics = json.loads((folder / "metrics.json").read_text())
+    for result, (kept, collapsed) in zip(metrics["seeds"], seeds, strict=True):
+        result |= {"layers": LAYERS, "effective_kept": kept, "collapsed": collapsed}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+
+
+def shown(capsys, *arguments):
+    assert main(list(arguments)) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def test_it_stands_beside_the_sparsity_as_the_mean_over_seeds(tmp_path, capsys):
+    record(tmp_path, "a", [1.0, 2.0], sparsity=0.92)
+    add_paths(tmp_path / "a", (50, []), (55, []))
+    header, _, row = shown(capsys, str(tmp_path))
+    assert header.split()[3:6] == ["sparsity", "effective", "n"]
+    assert row.split()[3:6] == ["0.92", "0.9475", "2"]
+    [row] = csv.DictReader(io.StringIO("\n".join(shown(capsys, str(tmp_path), "--format", "csv"))))
+    assert list(row)[3:6] == ["sparsity", "reached", "effective"]
+    assert float(row["effective"]) == 1 - 0.0525
+
+
+def test_it_follows_the_sparsity_that_was_reached(tmp_path, capsys):
+    record(tmp_path, "a", [1.0], sparsity=0.95)
+    add_paths(tmp_path / "a", (50, []))
+    header, _, row = shown(capsys, str(tmp_path))
+    assert header.split()[3:6] == ["sparsity", "reached", "effective"]
+    assert row.split()[3:6] == ["0.95", "0.9200", "0.9500"]
+
+
+def test_where_it_is_not_known_there_is_a_dash(tmp_path, capsys):
+    record(tmp_path, "old", [1.0], sparsity=0.9)
+    record(tmp_path, "untraceable", [1.0], sparsity=0.92)
+    add_paths(tmp_path / "untraceable", (None, []))
+    _, _, *rows = shown(capsys, str(tmp_path))
+    assert [row.split()[4] for row in rows] == ["-", "-"]
+    table = csv.DictReader(io.StringIO("\n".join(shown(capsys, str(tmp_path), "--format", "csv"))))
+    assert [row["effective"] for row in table] == ["", ""]
+
+
+def test_errors_of_networks_that_are_cut_are_marked_and_one_line_tells_why(tmp_path, capsys):
+    record(tmp_path, "whole", [1.0], sparsity=0.5)
+    record(tmp_path, "cut", [88.0, 20.0, 2.0], sparsity=0.92)
+    add_paths(tmp_path / "cut", (0, ["fc1", "fc2"]), (30, ["fc2"]), (55, []))
+    *rows, _, line = shown(capsys, str(tmp_path))
+    assert ["†" in row for row in rows[2:]] == [False, True]
+    assert "36.67 ± 45.36 †" in rows[3]
+    assert line == (
+        "† cut through: in 1 of 3 seeds nothing connects input and output; cut off: in 1 of 3 seeds no path leads through fc2"
+    )
+
+
+def test_many_layers_are_not_all_named(tmp_path, capsys):
+    record(tmp_path, "a", [20.0], sparsity=0.92)
+    add_paths(tmp_path / "a", (30, [f"conv{i}" for i in range(1, 10)]))
+    line = shown(capsys, str(tmp_path))[-1]
+    assert line.startswith("† cut off: in 1 of 1 seeds no path leads through conv1, conv2")
+    assert line.endswith("conv6 and 3 more")
+
+
+def test_layers_that_lost_everything_are_told_where_the_paths_are_not_known(tmp_path, capsys):
+    record(tmp_path, "a", [20.0], sparsity=0.92)
+    add_paths(tmp_path / "a", (None, ["fc2"]))
+    assert shown(capsys, str(tmp_path))[-1] == "† cut off: in 1 of 1 seeds no path leads through fc2"
+
+
+def test_both_notes_stand_below_the_table(tmp_path, capsys):
+    record(tmp_path, "a", [88.0], sparsity=0.95, iterations=300)
+    add_paths(tmp_path / "a", (0, ["fc1", "fc2"]))
+    *_, star, _, dagger = shown(capsys, str(tmp_path))
+    assert star.startswith("* not the published protocol")
+    assert dagger.startswith("† cut through")
