@@ -10,8 +10,9 @@ from tabulate import tabulate
 
 from snip_cli.errors import SnipError
 from snip_cli.report.drawing import as_csv, save
-from snip_cli.report.figure import draw
+from snip_cli.report.figure import draw_errors
 from snip_cli.report.limits import draw_limits, limits_csv, limits_table, read_limits
+from snip_cli.report.masks import draw_masks
 from snip_cli.report.paper import LAYOUTS, as_printed_table, columns_of, numbers_of, with_missing
 from snip_cli.report.records import COLUMNS, read_tree
 from snip_cli.report.snacs import beside_published, layers_beside_published
@@ -24,6 +25,7 @@ examples:
   snip-report runs/
   snip-report runs/ --format markdown > results.md
   snip-report runs/ --figure error.png
+  snip-report runs/ --masks masks.png
   snip-report runs/ --table "Table 3" --format latex
   snip-report runs/ --table SNACS
   snip-report runs/snacs-vgg16-… --limits limits.png
@@ -31,6 +33,7 @@ examples:
 """
 # What is published of methods that reach no sparsity exactly: lists, into which our runs are put by what they removed.
 LISTS = {"SNACS": beside_published, "SNACS layers": layers_beside_published}
+PICTURES = {"figure": draw_errors, "masks": draw_masks}
 STYLES = {"text": "simple", "markdown": "github", "latex": "latex_booktabs"}
 
 
@@ -44,27 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             limits, model = read_limits(flags.folder)
             draw_limits(limits, model, flags.limits)
             print(limits_csv(limits, model) if flags.format == "csv" else limits_table(limits, model))
-            return 0
-        records = read_tree(flags.folder, may_be_empty=flags.table is not None)
-        if flags.table in LISTS:
-            listed = LISTS[flags.table](records)
-            print(
-                as_csv(listed)
-                if flags.format == "csv"
-                else tabulate(listed, headers="keys", tablefmt=STYLES[flags.format])
-            )
-            return 0
-        numbers = numbers_of(flags.table, LISTS) if flags.table else []
-        if numbers:  # so that only what differs between its own runs is a column
-            records = [record for record in records if any(number.is_of(record.settings) for number in numbers)]
-        found = cells(records, [*flags.by.split(","), *columns_of(numbers, records)])
-        if numbers:
-            found = with_missing(found, numbers)
-        if flags.table in LAYOUTS and flags.format != "csv":
-            print(as_printed_table(found, LAYOUTS[flags.table], STYLES[flags.format]), end="\n\n")
-        print(as_csv(rows(found)) if flags.format == "csv" else as_text(found, STYLES[flags.format]))
-        if flags.figure:
-            save(draw(found), flags.figure, flags.folder)
+        elif flags.table in LISTS:
+            listed = LISTS[flags.table](read_tree(flags.folder, may_be_empty=True))
+            form = {"headers": "keys", "tablefmt": STYLES.get(flags.format, "")}
+            print(as_csv(listed) if flags.format == "csv" else tabulate(listed, **form))
+        else:
+            report(flags)
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         sys.stdout = None
         return SnipError.exit_code
@@ -74,6 +62,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         log.removeHandler(warnings)
     return 0
+
+
+def report(flags: argparse.Namespace) -> None:
+    """Print the table and draw the pictures that were asked for; pictures other than of the table's errors come without a table."""
+    numbers = numbers_of(flags.table, LISTS) if flags.table else []
+    records = read_tree(flags.folder, may_be_empty=bool(numbers))
+    if numbers:  # so that only what differs between its own runs is a column
+        records = [record for record in records if any(number.is_of(record.settings) for number in numbers)]
+    found = cells(records, [*flags.by.split(","), *columns_of(numbers, records)])
+    if numbers:
+        found = with_missing(found, numbers)
+    pictures = {option: path for option in PICTURES if (path := getattr(flags, option))}
+    if numbers or "figure" in pictures or not pictures:
+        if flags.table in LAYOUTS and flags.format != "csv":
+            print(as_printed_table(found, LAYOUTS[flags.table], STYLES[flags.format]), end="\n\n")
+        print(as_csv(rows(found)) if flags.format == "csv" else as_text(found, STYLES[flags.format]))
+    for option, path in pictures.items():
+        save(PICTURES[option](found), path, flags.folder)
+        print(f"drawn: {path}, its numbers: {path.with_suffix('.csv')}", file=sys.stderr)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -95,6 +102,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--format", choices=("text", "csv", "markdown", "latex"), default="text")
     made.add_argument(
         "--figure", type=Path, metavar="FILE.png", help="draw error against sparsity, with a band over seeds"
+    )
+    made.add_argument(
+        "--masks",
+        type=Path,
+        metavar="FILE.png",
+        help="draw how many weights of the first layer each pixel keeps, where that is linear on the pixels (first seed)",
     )
     made.add_argument(
         "--limits",

@@ -1,14 +1,14 @@
 """Error against sparsity as a picture."""
 
 import statistics
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy
 
 from snip_cli.errors import ConfigError
 from snip_cli.report.drawing import Drawing
-from snip_cli.report.lines import extent, lines, span, told_apart
+from snip_cli.report.lines import extent, lines, span, told_apart, without_sparsity
 from snip_cli.report.table import Cell, rows
 from snip_cli.sections import AUTO
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def draw(cells: Sequence[Cell]) -> Drawing:
+def draw_errors(cells: Sequence[Cell]) -> Drawing:
     """Draw test error (mean, band of one sample standard deviation over seeds) against sparsity, a curve a method and model.
 
     The axis is stretched towards 100 %, where pruning is interesting: even steps are even factors of what is kept. Published numbers
@@ -62,11 +62,6 @@ def draw_line(axes: "Axes", line: Sequence[Cell], name: str) -> None:
         axes.scatter(
             *zip(*crosses, strict=True), marker="x", color=curve.get_color(), label=f"{name}, published", zorder=3
         )
-
-
-def without_sparsity(key: Mapping[str, Any]) -> dict[str, Any]:
-    """What is the same along a curve."""
-    return {name: value for name, value in key.items() if name != "sparsity"}
 
 
 def ticks(cells: Sequence[Cell]) -> list[float]:

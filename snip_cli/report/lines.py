@@ -36,6 +36,11 @@ def _starts(reference: Cell, cell: Cell) -> bool:
     return all((cell.settings | dense).get(name) == value for name, value in own.items())
 
 
+def without_sparsity(key: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a cell's key is the same at any sparsity."""
+    return {name: value for name, value in key.items() if name != "sparsity"}
+
+
 def told_apart(keys: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
     """What keys have in common, and what tells each from the others, in words; one key alone has all of itself in common."""
     names = list(dict.fromkeys(name for key in keys for name in key))
@@ -49,6 +54,8 @@ def word(name: str, value: Any) -> str:
     """A setting in words: the usual columns by their value, what is switched on by its name, and any other by both."""
     if value == "" or value is False:
         return ""
+    if isinstance(value, float):
+        value = f"{value:g}"
     if name in COLUMNS:
         return f"{name} {value}" if name == "sparsity" else str(value)
     own = name.rpartition(".")[2] if not name.endswith(".name") else name.removesuffix(".name")

@@ -2,7 +2,8 @@
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
@@ -21,12 +22,13 @@ ROUNDING = 0.0005
 
 @dataclass(frozen=True)
 class Cell:
-    """Replicates that differ in nothing but their seed."""
+    """Replicates that differ in nothing but their seed, and the run folders that hold them."""
 
     key: dict[str, Any]
     settings: dict[str, Any]
     results: list[dict[str, Any]]
     wanted: int
+    folders: list[Path] = field(default_factory=list)
 
     @property
     def errors(self) -> list[float]:
@@ -123,6 +125,7 @@ def _cell(group: Sequence[Record], names: Sequence[str]) -> Cell:
         settings=group[0].settings,
         results=[results[seed] for seed in sorted(results)],
         wanted=len(wanted),
+        folders=[record.folder for record in group],
     )
 
 

@@ -1,7 +1,9 @@
 """Run folders as runs leave them, made without a run."""
 
+import csv
 import json
 
+import torch
 from omegaconf import OmegaConf
 
 SETTINGS = """\
@@ -27,9 +29,14 @@ ADAM = {
     **{"schedule.weight_decay": 0.0, "schedule.milestones": [], "iterations": 20000},
 }
 
+UNSEEN = ("learning_rate", "val_loss", "val_error", "test_loss")
 
-def record(top, name, errors, *, seed=0, seeds=None, **settings):
-    """A run folder with these test errors, one a seed, and gives it; unfinished where there are none. Settings by their dotted names."""
+
+def record(top, name, errors, *, seed=0, seeds=None, masks=None, **settings):
+    """Make a run folder with these test errors, one a seed, and give it; unfinished where there are none.
+
+    Settings go by their dotted names, and `masks` by seed: what each pixel keeps of a first layer of four units.
+    """
     folder = top / name
     folder.mkdir(parents=True)
     config = OmegaConf.create(SETTINGS)
@@ -40,4 +47,26 @@ def record(top, name, errors, *, seed=0, seeds=None, **settings):
     if errors:
         results = [{"seed": seed + i, "test_error": e, "test_error_best": e - 0.1} for i, e in enumerate(errors)]
         (folder / "metrics.json").write_text(json.dumps({"seeds": results}))
+    if masks:
+        kept = {seed: torch.tensor(kept).flatten() for seed, kept in masks.items()}
+        first = {seed: torch.stack([kept_I > unit for unit in range(4)]) for seed, kept_I in kept.items()}
+        torch.save(
+            {seed: {"fc1.weight": keep, "fc1.bias": torch.ones(4).bool()} for seed, keep in first.items()},
+            folder / "mask.pt",
+        )
     return folder
+
+
+def evaluations(folder, losses, errors, train_errors=None):
+    """Write the `metrics.csv` of a run folder: by seed a loss and an error for each thousand iterations."""
+    rows = []
+    for seed, of_seed in losses.items():
+        for place, loss in enumerate(of_seed):
+            numbers = {"train_loss": loss, "test_error": errors[seed][place]}
+            if train_errors:
+                numbers["train_error"] = train_errors[seed][place]
+            rows.append({"seed": seed, "iteration": 1000 * (place + 1), **dict.fromkeys(UNSEEN, 0.1), **numbers})
+    with (folder / "metrics.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)

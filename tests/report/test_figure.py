@@ -2,7 +2,7 @@
 
 import pytest
 
-from snip_cli.report.figure import draw
+from snip_cli.report.figure import draw_errors
 from snip_cli.report.lines import extent, told_apart, word
 from snip_cli.report.records import read_tree
 from snip_cli.report.table import cells
@@ -11,7 +11,7 @@ from tests.report.runs import record
 
 
 def figure_of(top):
-    [axes] = draw(cells(read_tree(top))).figure.axes
+    [axes] = draw_errors(cells(read_tree(top))).figure.axes
     return axes
 
 
@@ -63,7 +63,7 @@ def test_settings_in_words():
     assert word("model", "lenet_5_caffe") == "lenet_5_caffe"
     assert word("dataset.random_labels", True) == "random labels"
     assert word("dataset.random_labels", False) == ""
-    assert word("schedule.weight_decay", 0.0) == "weight decay 0.0"
+    assert word("schedule.weight_decay", 0.0) == "weight decay 0"
     assert word("init.name", "rn") == "init rn"
 
 
