@@ -17,6 +17,7 @@ from snip_cli.report.paper import LAYOUTS, as_printed_table, columns_of, numbers
 from snip_cli.report.records import COLUMNS, read_tree
 from snip_cli.report.snacs import beside_published, layers_beside_published
 from snip_cli.report.table import as_text, cells, rows
+from snip_cli.report.training import draw_trainings
 
 log = logging.getLogger("snip_cli")
 
@@ -26,6 +27,7 @@ examples:
   snip-report runs/ --format markdown > results.md
   snip-report runs/ --figure error.png
   snip-report runs/ --masks masks.png
+  snip-report runs/ --curves curves.png
   snip-report runs/ --table "Table 3" --format latex
   snip-report runs/ --table SNACS
   snip-report runs/snacs-vgg16-… --limits limits.png
@@ -33,7 +35,7 @@ examples:
 """
 # What is published of methods that reach no sparsity exactly: lists, into which our runs are put by what they removed.
 LISTS = {"SNACS": beside_published, "SNACS layers": layers_beside_published}
-PICTURES = {"figure": draw_errors, "masks": draw_masks}
+PICTURES = {"figure": draw_errors, "masks": draw_masks, "curves": draw_trainings}
 STYLES = {"text": "simple", "markdown": "github", "latex": "latex_booktabs"}
 
 
@@ -108,6 +110,12 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FILE.png",
         help="draw how many weights of the first layer each pixel keeps, where that is linear on the pixels (first seed)",
+    )
+    made.add_argument(
+        "--curves",
+        type=Path,
+        metavar="FILE.png",
+        help="draw training loss, training error (where schedule.train_error=true) and test error against iteration",
     )
     made.add_argument(
         "--limits",

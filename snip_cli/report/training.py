@@ -1,0 +1,77 @@
+"""How the trainings went: loss and error against iteration, as in Figure 4 of Lee et al. (2019)."""
+
+import statistics
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from snip_cli import record
+from snip_cli.errors import ConfigError
+from snip_cli.report.drawing import Drawing
+from snip_cli.report.lines import extent, told_apart
+from snip_cli.report.table import Cell
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Column of metrics.csv → what its panel is called; a panel that no run has measured is left out.
+PANELS = {"train_loss": "training loss", "train_error": "training error (%)", "test_error": "test error (%)"}
+
+Point = dict[str, Any]
+
+
+def draw_trainings(cells: Sequence[Cell]) -> Drawing:
+    """Draw training loss, training error where it was measured, and test error against iteration: a line a cell, a band over seeds.
+
+    Of a training that goes on it draws what there is. Raises ConfigError where no run was evaluated.
+    """
+    from matplotlib.figure import Figure
+
+    points = {place: points_of(cell) for place, cell in enumerate(cells)}
+    drawn = [place for place, found in points.items() if found]
+    if not drawn:
+        raise ConfigError("There is nothing to draw: no run was evaluated.")
+    common, names = told_apart([cells[place].key for place in drawn])
+    panels = [name for name in PANELS if any(name in point for place in drawn for point in points[place])]
+    figure = Figure(figsize=(4.5 * len(panels), 4.2), layout="constrained")
+    for ax, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        for place, name in zip(drawn, names, strict=True):
+            draw_line(ax, points[place], panel, name or common)
+        ax.set_xlabel("iteration")
+        ax.set_ylabel(PANELS[panel])
+        ax.set_ylim(bottom=0)
+        ax.grid(alpha=0.3)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize="small")
+    # The paper says of no training curve over how many seeds it is.
+    figure.suptitle(f"{common} ({extent([cells[place] for place in drawn], full_seeds=1)})", fontsize="medium")
+    return Drawing(figure, [{**cells[place].key, **point} for place in drawn for point in points[place]])
+
+
+def points_of(cell: Cell) -> list[Point]:
+    """One point for each evaluated iteration: n, and for every column that was measured mean and sample standard deviation (NAME_std)."""
+    measured: dict[int, dict[int, dict[str, float]]] = {}
+    for folder in reversed(cell.folders):  # a seed that several folders hold counts once
+        for row in record.read_evaluations(folder):
+            values = {name: float(row[name]) for name in PANELS if row.get(name)}
+            measured.setdefault(int(row["iteration"]), {})[int(row["seed"])] = values
+    points = []
+    for iteration, seeds in sorted(measured.items()):
+        point: Point = {"iteration": iteration, "n": len(seeds)}
+        for name in PANELS:
+            values = [values[name] for values in seeds.values() if name in values]
+            if values:
+                point[name] = statistics.fmean(values)
+                point[f"{name}_std"] = statistics.stdev(values) if len(values) > 1 else None
+        points.append(point)
+    return points
+
+
+def draw_line(ax: "Axes", points: Sequence[Point], panel: str, name: str) -> None:
+    """One cell's line in one panel, with a band of one standard deviation where there are several seeds."""
+    points = [point for point in points if panel in point]
+    iterations, mean = [point["iteration"] for point in points], [point[panel] for point in points]
+    [line] = ax.plot(iterations, mean, label=name, marker="o" if len(points) < 3 else None, markersize=4)
+    std = [point[f"{panel}_std"] or 0.0 for point in points]
+    if any(std):
+        low, high = [m - s for m, s in zip(mean, std, strict=True)], [m + s for m, s in zip(mean, std, strict=True)]
+        ax.fill_between(iterations, low, high, alpha=0.2, color=line.get_color())
