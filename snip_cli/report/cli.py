@@ -9,6 +9,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from snip_cli.errors import SnipError
+from snip_cli.report.batch_sizes import draw_batch_sizes
 from snip_cli.report.drawing import as_csv, save
 from snip_cli.report.figure import draw_errors
 from snip_cli.report.limits import draw_limits, limits_csv, limits_table, read_limits
@@ -35,7 +36,7 @@ examples:
 """
 # What is published of methods that reach no sparsity exactly: lists, into which our runs are put by what they removed.
 LISTS = {"SNACS": beside_published, "SNACS layers": layers_beside_published}
-PICTURES = {"figure": draw_errors, "masks": draw_masks, "curves": draw_trainings}
+PICTURES = {"figure": draw_errors, "masks": draw_masks, "batch_sizes": draw_batch_sizes, "curves": draw_trainings}
 STYLES = {"text": "simple", "markdown": "github", "latex": "latex_booktabs"}
 
 
@@ -110,6 +111,12 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FILE.png",
         help="draw how many weights of the first layer each pixel keeps, where that is linear on the pixels (first seed)",
+    )
+    made.add_argument(
+        "--batch-sizes",
+        type=Path,
+        metavar="FILE.png",
+        help="draw such a picture for each size of the saliency batch, and the errors below",
     )
     made.add_argument(
         "--curves",
