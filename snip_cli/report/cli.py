@@ -49,7 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if flags.limits:
             limits, model = read_limits(flags.folder)
             draw_limits(limits, model, flags.limits)
-            print(limits_csv(limits, model) if flags.format == "csv" else limits_table(limits, model))
+            if flags.format == "csv":
+                print(limits_csv(limits, model))
+            else:
+                print(limits_table(limits, model, STYLES[flags.format]))
         elif flags.table in LISTS:
             listed = LISTS[flags.table](read_tree(flags.folder, may_be_empty=True))
             form = {"headers": "keys", "tablefmt": STYLES.get(flags.format, "")}

@@ -29,8 +29,11 @@ def read_limits(folder: Path) -> tuple[list[Limit], str]:
     return limits, config.model.name
 
 
-def limits_table(limits: Sequence[Limit], model: str) -> str:
-    """A Markdown table with a row a layer: its limit, what set it, the probe's accuracy, and the authors' number where there is one."""
+def limits_table(limits: Sequence[Limit], model: str, style: str = "simple") -> str:
+    """A table with a row a layer: its limit, what set it, the probe's accuracy, and the authors' number where there is one.
+
+    `style` is a format of tabulate, as `snip_cli.report.table.as_text` takes it.
+    """
     rows = [
         {
             "layer": limit["name"],
@@ -38,12 +41,12 @@ def limits_table(limits: Sequence[Limit], model: str) -> str:
             "set by": limit["bound_by"],
             "authors' code (%)": "" if listed is None else f"{listed:g}",
             "accuracy, unpruned (%)": f"{100 * limit['unpruned']:.1f}",
-            "highest": f"{100 * max(limit['accuracy']):.1f}",
-            "lowest": f"{100 * min(limit['accuracy']):.1f}",
+            "highest, pruned (%)": f"{100 * max(limit['accuracy']):.1f}",
+            "lowest, pruned (%)": f"{100 * min(limit['accuracy']):.1f}",
         }
         for limit, listed in zip(limits, listed_for(limits, model), strict=True)
     ]
-    return tabulate(rows, headers="keys", tablefmt="pipe", disable_numparse=True)
+    return tabulate(rows, headers="keys", tablefmt=style, disable_numparse=True)
 
 
 def limits_csv(limits: Sequence[Limit], model: str) -> str:

@@ -10,12 +10,21 @@ from snip_cli.report.records import Record
 # Training images that MINT's run scripts retrain with: 300 epochs of CIFAR-10 (of the 45,000 that train here), 100 of ImageNet.
 FULL_IMAGES = {"vgg16": 300 * 45_000, "resnet56": 300 * 45_000, "resnet50": 100 * 1_281_167}
 
+# The columns of numbers.
+REMOVED, LAST, LOWEST, SIZE = (
+    "weights removed (%)",
+    "test error, last (%)",
+    "test error, lowest (%)",
+    "size, sparse (MiB)",
+)
+
 
 def beside_published(records: Sequence[Record]) -> list[dict[str, Any]]:
     """Rows of all known networks and of our runs of the same model and data set, by rising per cent of the weights that is removed.
 
-    `removed` is per cent of all convolution and linear weights, without biases, as the authors count. Our `error` is that of the last
-    evaluation and `lowest` the lowest of all evaluations, which is what the authors' code reports; both in percent, mean over the seeds.
+    Weights are those of convolutions and linear layers, without biases, as the authors count. The lowest test error is that of all
+    evaluations, which is what the authors' code reports. The size is that of the weights as compressed sparse matrices. Ours are means
+    over the seeds.
     """
     rows: list[dict[str, Any]] = []
     for model, dataset in dict.fromkeys((row.model, row.dataset) for row in PUBLISHED_SNACS):
@@ -25,7 +34,7 @@ def beside_published(records: Sequence[Record]) -> list[dict[str, Any]]:
             for record in records
             if record.results and (record.settings["model"], record.settings["dataset"]) == (model, dataset)
         ]
-        rows += sorted([*known, *ours], key=lambda row: row["removed (%)"] or 0.0)
+        rows += sorted([*known, *ours], key=lambda row: row[REMOVED] or 0.0)
     return rows
 
 
@@ -34,11 +43,11 @@ def _known(row: Row) -> dict[str, Any]:
         "model": row.model,
         "dataset": row.dataset,
         "method": row.method,
-        "removed (%)": row.removed,
-        "error (%)": None,
-        "lowest (%)": row.error,
-        "MiB": row.megabytes,
-        "from": row.source,
+        REMOVED: row.removed,
+        LAST: None,
+        LOWEST: row.error,
+        SIZE: row.megabytes,
+        "source": row.source,
     }
 
 
@@ -51,11 +60,11 @@ def _ours(record: Record) -> dict[str, Any]:
         "model": record.settings["model"],
         "dataset": record.settings["dataset"],
         "method": record.settings["method"],
-        "removed (%)": _mean([removed(result) for result in results]),
-        "error (%)": _mean([result["test_error"] for result in results]),
-        "lowest (%)": _mean([result.get("test_error_lowest") for result in results]),
-        "MiB": _mean([result.get("sparse_megabytes") for result in results]),
-        "from": f"ours, n = {len(results)}{short}",
+        REMOVED: _mean([removed(result) for result in results]),
+        LAST: _mean([result["test_error"] for result in results]),
+        LOWEST: _mean([result.get("test_error_lowest") for result in results]),
+        SIZE: _mean([result.get("sparse_megabytes") for result in results]),
+        "source": f"ours, n = {len(results)}{short}",
     }
 
 
@@ -82,11 +91,11 @@ def layers_beside_published(records: Sequence[Record]) -> list[dict[str, Any]]:
         ]
         pruned = [record for record in ours if record.settings["method"] != "reference"]
         for place in range(len(published["SNACS"])):
-            row: dict[str, Any] = {"model": model, "layer": place + 1}
-            row |= {name: percents[place] for name, percents in published.items()}
+            row: dict[str, Any] = {"model": model, "layer": place + 1, "name": None}
+            row |= {f"{name}, published (% removed)": percents[place] for name, percents in published.items()}
             for record in pruned:
                 layer = record.results[min(record.results)]["layers"][place]
                 row["name"] = layer["name"]
-                row[record.folder.name] = round(100 * (1 - layer["kept"] / layer["total"]), 2)
+                row[f"{record.folder.name} (% removed)"] = round(100 * (1 - layer["kept"] / layer["total"]), 2)
             rows.append(row)
     return rows

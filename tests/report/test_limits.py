@@ -28,7 +28,7 @@ def limits_like(model):
 
 
 def test_the_table_has_the_limit_and_the_authors_number_beside_it():
-    first, _, row, *_ = limits_table(limits_like("vgg16"), "vgg16").splitlines()
+    first, _, row, *_ = limits_table(limits_like("vgg16"), "vgg16", "github").splitlines()
     assert first.split("|")[1].strip() == "layer"
     assert [cell.strip() for cell in row.split("|")[1:-1]] == [
         "layer0",
@@ -68,8 +68,13 @@ def test_the_report_draws_the_limits_of_a_run(tmp_path, capsys):
         "method.samples_per_class=9",
         "pretrained=" + trained(tmp_path),
     )
+    capsys.readouterr()
+    for form, start in {"text": "fc", "markdown": "| fc", "latex": " fc", "csv": "fc"}.items():
+        assert main([str(run), "--limits", str(tmp_path / "limits.png"), "--format", form]) == 0
+        shown = capsys.readouterr().out.splitlines()
+        assert [line.strip("| ")[:3] for line in shown if line.startswith(start)] == ["fc2", "fc3"]
     assert main([str(run), "--limits", str(tmp_path / "limits.png")]) == 0
-    assert [line.split()[1] for line in capsys.readouterr().out.splitlines() if "| fc" in line] == ["fc2", "fc3"]
+    assert capsys.readouterr().out.splitlines()[2].startswith("fc2 ")
     assert (tmp_path / "limits.png").read_bytes().startswith(b"\x89PNG")
 
 

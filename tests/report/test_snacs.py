@@ -28,31 +28,38 @@ def test_the_published_layers_add_up_to_the_published_total(method, percent):
 
 def test_our_run_stands_among_the_published_by_what_it_removed(tmp_path):
     rows = [row for row in beside_published([run(tmp_path)]) if row["model"] == "vgg16"]
-    [place] = [place for place, row in enumerate(rows) if row["from"].startswith("ours")]
-    assert (
-        rows[place] | {"method": "snacs", "removed (%)": 60.0, "error (%)": 7.5, "lowest (%)": 7.25, "MiB": 9.5}
-        == rows[place]
-    )
-    assert rows[place]["from"] == "ours, n = 1"
-    assert rows[place - 1]["removed (%)"] < 60.0 < rows[place + 1]["removed (%)"]
+    [place] = [place for place, row in enumerate(rows) if row["source"].startswith("ours")]
+    assert rows[place] == {
+        "model": "vgg16",
+        "dataset": "cifar10",
+        "method": "snacs",
+        "weights removed (%)": 60.0,
+        "test error, last (%)": 7.5,
+        "test error, lowest (%)": 7.25,
+        "size, sparse (MiB)": 9.5,
+        "source": "ours, n = 1",
+    }
+    assert rows[place - 1]["weights removed (%)"] < 60.0 < rows[place + 1]["weights removed (%)"]
 
 
 def test_a_short_run_is_called_one(tmp_path):
-    [ours] = [row["from"] for row in beside_published([run(tmp_path, iterations=1056)]) if "ours" in row["from"]]
+    [ours] = [row["source"] for row in beside_published([run(tmp_path, iterations=1056)]) if "ours" in row["source"]]
     assert ours == "ours, n = 1, short: 1 % of the full training"
 
 
 def test_a_run_of_another_data_set_is_left_out(tmp_path):
     other = run(tmp_path, dataset="digits")
-    assert not any("ours" in row["from"] for row in beside_published([other]))
-    assert not any(tmp_path.name in row for row in layers_beside_published([other]))
+    assert not any("ours" in row["source"] for row in beside_published([other]))
+    assert not any(f"{tmp_path.name} (% removed)" in row for row in layers_beside_published([other]))
 
 
 def test_every_layer_has_a_row_with_each_of_our_runs(tmp_path):
     runs = [run(tmp_path / "one", kept=40), run(tmp_path / "two", kept=10)]
     rows = [row for row in layers_beside_published(runs) if row["model"] == "vgg16"]
     assert len(rows) == 15
-    assert [rows[3][name] for name in ("SNACS", "MINT", "one", "two")] == [21.04, 0, 60.0, 90.0]
+    published = [f"{name}, published (% removed)" for name in ("SNACS", "MINT")]
+    assert list(rows[3]) == ["model", "layer", "name", *published, "one (% removed)", "two (% removed)"]
+    assert list(rows[3].values()) == ["vgg16", 4, "layer3", 21.04, 0, 60.0, 90.0]
 
 
 @pytest.mark.parametrize("form", ["text", "csv", "markdown", "latex"])
