@@ -50,3 +50,8 @@ def test_a_method_of_ones_own_takes_less_than_30_lines(tmp_path):
 def test_it_says_how_to_cite_both_papers():
     assert "Single-shot Network Pruning based on Connection Sensitivity" in README
     assert "Slimming Neural Networks Using Adaptive Connectivity Scores" in README
+
+
+def test_it_names_every_script_of_a_table_or_figure():
+    scripts = {path.name for pattern in ("table?", "figure?") for path in (ROOT / "scripts").glob(pattern)}
+    assert set(re.findall(r"`scripts/(\w+)` \|", README)) == scripts
