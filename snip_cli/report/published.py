@@ -172,10 +172,16 @@ PUBLISHED: list[Published] = [
 ]
 
 
+# Figure 4's, this project's choice (scripts/figure4).
+FIGURE_4 = {"schedule.learning_rate": 0.01, "schedule.iterations": 25_000}
+
+
 def full_iterations(settings: Mapping[str, Any]) -> int:
     """How many iterations a run with these settings has in the paper, or by this project's choice; 0 where no protocol is its."""
     if settings["dataset"] == "cifar10":
         return CIFAR["schedule.iterations"]
     if settings["dataset"] not in ("mnist", "fashion_mnist"):
         return 0
+    if settings["schedule.learning_rate"] == FIGURE_4["schedule.learning_rate"]:
+        return FIGURE_4["schedule.iterations"]
     return (ADAM if settings.get("schedule.optimizer") == "adam" else LENET)["schedule.iterations"]
