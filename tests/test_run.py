@@ -295,6 +295,6 @@ def test_config_yaml_is_the_resolved_configuration(tmp_path):
     folder = run_quick(tmp_path, "sparsity=0.95")
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert config["sparsity"] == 0.95
-    assert config["schedule"]["milestones"] == [300]
+    assert config["schedule"]["milestones"] == [225]
     assert config["method"]["accumulate"] == "sum"
     assert "$" not in (folder / "config.yaml").read_text()
