@@ -66,18 +66,13 @@ def test_the_effective_sparsity_leaves_out_what_is_on_no_path(tmp_path):
     metrics = metrics_of(folder)
     masks = torch.load(folder / "mask.pt", weights_only=True)
     for result in metrics["seeds"]:
-        first, second, third = (masks[result["seed"]][f"fc{i}.weight"] for i in (1, 2, 3))
-        paths = third.double() @ second.double() @ first.double()  # from every pixel to every class
-        on_one = [
-            first & ((third.double() @ second.double()).sum(dim=0) > 0)[:, None],
-            second & (third.any(dim=0)[:, None] & first.any(dim=1)),
-            third & ((second.double() @ first.double()).sum(dim=1) > 0),
-        ]
-        assert paths.any()
-        biases = [masks[result["seed"]][f"fc{i}.bias"] for i in (1, 2, 3)]
-        units = [on_one[0].any(dim=1), on_one[1].any(dim=1), on_one[2].any(dim=1)]
-        counted = sum(int(part.sum()) for part in on_one)
-        counted += sum(int((bias & unit).sum()) for bias, unit in zip(biases, units, strict=True))
+        mask = masks[result["seed"]]
+        first, second, third = (mask[f"fc{i}.weight"].double() for i in (1, 2, 3))
+        reached = [first.sum(dim=1), (second @ first).sum(dim=1), (third @ second @ first).sum(dim=1)]
+        leading = [(third @ second).sum(dim=0), third.sum(dim=0), torch.ones(10)]
+        counted = sum(int((mask[f"fc{i + 1}.bias"] & (reached[i] > 0) & (leading[i] > 0)).sum()) for i in range(3))
+        for weight, source, ends in zip((first, second, third), [torch.ones(784), *reached], leading, strict=False):
+            counted += int((weight * (source > 0) * (ends > 0)[:, None]).sum())
         assert result["effective_kept"] == counted
         assert result["collapsed"] == []
     assert metrics["effective_sparsity"] == 1 - metrics["seeds"][0]["effective_kept"] / 266_610

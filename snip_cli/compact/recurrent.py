@@ -1,4 +1,4 @@
-"""A recurrent network without the units that are zero at every step or that nothing reads.
+"""A recurrent network without the units that are zero at every step or that nothing reads, and what of it lies on a path.
 
 Shapes: G gates (the third is the candidate, which alone can move a unit from zero), U units, P projected features, C classes.
 """
@@ -103,14 +103,14 @@ def on_paths(model: RowByRow, mask: Mask) -> Mask:
     if isinstance(model.recurrent, nn.GRU):
         works_GU[RESET] &= state_bias_GU[CANDIDATE] | (state_GUU[CANDIDATE] & moved_U).any(dim=1)
     input_GUP, state_GUU = input_GUP & works_GU[:, :, None], state_GUU & works_GU[:, :, None]
-    reached_U = (input_GUP & reached_P).any(dim=2).any(dim=0)
-    reached_U = spread(reached_U, lambda found_U: (state_GUU & found_U).any(dim=2).any(dim=0))
+    reached_U = (input_GUP & reached_P).any(dim=(0, 2))
+    reached_U = spread(reached_U, lambda found_U: (state_GUU & found_U).any(dim=(0, 2)))
     path_U = keep["classifier.weight"].any(dim=0) & reached_U
-    path_U = spread(path_U, lambda found_U: state_GUU[:, found_U].any(dim=1).any(dim=0) & reached_U)
+    path_U = spread(path_U, lambda found_U: state_GUU[:, found_U].any(dim=(0, 1)) & reached_U)
     input_GUP, state_GUU = input_GUP & path_U[:, None] & reached_P, state_GUU & path_U[:, None] & reached_U
     classifier_CU = keep["classifier.weight"] & reached_U
     found = {
-        "projection.weight": keep["projection.weight"] & input_GUP.any(dim=1).any(dim=0)[:, None],
+        "projection.weight": keep["projection.weight"] & input_GUP.any(dim=(0, 1))[:, None],
         "recurrent.weight_ih_l0": input_GUP.flatten(0, 1),
         "recurrent.weight_hh_l0": state_GUU.flatten(0, 1),
         "recurrent.bias_ih_l0": (input_bias_GU & works_GU & path_U).flatten(),

@@ -34,11 +34,13 @@ def note(cells: Iterable[Sequence[dict[str, Any]]]) -> str | None:
     partly = [result for result in hit if result["effective_kept"] != 0]
     parts = []
     if len(partly) < len(hit):
-        parts.append(f"cut through: in {len(hit) - len(partly)} of {seeds} seeds nothing connects input and output")
+        parts.append(
+            f"cut through: in {len(hit) - len(partly)} of these rows' {seeds} seeds nothing connects input and output"
+        )
     if partly:
         names = list(dict.fromkeys(name for result in partly for name in result["collapsed"]))
         more = f" and {len(names) - TOLD} more" if len(names) > TOLD else ""
         parts.append(
-            f"cut off: in {len(partly)} of {seeds} seeds no path leads through {', '.join(names[:TOLD])}{more}"
+            f"cut off: in {len(partly)} of these rows' {seeds} seeds no path leads through {', '.join(names[:TOLD])}{more}"
         )
     return f"{MARK} {'; '.join(parts)}"

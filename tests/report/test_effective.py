@@ -60,7 +60,7 @@ def test_errors_of_networks_that_are_cut_are_marked_and_one_line_tells_why(tmp_p
     assert ["†" in row for row in rows[2:]] == [False, True]
     assert "36.67 ± 45.36 †" in rows[3]
     assert line == (
-        "† cut through: in 1 of 3 seeds nothing connects input and output; cut off: in 1 of 3 seeds no path leads through fc2"
+        "† cut through: in 1 of these rows' 3 seeds nothing connects input and output; cut off: in 1 of these rows' 3 seeds no path leads through fc2"
     )
 
 
@@ -68,14 +68,14 @@ def test_many_layers_are_not_all_named(tmp_path, capsys):
     record(tmp_path, "a", [20.0], sparsity=0.92)
     add_paths(tmp_path / "a", (30, [f"conv{i}" for i in range(1, 10)]))
     line = shown(capsys, str(tmp_path))[-1]
-    assert line.startswith("† cut off: in 1 of 1 seeds no path leads through conv1, conv2")
+    assert line.startswith("† cut off: in 1 of these rows' 1 seeds no path leads through conv1, conv2")
     assert line.endswith("conv6 and 3 more")
 
 
 def test_layers_that_lost_everything_are_told_where_the_paths_are_not_known(tmp_path, capsys):
     record(tmp_path, "a", [20.0], sparsity=0.92)
     add_paths(tmp_path / "a", (None, ["fc2"]))
-    assert shown(capsys, str(tmp_path))[-1] == "† cut off: in 1 of 1 seeds no path leads through fc2"
+    assert shown(capsys, str(tmp_path))[-1] == "† cut off: in 1 of these rows' 1 seeds no path leads through fc2"
 
 
 def test_both_notes_stand_below_the_table(tmp_path, capsys):
