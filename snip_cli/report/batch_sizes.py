@@ -84,6 +84,8 @@ def draw_errors(ax: "Axes", cells: Sequence[Cell]) -> None:
     if published:
         ax.plot(*zip(*published, strict=True), "x--", label="published")
     ax.set_xscale("log")
+    ax.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    ax.minorticks_off()
     ax.set_xlabel("images in the saliency batch")
     ax.set_ylabel("test error (%)")
     ax.grid(alpha=0.3)
