@@ -174,7 +174,8 @@ def test_tensorboard_shows_scores_limits_and_what_was_removed(tmp_path):
     events = EventAccumulator(str(folder(tmp_path)))
     events.Reload()
     tags = events.Tags()
-    assert {"limit/seed0", "removed/seed0"} <= set(tags["scalars"])
+    shown = ("limit", "unpruned", "removed", "protected", "groups_cut_off", "density")
+    assert {f"{name}/seed0" for name in shown} <= set(tags["scalars"])
     assert "scores/seed0" in tags["tensors"]
 
 
