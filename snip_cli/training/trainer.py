@@ -159,6 +159,7 @@ class Trainer:
         [state] = states
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        lay_out_as_parameters(self.optimizer)
         self.progress = Progress(**state["progress"])
         if self.group.size > 1:
             self.reseed()
@@ -166,6 +167,17 @@ class Trainer:
         torch.set_rng_state(state["random"])
         if state["random_cuda"] is not None and len(state["random_cuda"]):  # an earlier version left an empty list
             torch.cuda.set_rng_state(state["random_cuda"])
+
+
+def lay_out_as_parameters(optimizer: torch.optim.Optimizer) -> None:
+    """Bring what an optimizer holds of a parameter into the parameter's order in memory (channels last, say).
+
+    A fused kernel goes through both as they lie there, and what a stack has left lies in another order than a network's own.
+    """
+    for parameter, held in optimizer.state.items():
+        for key, value in held.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                held[key] = torch.empty_like(parameter).copy_(value)
 
 
 def make_optimizer(model: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
