@@ -34,7 +34,7 @@ from snip_cli.stages import (
 from snip_cli.start import Start, start_of, warn_of_collapse
 from snip_cli.training.checkpoint import Saved
 from snip_cli.training.choice import at_once, companies, training_of
-from snip_cli.training.loop import DivergedError, tell_failure
+from snip_cli.training.loop import DivergedError, tell_failure, tell_of_guessing
 from snip_cli.training.progress import Progress
 from snip_cli.training.together import Together
 from snip_cli.training.trainer import Trainer
@@ -143,8 +143,11 @@ def run_seeds(
 
     with suppress(DivergedError):  # of all of them; `failed` has each one's
         training.train(evaluated=recorder.evaluated, checkpoint=keep, bar=group.is_first and sys.stderr.isatty())
+    trained = {seed: p for seed, p in progress.items() if seed not in training.failed}
+    for seed, p in trained.items() if group.is_first else ():
+        tell_of_guessing(seed, p, config.schedule, len(data.train), config.dataset.classes)
     weights = dict(zip(seeds, training.weights(), strict=True))
-    results = [result_of(starts[seed], p, weights[seed]) for seed, p in progress.items() if seed not in training.failed]
+    results = [result_of(starts[seed], p, weights[seed]) for seed, p in trained.items()]
     if results:
         recorder.finish_seeds(results, weights, config.schedule.batch_size)
     return training.failed

@@ -128,6 +128,15 @@ def test_the_error_on_the_training_images_is_evaluated_where_it_is_asked_for(rep
         assert float(row["train_error"]) == pytest.approx(100 * wrong)
 
 
+@pytest.mark.parametrize("replicates", ["together", "apart"])
+def test_a_seed_that_learns_nothing_is_told(replicates, tmp_path, capsys):
+    run_quick(tmp_path / "at_all", "seeds=2", "schedule.iterations=20", f"replicates={replicates}")
+    assert "has learned nothing" not in capsys.readouterr().out
+    nothing = ["schedule.learning_rate=1e-9", "schedule.iterations=20"]
+    run_quick(tmp_path / "nothing", "seeds=2", f"replicates={replicates}", *nothing)
+    assert capsys.readouterr().out.count("has learned nothing: its training loss is 2.") == 2
+
+
 def test_no_iterations_prune_and_evaluate_and_train_nothing(tmp_path):
     folder = run_quick(tmp_path, "schedule.iterations=0")
     [row] = csv.DictReader((folder / "metrics.csv").open())

@@ -94,6 +94,19 @@ def tell_failure(seed: int, error: DivergedError, *, others: bool) -> None:
     log.warning("seed %d: %s%s", seed, error, " The others go on." if others else "")
 
 
+def tell_of_guessing(seed: int, progress: Progress, schedule: Schedule, images: int, classes: int) -> None:
+    """Warn of a network that has seen each of `images` and still knows no more than how often each of `classes` comes: its units are dead, say."""
+    loss, guessing = progress.evaluations[-1]["train_loss"], math.log(classes)
+    if schedule.iterations * schedule.batch_size >= images and loss > 0.99 * guessing:
+        log.warning(
+            "seed %d has learned nothing: its training loss is %.3f, and guessing costs %.3f; try schedule.warmup=100, a lower "
+            "schedule.learning_rate or another init_train",
+            seed,
+            loss,
+            guessing,
+        )
+
+
 def row_of(
     schedule: Schedule,
     progress: Progress,
