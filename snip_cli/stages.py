@@ -44,8 +44,9 @@ def check(config: Config) -> int:
     model = weightless_model(config)
     total = sum(p.numel() for p in prunable_parameters(model).values())
     check_request(config.method.name, total, config.sparsity)
-    check_sanity(config.method.sanity, config.method.name, scores=not chooses(registry.methods[config.method.name]))
     check_sizes(model, config)
+    if not config.is_reference:
+        check_sanity(config.method.sanity, config.method.name, scores=not chooses(registry.methods[config.method.name]))
     check_early = getattr(registry.methods[config.method.name], "check", None)
     if check_early is not None and not config.is_reference:
         check_early(model, torch.empty(1, *config.dataset.shape, device="meta"), **config.method.options)
@@ -236,6 +237,8 @@ def steps_of(config: Config, seed: int, dense: State | None) -> Steps:
     """The steps of a seed's pruning, in the run's folder and in those of runs that differ in the sparsity or the retraining alone."""
     method = config.identity()["method"]
     method.pop("sanity", None)
+    if config.method.trained:  # the weights that are scored are the trained ones
+        method.pop("redraw")
     of_steps = {
         "format": FORMAT,
         "network": config.dense.identity(),

@@ -60,7 +60,8 @@ def start_of(config: Config, seed: int, data: Data, group: Group, resumed: dict[
     pruned, prune_seconds = kept_mask(resumed) if resumed else the_mask(config, seed, data, group, dense)
     model = started_model(config, seed, data.train.device, dense)
     replicate = Replicate(seed, model, pruned.mask, resumed["state"] if resumed else None)
-    effective = effective_counts(weightless_model(config), pruned.mask, tuple(config.dataset.shape))
+    shape = tuple(config.dataset.shape)
+    effective = effective_counts(weightless_model(config), pruned.mask, shape) if group.is_first else None
     return Start(replicate, pruned, prune_seconds, effective)
 
 

@@ -27,7 +27,7 @@ def draw_batch_sizes(cells: Sequence[Cell]) -> Drawing:
     """
     from matplotlib.figure import Figure
 
-    cells = sorted((cell for cell in cells if cell.errors and SIZE in cell.key), key=lambda cell: cell.key[SIZE])
+    cells = sorted((cell for cell in cells if cell.errors and cell.key.get(SIZE)), key=lambda cell: cell.key[SIZE])
     if not cells:
         raise ConfigError(f"No two finished runs differ in {SIZE}: run `snip-run -m {SIZE}=1,10,100` first.")
     keys = [{name: value for name, value in cell.key.items() if name != SIZE} for cell in cells]

@@ -2,12 +2,15 @@
 
 import csv
 import io
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snip_cli.errors import ConfigError
+
+log = logging.getLogger("snip_cli")
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,7 +43,8 @@ def save(drawing: Drawing, path: Path, top: Path) -> None:
     try:
         file = EventFile(top / "figures" / path.stem)
     except OSError as error:
-        raise ConfigError(f"{top / 'figures'} cannot be written ({error}): make {top} writable, or copy it.") from error
+        log.warning("%s cannot be written (%s): TensorBoard will not show the picture", top / "figures", error)
+        return
     file.image(path.stem, png.getvalue())
     file.close()
 

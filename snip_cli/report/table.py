@@ -203,5 +203,5 @@ def _shown(row: dict[str, Any], cell: Cell, *, reached: bool, judged: bool) -> d
         "best of last 5": UNFINISHED if row["best_of_last_5"] is None else f"{row['best_of_last_5']:.2f}",
         "paper (%)": as_printed(cell.published) + star if cell.published else "",
         "difference": "" if row["difference"] is None else f"{row['difference']:+.2f}",
-        **({"verdict": row["verdict"]} if judged else {}),
+        **({"verdict": row["verdict"] + (star if row["verdict"] else "")} if judged else {}),
     }

@@ -43,7 +43,9 @@ def draw_trainings(cells: Sequence[Cell]) -> Drawing:
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize="small")
     # The paper says of no training curve over how many seeds it is.
-    figure.suptitle(f"{common} ({extent([cells[place] for place in drawn], full_seeds=1)})", fontsize="medium")
+    rates = sorted({cells[place].settings["schedule.learning_rate"] for place in drawn})
+    told = f"{extent([cells[place] for place in drawn], full_seeds=1)}, learning rate {', '.join(f'{rate:g}' for rate in rates)}"
+    figure.suptitle(f"{common} ({told})", fontsize="medium")
     return Drawing(figure, [{**cells[place].key, **point} for place in drawn for point in points[place]])
 
 

@@ -56,6 +56,7 @@ def test_the_published_errors_stand_beside_ours(tmp_path, monkeypatch):
     for size in (1, 10):
         settings = {"sparsity": 0.9, "dataset.shape": [1, 2, 2], SIZE: size}
         record(tmp_path, str(size), [1.9] * 20, masks={0: [[1, 2], [3, 4]]}, **settings)
+    record(tmp_path, "reference", [1.4], **settings | {"sparsity": 0})  # which has no saliency batch
     drawing = draw_batch_sizes(cells(read_tree(tmp_path)))
     crosses = drawing.figure.axes[1].get_lines()[-1]
     assert (crosses.get_xdata().tolist(), crosses.get_ydata().tolist()) == ([1, 10], [1.94, 1.72])

@@ -54,6 +54,12 @@ def test_a_title_says_what_is_short(tmp_path):
     assert extent(cells(read_tree(tmp_path))) == "short: n = 2 to 20, 300 to 100,000 iterations"
 
 
+def test_another_schedule_than_the_papers_is_not_short(tmp_path):
+    own = {"dataset": "cifar10", "model": "vgg16", "iterations": 105600, "schedule.milestones": [31680, 63360]}
+    record(tmp_path, "a", [6.0], **own, **{"schedule.batch_size": 128})
+    assert extent(cells(read_tree(tmp_path))) == "n = 1, 105,600 iterations"
+
+
 def test_where_no_protocol_is_published_nothing_is_short(tmp_path):
     record(tmp_path, "a", [1.9], dataset="digits", iterations=400)
     assert extent(cells(read_tree(tmp_path))) == "n = 1, 400 iterations"

@@ -103,6 +103,19 @@ def test_inside_the_papers_std_or_by_how_much_outside():
     assert (number.verdict(2.05, 0.5), number.verdict(1.70, None)) == ("outside by +0.06", "outside by -0.11")
 
 
+def test_what_rounding_to_the_printed_decimals_may_hide_is_inside():
+    coarse, fine = (Published(1.7, "", {}, decimals=decimals) for decimals in (1, 2))
+    assert (coarse.verdict(1.66, 0.01), fine.verdict(1.66, 0.01)) == ("paper inside our ±", "paper outside our ±")
+    assert Published(1.90, "", {}, std=0.09).verdict(1.994, None) == "inside"
+
+
+def test_another_initialisation_or_network_is_not_the_papers():
+    [number] = [n for n in PUBLISHED if n.where.get("init.name") == "rn" and n.where["model"] == "gru_s"]
+    assert number.deviations({**number.where, **number.protocol, "init.std": 0.02}) == ["init.std=0.02"]
+    number = next(n for n in PUBLISHED if n.where["model"] == "lenet_5_caffe" and not n.quoted)
+    assert number.deviations({"model.conv_relu": False}) == ["model.conv_relu=False"]
+
+
 def test_where_the_paper_has_no_std_the_verdict_is_by_ours():
     number = Published(1.6, "", {})
     assert (number.verdict(1.7, 0.2), number.verdict(1.7, 0.05)) == ("paper inside our ±", "paper outside our ±")

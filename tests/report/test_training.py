@@ -50,7 +50,7 @@ def test_a_line_a_cell_named_by_what_differs(tmp_path):
     figure = figure_of(tmp_path)
     names = figure.axes[0].get_legend_handles_labels()[1]
     assert names == ["reference, sparsity 0", "snip, sparsity 0.99", "reference, sparsity 0, random labels"]
-    assert figure.get_suptitle() == "lenet_5_caffe, mnist (n = 1, 100,000 iterations)"
+    assert figure.get_suptitle() == "lenet_5_caffe, mnist (n = 1, 100,000 iterations, learning rate 0.1)"
 
 
 def test_a_training_that_goes_on_is_drawn_as_far_as_it_is(tmp_path):
