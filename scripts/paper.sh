@@ -7,18 +7,23 @@ output=runs/$name iterations= settings=() failed=0
 usage="usage: scripts/$name ${only+[--only MODEL] }[--seeds N] [--iterations K] [--output DIR] [SETTING ...]"
 while [ $# -gt 0 ]; do
   case $1 in
+    -h | --help) sed -n '2,/^[^#]/s/^# //p' "$0"; exit ;;
     --only | --seeds | --iterations | --output) [ $# -ge 2 ] || { echo "scripts/$name: $1 needs a value" >&2; exit 2; } ;;&
+    --seeds | --iterations) [[ $2 =~ ^[0-9]+$ ]] || { echo "scripts/$name: $1 needs a whole number, not '$2'" >&2; exit 2; } ;;&
     --only) [ -n "${only+taken}" ] || { echo "$usage" >&2; exit 2; }; only=$2; shift 2 ;;
     --seeds) seeds=$2; shift 2 ;;
     --iterations) iterations=$2; shift 2 ;;
-    --output) output=$2; shift 2 ;;
-    -*) echo "$usage" >&2; exit 2 ;;
+    --output) output=$(realpath -m -- "$2"); shift 2 ;;
+    -*) echo "scripts/$name: there is no option '$1'; $usage" >&2; exit 2 ;;
     *) settings+=("$1"); shift ;;
   esac
 done
 [ -z "$iterations" ] || settings+=("schedule.iterations=$iterations")
 python=${PYTHON:-$root/.venv/bin/python}
-[ -x "$(command -v "$python")" ] || { echo "There is no $python: run scripts/run once, or set PYTHON to one that has snip-run" >&2; exit 2; }
+if [ -n "${PYTHON:-}" ]; then command -v "$PYTHON" > /dev/null; else [ -e "$root/.venv/installed" ]; fi || {
+  echo "snip-run is not installed in $root/.venv: run scripts/run once, or set PYTHON to one that has it" >&2
+  exit 2
+}
 cd "$root"
 
 sweep() { # SETTING ...: snip-run on all their combinations, with the user's settings last; model=… first, by which --only chooses

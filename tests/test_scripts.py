@@ -2,6 +2,7 @@
 
 import itertools
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -57,15 +58,18 @@ def test_a_short_look_in_another_folder_with_a_setting_for_every_run(name, calls
     assert script(name, *arguments).returncode == (name == "table2")  # the stand-in fails on one of its networks
     sweeps = [call for call in calls() if " -m model=" in call]
     assert sweeps
-    assert all("seeds=3 output_dir=there dtype=bfloat16 schedule.iterations=50" in sweep for sweep in sweeps)
+    there = f"output_dir={Path('there').resolve()}"  # from wherever the script was called
+    assert all(f"seeds=3 {there} dtype=bfloat16 schedule.iterations=50" in sweep for sweep in sweeps)
 
 
 @pytest.mark.parametrize("name", PAPER)
 def test_what_a_script_does_not_know_is_refused(name, calls):
     refused = script(name, "--epochs", "3")
     assert refused.returncode == 2
-    assert refused.stderr.startswith(f"usage: scripts/{name} ")
+    assert refused.stderr.startswith(f"scripts/{name}: there is no option '--epochs'; usage: scripts/{name} ")
     assert script(name, "--seeds").stderr == f"scripts/{name}: --seeds needs a value\n"
+    assert script(name, "--seeds", "--iterations").stderr.endswith("--seeds needs a whole number, not '--iterations'\n")
+    assert script(name, "--help").stdout.startswith(f"scripts/{name} ")
 
 
 def test_a_failed_sweep_does_not_stop_the_rest_and_the_exit_code_tells(calls):
