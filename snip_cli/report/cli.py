@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from snip_cli.errors import SnipError
+from snip_cli.errors import ConfigError, SnipError
 from snip_cli.report.batch_sizes import draw_batch_sizes
 from snip_cli.report.drawing import as_csv, save
 from snip_cli.report.figure import draw_errors
@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings = logging.StreamHandler(sys.stderr)
     log.addHandler(warnings)
     try:
+        check_together(flags)
         if flags.limits:
             limits, model = read_limits(flags.folder)
             draw_limits(limits, model, flags.limits)
@@ -68,6 +69,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         log.removeHandler(warnings)
     return 0
+
+
+def check_together(flags: argparse.Namespace) -> None:
+    """Raise ConfigError where something is asked for beside what comes alone: the limits, and the lists of SNACS."""
+    alone = "--limits" if flags.limits else f"--table {flags.table!r}" if flags.table in LISTS else ""
+    others = [
+        option for option in ("table", *PICTURES) if getattr(flags, option) and (flags.limits or option != "table")
+    ]
+    if alone and others:
+        named = ", ".join(f"--{option.replace('_', '-')}" for option in others)
+        raise ConfigError(f"{alone} comes alone: ask for {named} in a command of its own.")
 
 
 def report(flags: argparse.Namespace) -> None:

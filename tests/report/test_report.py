@@ -125,6 +125,8 @@ def test_formats(style, sign, tmp_path, capsys):
         (["RUNS", "--by", "metod"], "did you mean 'method'"),
         (["RUNS", "--figure", "no/such/folder/error.png"], "cannot be written"),
         (["RUNS", "--figure", "error.docx"], "cannot be written"),
+        (["RUNS", "--table", "SNACS", "--figure", "error.png"], "--table 'SNACS' comes alone: ask for --figure in a"),
+        (["RUNS", "--limits", "limits.png", "--table", "SNACS", "--masks", "m.png"], "ask for --table, --masks in"),
     ],
 )
 def test_bad_input_is_one_sentence(arguments, phrase, tmp_path, capsys):
