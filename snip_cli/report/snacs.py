@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from snip_cli.report.effective import effective_sparsity
 from snip_cli.report.published_snacs import PUBLISHED_LAYERS, PUBLISHED_SNACS, Row
 from snip_cli.report.records import Record
 
@@ -11,8 +12,9 @@ from snip_cli.report.records import Record
 FULL_IMAGES = {"vgg16": 300 * 45_000, "resnet56": 300 * 45_000, "resnet50": 100 * 1_281_167}
 
 # The columns of numbers.
-REMOVED, LAST, LOWEST, SIZE = (
+REMOVED, EFFECTIVE, LAST, LOWEST, SIZE = (
     "weights removed (%)",
+    "effective sparsity",
     "test error, last (%)",
     "test error, lowest (%)",
     "size, sparse (MiB)",
@@ -23,7 +25,8 @@ def beside_published(records: Sequence[Record]) -> list[dict[str, Any]]:
     """Rows of all known networks and of our runs of the same model and data set, by rising per cent of the weights that is removed.
 
     Weights are those of convolutions and linear layers, without biases, as the authors count. The lowest test error is that of all
-    evaluations, which is what the authors' code reports. The size is that of the weights as compressed sparse matrices. Ours are means
+    evaluations, which is what the authors' code reports. The effective sparsity counts biases too, and as removed also what is on no path
+    from input to output. The size is that of the weights as compressed sparse matrices. Ours are means
     over the seeds.
     """
     rows: list[dict[str, Any]] = []
@@ -44,6 +47,7 @@ def _known(row: Row) -> dict[str, Any]:
         "dataset": row.dataset,
         "method": row.method,
         REMOVED: row.removed,
+        EFFECTIVE: None,
         LAST: None,
         LOWEST: row.error,
         SIZE: row.megabytes,
@@ -56,11 +60,13 @@ def _ours(record: Record) -> dict[str, Any]:
     images = results[0]["iterations"] * record.settings["schedule.batch_size"]
     part = images / FULL_IMAGES[record.settings["model"]]
     short = "" if part >= 1 else f", short: {100 * part:.2g} % of the full training"
+    effective = effective_sparsity(results)
     return {
         "model": record.settings["model"],
         "dataset": record.settings["dataset"],
         "method": record.settings["method"],
         REMOVED: _mean([removed(result) for result in results]),
+        EFFECTIVE: None if effective is None else round(effective, 4),
         LAST: _mean([result["test_error"] for result in results]),
         LOWEST: _mean([result.get("test_error_lowest") for result in results]),
         SIZE: _mean([result.get("sparse_megabytes") for result in results]),
