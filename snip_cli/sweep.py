@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hydra._internal.hydra import Hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig
 
@@ -51,7 +52,8 @@ def do_sweep(hydra: Hydra, sweep: Sweep, config_dir: Path | None) -> int:
     waiting = [job for job in runs if not record.is_done(job.config)]
     log.info("%s", plan(sweep.jobs, runs, waiting))
     overrides = [[*job.overrides, "hydra.mode=RUN"] for job in waiting]
-    task = functools.partial(do_job, config_dir=config_dir, arguments=sys.argv[1:])
+    places = places_of(waiting, sweep.jobs)
+    task = functools.partial(do_job, places=places, config_dir=config_dir, arguments=sys.argv[1:])
     returns = launch(hydra, sweep.master, overrides, task) if waiting else []
     failures = find_failures(waiting, returns)
     close(output_dir, runs, failures)
@@ -77,23 +79,41 @@ def one_job_a_folder(jobs: Sequence[Job]) -> list[Job]:
 
 
 def plan(jobs: Sequence[Job], runs: Sequence[Job], waiting: Sequence[Job]) -> str:
-    """The sweep's plan in words: how many jobs, which folders, which are done already."""
+    """The sweep's plan in words: how many jobs, which folders with which settings, which are done already."""
     shared = (
         f" in {len(runs)} runs (some share one, as all methods share the reference)" if len(runs) < len(jobs) else ""
     )
     lines = [f"{len(jobs)} jobs{shared}, {len(runs) - len(waiting)} done already:"]
-    lines += [f"  {state(job.config):8} {job.config.folder}" for job in runs]
+    lines += [f"  {state(job.config):8} {job.config.folder}  {own_settings(job, jobs)}".rstrip() for job in runs]
     return "\n".join(lines)
 
 
-def do_job(composed: DictConfig, config_dir: Path | None = None, arguments: Sequence[str] | None = None) -> str | None:
+def own_settings(job: Job, jobs: Sequence[Job]) -> str:
+    """The settings of a job that not all jobs of its sweep have, as they are typed; nothing where it is the only one."""
+    return " ".join(word for word in job.overrides if not all(word in other.overrides for other in jobs))
+
+
+def places_of(waiting: Sequence[Job], jobs: Sequence[Job]) -> list[str]:
+    """What each job that is still to be done says first: how far the sweep is with it, and what is its own in it."""
+    total = len(waiting)
+    return [
+        " · ".join(filter(None, (f"run {number} of {total}", own_settings(job, jobs))))
+        for number, job in enumerate(waiting, 1)
+    ]
+
+
+def do_job(
+    composed: DictConfig, places: Sequence[str], config_dir: Path | None = None, arguments: Sequence[str] | None = None
+) -> str | None:
     """One job, in whatever process the launcher chose; gives the sentence of a failure, so that the sweep goes on past it.
 
+    `places` is of all jobs that are launched, of which Hydra tells this one's number.
     `arguments` are those of the sweep's command, which `env.json` is to name: another process has its launcher's.
     """
     if arguments is not None:
         sys.argv[1:] = arguments
     with console():
+        log.info("%s", places[HydraConfig.get().job.num])
         try:
             registry.load_all(config_dir)
             config = configuration.load(composed)

@@ -55,7 +55,9 @@ def test_two_processes_give_the_same_table_as_one(tmp_path, capfd, monkeypatch):
     tables = []
     for launcher in ("processes", "basic"):
         assert main([*PAIR, f"hydra/launcher={launcher}", f"output_dir={tmp_path / launcher}"]) == 0
-        assert capfd.readouterr().out.count("test error ") == 2  # also those of other processes reach the terminal
+        said = capfd.readouterr().out  # also what other processes say reaches the terminal
+        assert said.count("test error ") == 2
+        assert said.count("run 1 of 2 · sparsity=0\n") == said.count("run 2 of 2 · sparsity=0.9\n") == 1
         assert report([str(tmp_path / launcher), "--format", "csv"]) == 0
         tables.append(capfd.readouterr().out)
     assert tables[0] == tables[1]

@@ -22,6 +22,18 @@ def test_a_sweep_prints_its_plan_first_and_the_table_last(tmp_path, capsys):
     assert not (tmp_path / "metrics.json").exists()
 
 
+def test_plan_and_runs_tell_what_is_their_own_in_the_sweep(tmp_path, capsys):
+    sweep = [*QUICK, "-m", "method.classes=[0],[1]", "sparsity=0.5,0.9", f"output_dir={tmp_path}"]
+    main([*QUICK, "method.classes=[0]", "sparsity=0.9", f"output_dir={tmp_path}"])  # done already, by itself
+    capsys.readouterr()
+    assert main(sweep) == 0
+    lines = capsys.readouterr().out.splitlines()
+    own = [f"method.classes=[{label}] sparsity={sparsity}" for label in (0, 1) for sparsity in (0.5, 0.9)]
+    assert [line.split("  ")[-1] for line in lines[1:5]] == own
+    del own[1]
+    assert [line for line in lines if line.startswith("run ")] == [f"run {i} of 3 · {o}" for i, o in enumerate(own, 1)]
+
+
 def test_the_same_sweep_again_does_nothing_and_shows_the_same_table(tmp_path, capsys):
     main([*SWEEP, f"output_dir={tmp_path}"])
     first = capsys.readouterr().out
