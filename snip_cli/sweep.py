@@ -30,6 +30,9 @@ from snip_cli.stages import check, find_device
 
 log = logging.getLogger("snip_cli")
 
+# The experiment of who types the command alone.
+QUICKSTART = "quickstart"
+
 
 def do_sweep(hydra: Hydra, sweep: Sweep, config_dir: Path | None) -> int:
     """Do all jobs of a sweep that are not done yet; gives 1 where one failed, else 0.
@@ -57,6 +60,8 @@ def do_sweep(hydra: Hydra, sweep: Sweep, config_dir: Path | None) -> int:
     returns = launch(hydra, sweep.master, overrides, task) if waiting else []
     failures = find_failures(waiting, returns)
     close(output_dir, runs, failures)
+    if sweep.master.hydra.runtime.choices.experiment == QUICKSTART:
+        tell_of_more(output_dir)
     return RunError.exit_code if failures else 0
 
 
@@ -143,7 +148,7 @@ def find_failures(jobs: Sequence[Job], returns: Sequence[JobReturn]) -> dict[Pat
 
 
 def close(output_dir: Path, runs: Sequence[Job], failures: dict[Path, str]) -> None:
-    """Print the table of the sweep, its failures and what to type next, and draw the curves anew."""
+    """Print the table of the sweep, its failures and how to look at its curves, which are drawn anew."""
     log.info("\n%s", as_text(cells(read_folders([job.config.folder for job in runs]))))
     for folder, reason in failures.items():
         log.error("\nfailed: %s\n  %s", folder, reason)
@@ -152,9 +157,12 @@ def close(output_dir: Path, runs: Sequence[Job], failures: dict[Path, str]) -> N
     except OSError as error:
         log.warning("the curves for TensorBoard could not be written: %s", error)
     folder = shlex.quote(str(output_dir))
-    log.info("\nthe runs are in %s", folder)
-    log.info("  %s --logdir %s", command("tensorboard"), folder)
-    log.info("  %s %s --figure error.png", command("snip-report"), folder)
+    log.info("\nthe runs are in %s: %s --logdir %s", folder, command("tensorboard"), folder)
+
+
+def tell_of_more(output_dir: Path) -> None:
+    """Print what to type after the quickstart."""
+    log.info("  %s %s --figure error.png", command("snip-report"), shlex.quote(str(output_dir)))
     log.info("  %s experiment=table1_lenet_300_100 seeds=3", command("snip-run"))
 
 

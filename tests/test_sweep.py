@@ -17,7 +17,8 @@ def test_a_sweep_prints_its_plan_first_and_the_table_last(tmp_path, capsys):
     assert plan.count("to do") == 3
     for method in ("reference", "snip", "random"):
         assert table.count(f"\n{method} ") == 1
-    assert f"tensorboard --logdir {tmp_path}" in table
+    assert table.splitlines()[-1].startswith(f"the runs are in {tmp_path}: ")
+    assert table.endswith(f"tensorboard --logdir {tmp_path}\n")
     assert len(list(tmp_path.glob("*/metrics.json"))) == 3
     assert not (tmp_path / "metrics.json").exists()
 
@@ -66,6 +67,7 @@ def test_an_experiment_may_be_a_sweep_by_itself(tmp_path, capsys):
     assert main(["experiment=quickstart", *short, f"output_dir={tmp_path}"]) == 0
     found = sorted(read_metrics(path.parent)["sparsity_requested"] for path in tmp_path.glob("*/metrics.json"))
     assert found == [0, 0.9, 0.95, 0.98]
+    assert capsys.readouterr().out.endswith("snip-run experiment=table1_lenet_300_100 seeds=3\n")
 
 
 def test_jobs_that_share_a_folder_are_one_run_with_the_most_seeds(tmp_path):
