@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from snip_cli import config
+from snip_cli.composition import composer
+from snip_cli.stages import check
 from tests.commands import ROOT
 
 LENETS = ("lenet_300_100", "lenet_5_caffe")
@@ -50,6 +53,25 @@ def chosen(made, *names):
 def test_the_number_of_seeds_is_the_papers_and_the_runs_have_a_folder_of_their_own(name, calls):
     script(name)
     assert all(f" seeds={PAPER[name]} output_dir=runs/{name}" in call for call in calls() if " -m model=" in call)
+
+
+def with_something_new(made):
+    """Of some runs those that have a setting that none before them has."""
+    seen = set()
+    for run in made:
+        if not run.items() <= seen:
+            seen |= run.items()
+            yield run
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_every_setting_of_a_script_composes_and_fits_its_network(name, calls):
+    script(name, "--iterations", "5")
+    sweeps = [call for call in calls() if " -m model=" in call]
+    assert sweeps
+    with composer(None) as compose:
+        for run in with_something_new(runs(sweeps)):
+            check(config.load(compose.compose([f"{key}={value}" for key, value in run.items()])))
 
 
 @pytest.mark.parametrize("name", PAPER)
