@@ -1,19 +1,24 @@
 # Sourced by the scripts beside it, one a published table or figure: their command line, `sweep` and `report`.
 # Set before: `seeds`, how many the paper has, and `only=` (empty) in a script that takes --only MODEL.
-# A failed sweep does not stop the rest; `exit $failed` at the end tells of it.
+# A failed sweep does not stop the rest, and `exit $failed` at the end tells of it; Ctrl-C stops all.
+# Written for bash 3.2 too, which is macOS's: no `;;&`, and an empty array counts as unset.
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 name=$(basename "$0")
 output=runs/$name iterations= settings=() failed=0
 usage="usage: scripts/$name ${only+[--only MODEL] }[--seeds N] [--iterations K] [--output DIR] [SETTING ...]"
 while [ $# -gt 0 ]; do
   case $1 in
+    --only | --seeds | --iterations | --output) [ $# -ge 2 ] || { echo "scripts/$name: $1 needs a value" >&2; exit 2; } ;;
+  esac
+  case $1 in
+    --seeds | --iterations) [[ $2 =~ ^[0-9]+$ ]] || { echo "scripts/$name: $1 needs a whole number, not '$2'" >&2; exit 2; } ;;
+  esac
+  case $1 in
     -h | --help) sed -n '2,/^[^#]/s/^# //p' "$0"; exit ;;
-    --only | --seeds | --iterations | --output) [ $# -ge 2 ] || { echo "scripts/$name: $1 needs a value" >&2; exit 2; } ;;&
-    --seeds | --iterations) [[ $2 =~ ^[0-9]+$ ]] || { echo "scripts/$name: $1 needs a whole number, not '$2'" >&2; exit 2; } ;;&
     --only) [ -n "${only+taken}" ] || { echo "$usage" >&2; exit 2; }; only=$2; shift 2 ;;
     --seeds) seeds=$2; shift 2 ;;
     --iterations) iterations=$2; shift 2 ;;
-    --output) output=$(realpath -m -- "$2"); shift 2 ;;
+    --output) case $2 in /*) output=$2 ;; *) output=$(pwd -P)/$2 ;; esac; shift 2 ;;
     -*) echo "scripts/$name: there is no option '$1'; $usage" >&2; exit 2 ;;
     *) settings+=("$1"); shift ;;
   esac
@@ -28,9 +33,14 @@ cd "$root"
 
 sweep() { # SETTING ...: snip-run on all their combinations, with the user's settings last; model=… first, by which --only chooses
   [ -z "${only:-}" ] || [ "model=$only" = "$1" ] || return 0
-  "$python" -m snip_cli -m "$@" "seeds=$seeds" "output_dir=$output" "${settings[@]}" || failed=1
+  "$python" -m snip_cli -m "$@" "seeds=$seeds" "output_dir=$output" ${settings[@]+"${settings[@]}"} || go_on $?
 }
 
 report() { # OPTION ...: snip-report on all runs
-  "$python" -m snip_cli.report "$output" "$@" || failed=1
+  "$python" -m snip_cli.report "$output" "$@" || go_on $?
+}
+
+go_on() { # EXIT_CODE: past a failure, but not where somebody typed Ctrl-C, which Python has answered by itself
+  [ "$1" -ne 130 ] || exit 130
+  failed=1
 }

@@ -17,10 +17,11 @@ PAPER = {"table1": 20, "table2": 1, "table3": 20, "figure1": 20, "figure2": 1, "
 
 @pytest.fixture
 def calls(tmp_path, monkeypatch):
-    """A stand-in for Python, and the commands that it was given."""
+    """A stand-in for Python that fails on one model and is stopped, as by Ctrl-C, at one setting, and the commands that it was given."""
     noted = tmp_path / "calls"
     stand_in = tmp_path / "python"
-    stand_in.write_text(f'#!/bin/sh\necho "$@" >> {noted}\ncase "$*" in *model=vgg_c*) exit 1;; esac\n')
+    ends = "*model=vgg_c*) exit 1;; *stop=here*) exit 130;;"
+    stand_in.write_text(f'#!/bin/sh\necho "$@" >> {noted}\ncase "$*" in {ends} esac\n')
     stand_in.chmod(0o755)
     monkeypatch.setenv("PYTHON", str(stand_in))
     return lambda: noted.read_text().splitlines()
@@ -97,6 +98,11 @@ def test_what_a_script_does_not_know_is_refused(name, calls):
 def test_a_failed_sweep_does_not_stop_the_rest_and_the_exit_code_tells(calls):
     assert script("table2").returncode == 1  # of vgg_c
     assert sum("vgg_d" in call for call in calls()) == 1
+
+
+def test_who_types_ctrl_c_in_a_sweep_stops_the_script(calls):
+    assert script("table2", "stop=here").returncode == 130
+    assert len(calls()) == 1
 
 
 def test_table1_has_the_reference_and_the_rows_of_snip(calls):
