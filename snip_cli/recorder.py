@@ -1,5 +1,6 @@
 """What a run keeps while it goes on: results, masks, weights and curves, each in its file of the run's folder."""
 
+import copy
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -58,8 +59,9 @@ class Recorder:
         log.debug("seed %d iteration %d: loss %.4f, validation error %.2f %%, test error %.2f %%", seed, *told)
 
     def keep(self, training: dict[int, dict[str, Any]]) -> None:
-        """Keep the states of trainings that go on, by seed."""
-        self.saved.training |= training
+        """Keep the states of trainings that go on, by seed; a copy, as they go on in these tensors, and what is saved later for others
+        must not hold a seed that has diverged since."""
+        self.saved.training |= copy.deepcopy(training)
         checkpoint.save(self._folder.path, self.saved)
 
     def finish_seeds(

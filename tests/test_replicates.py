@@ -1,6 +1,7 @@
 """The seeds of a run, trained together or apart: the same record."""
 
 import csv
+import itertools
 import json
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from snip_cli import run
 from snip_cli.cli import main
 from snip_cli.record import read_metrics
+from snip_cli.training.together import Together
 from tests.commands import QUICK, only_run, run_quick, train_until_checkpoint
 from tests.test_run import without_seconds
 
@@ -113,6 +115,44 @@ def test_one_seed_that_diverges_leaves_the_others_their_results(way, tmp_path, c
     assert main(command) == 0
     assert [seed["seed"] for seed in read_metrics(folder)["seeds"]] == [0, 1, 2]
     assert set(json.loads((folder / "env.json").read_text())["images_per_second"]) == {"1"}
+
+
+def parameters_of(training, seed):
+    """What is trained of a seed, where it is among those of a training."""
+    if not isinstance(training, Together):
+        return list(training.model.parameters()) if training.seed == seed else []
+    return [block[training.seeds.index(seed)] for block in training.stack.blocks if seed in training.seeds]
+
+
+@pytest.fixture
+def spoil_later(monkeypatch):
+    """Lets the weights of seed 1 be lost in its sixth iteration."""
+    made = run.training_of
+
+    def spoiled(*given):
+        training = made(*given)
+        step, done = training.step, itertools.count(1)
+
+        def spoiling(images, labels):
+            losses = step(images, labels)
+            for parameter in parameters_of(training, 1) if next(done) == 6 else ():
+                parameter.data.fill_(torch.nan)
+            return losses
+
+        training.step = spoiling
+        return training
+
+    monkeypatch.setattr(run, "training_of", spoiled)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_seed_that_diverges_later_keeps_its_last_good_checkpoint_while_the_others_go_on(way, tmp_path, spoil_later):
+    assert main([*QUICK, *MANY, *WAYS[way], f"output_dir={tmp_path}"]) == 1
+    content = torch.load(only_run(tmp_path) / "checkpoint.pt", weights_only=True)
+    assert set(content["results"]) == {0, 2}
+    state = content["training"][1]["state"]
+    assert state["progress"]["iteration"] == 4
+    assert all(weight.isfinite().all() for weight in state["model"].values())
 
 
 @pytest.mark.parametrize("way", WAYS)
