@@ -18,7 +18,7 @@ class Progress:
 
 
 class Clock:
-    """Seconds of training, evaluations and checkpoints included, over all processes that took part, and images per second since the last evaluation in this one."""
+    """Seconds of training, evaluations and checkpoints included, over all attempts, and images per second since the last evaluation in this one."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress

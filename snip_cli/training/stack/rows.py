@@ -105,8 +105,8 @@ class Rows:
 
     def lstm(self, read: dict[int, Tensor], back: dict[int, Tensor], cell: Tensor) -> tuple[Tensor, Tensor]:
         """One row: the next output and cell state."""
-        keep, forget, output = (self.gate(number, read, back) for number in (0, 1, 3))
-        cell = forget * cell + keep * torch.tanh(total(CELL, read, back))
+        write, forget, output = (self.gate(number, read, back) for number in (0, 1, 3))
+        cell = forget * cell + write * torch.tanh(total(CELL, read, back))
         return output * torch.tanh(cell), cell
 
     def gru(self, read: dict[int, Tensor], back: dict[int, Tensor], hidden: Tensor) -> Tensor:
