@@ -8,9 +8,11 @@ import torch
 
 from snip_cli import config as configuration
 from snip_cli import record
+from snip_cli.checks import check
 from snip_cli.data.loading import load_data
+from snip_cli.device import data_type, find_device, set_up
 from snip_cli.errors import ConfigError
-from snip_cli.stages import build_model, check, data_type, find_device, set_up
+from snip_cli.stages import build_model
 from snip_cli.training import checkpoint
 from snip_cli.training.evaluation import evaluate
 from snip_cli.training.forward import Forward

@@ -9,11 +9,12 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from snip_cli import record, registry
+from snip_cli.checks import check
 from snip_cli.config import Config
 from snip_cli.models.pretrained import is_missing
 from snip_cli.pruning.protocol import chooses
 from snip_cli.pruning.prune import check_request
-from snip_cli.stages import build_model, check
+from snip_cli.stages import build_model
 
 
 def multiply_accumulates(config: Config) -> int:

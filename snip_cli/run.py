@@ -10,9 +10,11 @@ from typing import Any
 import torch
 
 from snip_cli import record
+from snip_cli.checks import check, check_group, check_scoring
 from snip_cli.config import Config
 from snip_cli.data.loading import load_data
 from snip_cli.data.splits import Data
+from snip_cli.device import data_type, describe, own_device, set_up
 from snip_cli.errors import ConfigError, RunError
 from snip_cli.group import Group, joined
 from snip_cli.models.pretrained import check_there
@@ -20,17 +22,7 @@ from snip_cli.pruning.mask import layer_counts, weight_counts
 from snip_cli.recorder import NoRecorder, Recorder
 from snip_cli.sections import AUTO
 from snip_cli.sizes import sparse_megabytes
-from snip_cli.stages import (
-    State,
-    check,
-    check_group,
-    check_scoring,
-    data_type,
-    describe,
-    own_device,
-    set_up,
-    weightless_model,
-)
+from snip_cli.stages import State, weightless_model
 from snip_cli.start import Start, start_of, warn_of_collapse
 from snip_cli.training.checkpoint import Saved
 from snip_cli.training.choice import at_once, companies, training_of

@@ -1,9 +1,7 @@
-"""The stages of a run, one function each: what is checked before any work, device, network and mask."""
+"""The stages of a run before its training, one function each: network, weights and mask."""
 
-import os
 import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -13,129 +11,19 @@ from torch import Tensor, nn
 
 from snip_cli import registry
 from snip_cli.config import Config, digest
-from snip_cli.data.sample import class_balanced_sample, require_of_each_class
-from snip_cli.data.splits import Batch, Data, Split, require_images, saliency_batches
-from snip_cli.errors import ConfigError
-from snip_cli.gpus import one_gpu
-from snip_cli.group import Group, check_share
+from snip_cli.data.sample import class_balanced_sample
+from snip_cli.data.splits import Batch, Data, Split, saliency_batches
+from snip_cli.device import data_type
 from snip_cli.models.initialisers import initialise
-from snip_cli.models.pretrained import check_origin, hash_of, load_weights
+from snip_cli.models.pretrained import hash_of, load_weights
 from snip_cli.pruning.mask import prunable_parameters
-from snip_cli.pruning.protocol import Pruned, chooses
-from snip_cli.pruning.prune import check_request, prune_in_steps
-from snip_cli.pruning.sanity import check_sanity
+from snip_cli.pruning.protocol import Pruned
+from snip_cli.pruning.prune import prune_in_steps
 from snip_cli.pruning.steps import FORMAT, Steps
 from snip_cli.sections import Init
 from snip_cli.streams import generator
 
 State = dict[str, Tensor]
-
-
-def check(config: Config) -> int:
-    """Check what needs the network but no data; gives m, the number of prunable parameters.
-
-    Raises ConfigError for an unknown name or option, a network that does not fit the data set, and a sparsity that keeps nothing.
-    """
-    registry.datasets.check_options(config.dataset.name, config.dataset.options)
-    registry.methods.check_options(config.method.name, config.method.options)
-    registry.models.check_options(config.model.name, config.model.options)
-    registry.initialisers.check_options(config.init.name, config.init.options)
-    registry.initialisers.check_options(config.init_train.name, config.init_train.options)
-    model = weightless_model(config)
-    total = sum(p.numel() for p in prunable_parameters(model).values())
-    check_request(config.method.name, total, config.sparsity)
-    check_sizes(model, config)
-    if not config.is_reference:
-        check_sanity(config.method.sanity, config.method.name, scores=not chooses(registry.methods[config.method.name]))
-    check_early = getattr(registry.methods[config.method.name], "check", None)
-    if check_early is not None and not config.is_reference:
-        check_early(model, torch.empty(1, *config.dataset.shape, device="meta"), **config.method.options)
-    if config.method.trained and not config.is_reference:
-        check_origin(config.model.weights, config.model.name, config.dataset.name)
-    return total
-
-
-def check_sizes(model: nn.Module, config: Config) -> None:
-    """Raise ConfigError where the network, which lies on the meta device, takes images of one size and `dataset.sizes` names others."""
-    for size in config.dataset.sizes:
-        try:
-            model.eval()(torch.empty(1, config.dataset.shape[0], size, size, device="meta"))
-        except RuntimeError as error:
-            raise ConfigError(
-                f"model '{config.model.name}' cannot take images of {size}×{size}: leave dataset.sizes out, or choose a model that averages over the image."
-            ) from error
-
-
-def check_group(config: Config, device: torch.device, group: Group) -> None:
-    """Raise ConfigError where the batch or the network's batch-norm does not fit the processes that train it together."""
-    check_share(config.schedule.batch_size, group.size)
-    if config.sync_batchnorm and (group.size == 1 or device.type != "cuda"):
-        raise ConfigError("sync_batchnorm=true is for several GPUs under torchrun: leave it out here.")
-    normalised = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in weightless_model(config).modules())
-    if normalised and config.schedule.batch_size // group.size == 1:
-        raise ConfigError(
-            f"model '{config.model.name}' normalises over the batch, of which one image is no statistic: raise schedule.batch_size above {group.size}."
-        )
-
-
-def find_device(name: str) -> torch.device:
-    """The device called auto, cpu or cuda; raises ConfigError where it is not there.
-
-    Of the processes that torchrun starts on a machine each has a GPU of its own.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(
-            "device=cuda was asked for but PyTorch sees no CUDA device here: use device=cpu or device=auto."
-        )
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cpu":
-        return torch.device("cpu")
-    number, count = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
-    if number >= count:
-        raise ConfigError(
-            f"torchrun started more processes than the {count} GPUs of this machine: lower --nproc_per_node."
-        )
-    torch.cuda.set_device(number)
-    return torch.device("cuda", number)
-
-
-@contextmanager
-def own_device(name: str) -> Iterator[torch.device]:
-    """The device called auto, cpu or cuda, as `find_device`; of several GPUs one that no other run of this user has, if there is one."""
-    device = find_device(name)
-    if device.type == "cpu" or "LOCAL_RANK" in os.environ:
-        yield device
-        return
-    with one_gpu() as number:
-        torch.cuda.set_device(number)
-        yield torch.device("cuda", number)
-
-
-def describe(device: torch.device) -> str:
-    """The device in words, for `env.json`."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name()
-    return f"cpu ({torch.get_num_threads()} threads)"
-
-
-def set_up(config: Config, device: torch.device) -> None:
-    """Set PyTorch's global switches: how float32 is multiplied on a GPU, and whether an operation may differ from run to run.
-
-    The cost of `deterministic` is that cuDNN's algorithms are not tried for speed, and that an operation without a deterministic
-    algorithm is an error.
-    """
-    torch.use_deterministic_algorithms(config.deterministic)
-    torch.backends.cudnn.deterministic = config.deterministic
-    torch.backends.cudnn.benchmark = not config.deterministic
-    if device.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts; costs 25 MB
-        torch.set_float32_matmul_precision("high")  # TF32
-
-
-def data_type(config: Config) -> torch.dtype:
-    """What weights and images are stored in; bfloat16 is for the arithmetic alone."""
-    return torch.float64 if config.dtype == "float64" else torch.float32
 
 
 def build_model(config: Config) -> nn.Module:
@@ -214,15 +102,6 @@ def find_mask(config: Config, seed: int, data: Data, dense: State | None = None)
     )
     seconds = time.perf_counter() - started + steps.seconds_read
     return replace(pruned, mask={name: keep.cpu() for name, keep in pruned.mask.items()}), seconds
-
-
-def check_scoring(config: Config, train: Split) -> None:
-    """Raise ConfigError where a method is to score with more training images, or more of a class, than there are."""
-    method = config.method
-    if method.samples_per_class:
-        require_of_each_class(train.labels, method.samples_per_class, config.dataset.classes)
-    else:
-        require_images(train, method.batch_size, method.batches, method.classes)
 
 
 def scoring_batches(config: Config, seed: int, train: Split) -> Collection[Batch]:

@@ -15,10 +15,12 @@ from omegaconf import DictConfig
 
 from snip_cli import config as configuration
 from snip_cli import record, registry
+from snip_cli.checks import check
 from snip_cli.compact.stage import compact_if_asked
 from snip_cli.composition import Job, Sweep
 from snip_cli.config import Config
 from snip_cli.console import console
+from snip_cli.device import find_device
 from snip_cli.errors import ConfigError, RunError, SnipError
 from snip_cli.launchers import launch, runs_elsewhere
 from snip_cli.plan import state, tell_plan
@@ -26,7 +28,6 @@ from snip_cli.report.curves import write_curves
 from snip_cli.report.records import read_folders
 from snip_cli.report.table import as_text, cells
 from snip_cli.run import run
-from snip_cli.stages import check, find_device
 
 log = logging.getLogger("snip_cli")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from snip_cli import config
+from snip_cli.checks import check
 from snip_cli.composition import composer
-from snip_cli.stages import check
 from tests.commands import ROOT
 
 LENETS = ("lenet_300_100", "lenet_5_caffe")

@@ -9,11 +9,13 @@ from torch import Tensor, nn
 
 from snip_cli import config as configuration
 from snip_cli import record, registry
+from snip_cli.checks import check
 from snip_cli.compact.network import Compact, rebuilt
 from snip_cli.config import Config
+from snip_cli.device import data_type
 from snip_cli.errors import ConfigError
 from snip_cli.pruning.mask import Mask, apply_mask
-from snip_cli.stages import build_model, check, data_type
+from snip_cli.stages import build_model
 from snip_cli.training import checkpoint
 
 FORMAT = "snip-run compact 1"

@@ -18,9 +18,10 @@ from snip_cli.compact.measure import counted, timed, told
 from snip_cli.compact.network import Compact, compact
 from snip_cli.config import Config
 from snip_cli.data.loading import load_data
+from snip_cli.device import data_type, describe, own_device, set_up
 from snip_cli.environment import git_state
 from snip_cli.errors import RunError
-from snip_cli.stages import data_type, describe, drawn_model, own_device, set_up
+from snip_cli.stages import drawn_model
 
 log = logging.getLogger("snip_cli")
 

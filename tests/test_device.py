@@ -1,9 +1,9 @@
-"""The stages that set a machine up; what they give a run is tested with the run."""
+"""The device of a run and PyTorch's switches there; what they give a run is tested with the run."""
 
 import pytest
 import torch
 
-from snip_cli import gpus, stages
+from snip_cli import device, gpus
 from snip_cli.errors import ConfigError
 from snip_cli.pruning.snip import scoring_mode
 from tests.test_config import config_of
@@ -33,15 +33,15 @@ def two_gpus(monkeypatch):
 
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_deterministic_sets_every_switch_and_its_absence_sets_them_back(deterministic):
-    stages.set_up(config_of({"deterministic": not deterministic}), torch.device("cpu"))
-    stages.set_up(config_of({"deterministic": deterministic}), torch.device("cpu"))
+    device.set_up(config_of({"deterministic": not deterministic}), torch.device("cpu"))
+    device.set_up(config_of({"deterministic": deterministic}), torch.device("cpu"))
     assert torch.are_deterministic_algorithms_enabled() is deterministic
     assert torch.backends.cudnn.deterministic is deterministic
     assert torch.backends.cudnn.benchmark is not deterministic
 
 
 def test_a_gpu_multiplies_in_tf32_but_scores_in_full_float32(monkeypatch):
-    stages.set_up(config_of(), torch.device("cuda"))
+    device.set_up(config_of(), torch.device("cuda"))
     assert torch.get_float32_matmul_precision() == "high"
     with scoring_mode(torch.nn.Linear(1, 1)):
         assert torch.get_float32_matmul_precision() == "highest"
@@ -51,14 +51,14 @@ def test_a_gpu_multiplies_in_tf32_but_scores_in_full_float32(monkeypatch):
 
 def test_each_process_of_torchrun_has_a_gpu_of_its_own(two_gpus, monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert stages.find_device("auto") == torch.device("cuda", 1)
+    assert device.find_device("auto") == torch.device("cuda", 1)
     assert two_gpus == [1]
 
 
 def test_a_run_takes_a_gpu_that_no_other_run_has(two_gpus, monkeypatch, tmp_path):
     monkeypatch.setattr(gpus, "LOCKS", tmp_path)
     monkeypatch.setattr(gpus, "names", lambda: ["one", "two"])
-    with stages.own_device("auto") as first, stages.own_device("cuda") as second:
+    with device.own_device("auto") as first, device.own_device("cuda") as second:
         assert (first, second) == (torch.device("cuda", 0), torch.device("cuda", 1))
     assert two_gpus[-2:] == [0, 1]
 
@@ -66,11 +66,11 @@ def test_a_run_takes_a_gpu_that_no_other_run_has(two_gpus, monkeypatch, tmp_path
 def test_more_processes_than_gpus_are_refused(two_gpus, monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "2")
     with pytest.raises(ConfigError, match="more processes than the 2 GPUs of this machine: lower --nproc_per_node"):
-        stages.find_device("cuda")
+        device.find_device("cuda")
 
 
 @pytest.mark.parametrize(
     ("dtype", "stored"), [("float32", torch.float32), ("bfloat16", torch.float32), ("float64", torch.float64)]
 )
 def test_weights_and_images_are_stored_in_the_dtype_but_for_bfloat16(dtype, stored):
-    assert stages.data_type(config_of({"dtype": dtype})) == stored
+    assert device.data_type(config_of({"dtype": dtype})) == stored
