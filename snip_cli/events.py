@@ -16,8 +16,9 @@ from tensorboard.plugins.hparams import summary_v2 as hparams
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tensorboard.util.tensor_util import make_tensor_proto
 
+from snip_cli.folder import RunFolder
 from snip_cli.picture import as_png, first_layer
-from snip_cli.record import RunFolder, read_evaluations, read_json
+from snip_cli.record import read_evaluations, read_json
 
 NumpyMask = Mapping[str, numpy.ndarray]
 

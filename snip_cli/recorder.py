@@ -12,9 +12,10 @@ from torch import Tensor
 from snip_cli import record
 from snip_cli.config import Config
 from snip_cli.events import RunEvents
+from snip_cli.folder import RunFolder
 from snip_cli.pruning.mask import Mask, layer_counts
 from snip_cli.pruning.protocol import Pruned
-from snip_cli.record import Evaluation, RunFolder
+from snip_cli.record import Evaluation
 from snip_cli.training import checkpoint
 from snip_cli.training.checkpoint import Saved
 

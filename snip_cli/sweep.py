@@ -22,6 +22,7 @@ from snip_cli.config import Config
 from snip_cli.console import console
 from snip_cli.device import find_device
 from snip_cli.errors import ConfigError, RunError, SnipError
+from snip_cli.folder import make_writable
 from snip_cli.launchers import launch, runs_elsewhere
 from snip_cli.plan import state, tell_plan
 from snip_cli.report.curves import write_curves
@@ -51,7 +52,7 @@ def do_sweep(hydra: Hydra, sweep: Sweep, config_dir: Path | None) -> int:
     if not runs_elsewhere(sweep.master):
         for config in configs:
             find_device(config.device)
-    record.make_writable(output_dir)
+    make_writable(output_dir)
     runs = one_job_a_folder(sweep.jobs)
     waiting = [job for job in runs if not record.is_done(job.config)]
     log.info("%s", plan(sweep.jobs, runs, waiting))
