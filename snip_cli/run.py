@@ -17,10 +17,10 @@ from snip_cli.data.splits import Data
 from snip_cli.device import data_type, describe, own_device, set_up
 from snip_cli.errors import ConfigError, RunError
 from snip_cli.group import Group, joined
+from snip_cli.messages import announce, told
 from snip_cli.models.pretrained import check_there
 from snip_cli.pruning.mask import layer_counts, weight_counts
 from snip_cli.recorder import NoRecorder, Recorder
-from snip_cli.sections import AUTO
 from snip_cli.sizes import sparse_megabytes
 from snip_cli.stages import State, weightless_model
 from snip_cli.start import Start, start_of, warn_of_collapse
@@ -175,22 +175,3 @@ def reuse(folder: Path) -> dict[str, Any]:
     assert metrics is not None
     log.info("finished already%s: test error %s  →  %s", record.other_commit(folder), told(metrics), folder)
     return metrics
-
-
-def announce(config: Config, device: torch.device, group: Group) -> str:
-    """What a run is about to do: the resolved choice of everything."""
-    s = config.schedule
-    choice = [config.method_name, config.model.name, config.dataset.name, f"sparsity {config.sparsity}"]
-    seeds = f"seed {config.seed}" if config.seeds == 1 else f"seeds {config.seed} to {config.all_seeds[-1]}"
-    schedule = f"schedule {s.name}: {s.iterations:,} iterations of {s.batch_size}, learning rate {s.learning_rate:g}"
-    where = str(device) if group.size == 1 else f"{group.size} processes on {device.type}"
-    return " · ".join([*choice, seeds, schedule, where, config.dtype])
-
-
-def told(metrics: dict[str, Any]) -> str:
-    """Mean ± standard deviation of the test error, in words, and the sparsity where it is not the one that was asked for."""
-    n = len(metrics["seeds"])
-    spread = f" ± {metrics['test_error_std']:.2f} (n = {n})" if n > 1 else ""
-    asked, reached = metrics["sparsity_requested"], metrics["sparsity"]
-    found = f" at sparsity {reached:.4f}" if asked == AUTO or abs(reached - asked) > 0.0005 else ""
-    return f"{metrics['test_error_mean']:.2f} %{spread}{found}"

@@ -1,0 +1,28 @@
+"""What a run says of itself, in one line at its start and one at its end."""
+
+from typing import Any
+
+import torch
+
+from snip_cli.config import Config
+from snip_cli.group import Group
+from snip_cli.sections import AUTO
+
+
+def announce(config: Config, device: torch.device, group: Group) -> str:
+    """What a run is about to do: the resolved choice of everything."""
+    s = config.schedule
+    choice = [config.method_name, config.model.name, config.dataset.name, f"sparsity {config.sparsity}"]
+    seeds = f"seed {config.seed}" if config.seeds == 1 else f"seeds {config.seed} to {config.all_seeds[-1]}"
+    schedule = f"schedule {s.name}: {s.iterations:,} iterations of {s.batch_size}, learning rate {s.learning_rate:g}"
+    where = str(device) if group.size == 1 else f"{group.size} processes on {device.type}"
+    return " · ".join([*choice, seeds, schedule, where, config.dtype])
+
+
+def told(metrics: dict[str, Any]) -> str:
+    """Mean ± standard deviation of the test error, in words, and the sparsity where it is not the one that was asked for."""
+    n = len(metrics["seeds"])
+    spread = f" ± {metrics['test_error_std']:.2f} (n = {n})" if n > 1 else ""
+    asked, reached = metrics["sparsity_requested"], metrics["sparsity"]
+    found = f" at sparsity {reached:.4f}" if asked == AUTO or abs(reached - asked) > 0.0005 else ""
+    return f"{metrics['test_error_mean']:.2f} %{spread}{found}"
