@@ -3,10 +3,6 @@
 YAML holds the values and Hydra composes them; here they become frozen dataclasses. Nothing in this file imports torch.
 """
 
-import functools
-import hashlib
-import json
-from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -16,22 +12,15 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from snip_cli.errors import ConfigError
+from snip_cli.identity import digest, identity_of, settings_of
 from snip_cli.registry import nearest
 from snip_cli.sections import Dataset, Init, Method, Model, Schedule, check_sparsity, require
-from snip_cli.typed import SCHEMAS, SECTIONS, default_of, section_of, typed
+from snip_cli.typed import SCHEMAS, SECTIONS, section_of, typed
 
 # bfloat16 is automatic mixed precision: weights, masks and scores stay float32.
 DTYPES = ("float32", "float64", "bfloat16")
 
 REPLICATES = ("auto", "together", "apart")
-
-# Settings that came later than the first runs: at their default they leave a run's hash as it was.
-LATER = {
-    "dataset": ("held_out", "augmentation", "translate_pixels", "sizes", "random_labels", "options"),
-    "model": ("weights",),
-    "method": ("trained", "samples_per_class", "classes", "sanity"),
-    "schedule": ("nesterov", "warmup", "optimizer", "train_error"),
-}
 
 
 @dataclass(frozen=True)
@@ -134,48 +123,12 @@ class Config:
         return Path(self.output_dir) / "-".join(names)
 
     def identity(self) -> dict[str, Any]:
-        """`settings` as a run's hash has them: without those that came later and are at their default, and with weights by their content."""
-        everything = self.settings()
-        if not self.sync_batchnorm:
-            del everything["sync_batchnorm"]
-        for name, keys in LATER.items():
-            for key in keys if name in everything else ():
-                if everything[name][key] == default_of(SECTIONS[name], key):
-                    del everything[name][key]
-        if self.model.weights:
-            everything["model"]["weights"] = content_of(self.model.weights)
-        return everything
+        """`settings` as a run's hash has them (`snip_cli.identity.identity_of`)."""
+        return identity_of(asdict(self))
 
     def settings(self) -> dict[str, Any]:
-        """All that determines the result, and nothing else: not where it is kept or computed, how many seeds, or how often it is saved."""
-        everything = asdict(self)
-        for key in (
-            "seeds",
-            "replicates",
-            "device",
-            "output_dir",
-            "dry_run",
-            "compile",
-            "deterministic",
-            "compact",
-        ):
-            del everything[key]
-        del everything["dataset"]["root"], everything["dataset"]["workers"]
-        for schedule in ("schedule", "dense_schedule"):
-            if everything[schedule] is None:
-                del everything[schedule]
-            else:
-                del everything[schedule]["name"], everything[schedule]["checkpoint_every"]
-        if self.is_reference:
-            everything.pop("dense_schedule", None)
-            for key in ("method", "init", "sparsity"):
-                del everything[key]
-        elif self.method.trained:  # what is scored was drawn by init_train
-            del everything["init"]
-        for section in everything.values():
-            if isinstance(section, dict) and "options" in section:
-                section["options"] = {key: _without_point(value) for key, value in section["options"].items()}
-        return everything
+        """All that determines the result, and nothing else (`snip_cli.identity.settings_of`)."""
+        return settings_of(asdict(self))
 
 
 def load(composed: DictConfig) -> Config:
@@ -235,36 +188,3 @@ def to_yaml(config: Config) -> str:
         options = plain[key].pop("options", {})
         plain[key].update(options)
     return OmegaConf.to_yaml(OmegaConf.create(plain))
-
-
-def digest(settings: Mapping[str, Any]) -> str:
-    """A short hash of settings."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
-
-
-def content_of(weights: str) -> str:
-    """A hash of the weights in the file called `weights`, or the name itself where there is no such file: torchvision's weights go by name.
-
-    Of a run's checkpoint it is that of the seed that is taken, so that more seeds leave it as it is; of any other file, of its bytes.
-    """
-    path = Path(weights)
-    if not path.is_file():
-        return weights
-    status = path.stat()
-    return _hash_of_file(path.resolve(), status.st_size, status.st_mtime_ns)
-
-
-@functools.lru_cache
-def _hash_of_file(path: Path, size: int, changed: int) -> str:
-    """`content_of` for a file that is there; its size and time tell whether it is still the one that was hashed."""
-    from snip_cli.models.pretrained import hash_of_run  # which imports torch: only who names a file waits for it
-
-    if found := hash_of_run(path):
-        return found
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _without_point(value: Any) -> Any:
-    """A whole number as an int, so that 1 and 1.0 are the same option."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value

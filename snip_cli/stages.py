@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snip_cli import registry
-from snip_cli.config import Config, digest
+from snip_cli.config import Config
 from snip_cli.data.sample import class_balanced_sample
 from snip_cli.data.splits import Batch, Data, Split, saliency_batches
 from snip_cli.device import data_type
+from snip_cli.identity import digest
 from snip_cli.models.initialisers import initialise
 from snip_cli.models.pretrained import hash_of, load_weights
 from snip_cli.pruning.mask import prunable_parameters
