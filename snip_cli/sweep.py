@@ -25,9 +25,10 @@ from snip_cli.errors import ConfigError, RunError, SnipError
 from snip_cli.folder import make_writable
 from snip_cli.launchers import launch, runs_elsewhere
 from snip_cli.plan import state, tell_plan
+from snip_cli.report.cells import cells
 from snip_cli.report.curves import write_curves
 from snip_cli.report.records import read_folders
-from snip_cli.report.table import as_text, cells
+from snip_cli.report.table import as_text
 from snip_cli.run import run
 
 log = logging.getLogger("snip_cli")

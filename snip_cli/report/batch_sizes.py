@@ -9,10 +9,11 @@ import numpy
 
 from snip_cli import config as configuration
 from snip_cli.errors import ConfigError
+from snip_cli.report.cells import Cell
 from snip_cli.report.drawing import Drawing
 from snip_cli.report.lines import extent, told_apart
 from snip_cli.report.masks import Picture, pictures_of, pixels, scaled, tiles_side_by_side
-from snip_cli.report.table import Cell, rows
+from snip_cli.report.table import rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

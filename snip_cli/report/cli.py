@@ -10,6 +10,7 @@ from tabulate import tabulate
 
 from snip_cli.errors import ConfigError, SnipError
 from snip_cli.report.batch_sizes import draw_batch_sizes
+from snip_cli.report.cells import cells
 from snip_cli.report.drawing import as_csv, save
 from snip_cli.report.figure import draw_errors
 from snip_cli.report.limits import draw_limits, limits_csv, limits_table, read_limits
@@ -17,7 +18,7 @@ from snip_cli.report.masks import draw_masks
 from snip_cli.report.paper import LAYOUTS, as_printed_table, columns_of, numbers_of, with_missing
 from snip_cli.report.records import COLUMNS, read_tree
 from snip_cli.report.snacs import beside_published, layers_beside_published
-from snip_cli.report.table import as_text, cells, rows
+from snip_cli.report.table import as_text, rows
 from snip_cli.report.training import draw_trainings
 
 log = logging.getLogger("snip_cli")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from snip_cli.report.cells import Cell, cells
 from snip_cli.report.lines import lines
 from snip_cli.report.records import read_folders
-from snip_cli.report.table import Cell, cells
 
 TAG = "error_against_sparsity"
 STEPS = 10_000  # TensorBoard's axis holds whole numbers: step = sparsity × 10,000

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from snip_cli.report.published import full_iterations
+from snip_cli.report.cells import Cell
+from snip_cli.report.protocols import full_iterations
 from snip_cli.report.records import COLUMNS
-from snip_cli.report.table import Cell
 
 
 def lines(cells: Sequence[Cell]) -> list[list[Cell]]:

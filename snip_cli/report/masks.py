@@ -11,9 +11,9 @@ import numpy
 
 from snip_cli.errors import ConfigError
 from snip_cli.picture import first_layer
+from snip_cli.report.cells import Cell
 from snip_cli.report.drawing import Drawing
 from snip_cli.report.lines import extent, told_apart, without_sparsity
-from snip_cli.report.table import Cell
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,10 +5,11 @@ from collections.abc import Iterable, Sequence
 from tabulate import tabulate
 
 from snip_cli.errors import ConfigError
+from snip_cli.report.cells import Cell
 from snip_cli.report.effective import MARK, collapsed
 from snip_cli.report.published import PUBLISHED, Published
 from snip_cli.report.records import COLUMNS, Record
-from snip_cli.report.table import Cell, as_printed, rows, with_std
+from snip_cli.report.table import as_printed, rows, with_std
 
 # Tables that are also shown as they are printed: the setting of a row, and that of a column.
 LAYOUTS = {"Table 3": ("init.name", "model")}

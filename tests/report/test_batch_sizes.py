@@ -9,9 +9,9 @@ from snip_cli.cli import main as snip_run
 from snip_cli.data.digits import digits
 from snip_cli.data.splits import held_out_rows
 from snip_cli.report.batch_sizes import draw_batch_sizes, mean_training_image
+from snip_cli.report.cells import cells
 from snip_cli.report.cli import main
 from snip_cli.report.records import read_tree
-from snip_cli.report.table import cells
 from tests.commands import QUICK
 from tests.report.pictures import drawn
 from tests.report.runs import record

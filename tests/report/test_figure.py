@@ -2,10 +2,10 @@
 
 import pytest
 
+from snip_cli.report.cells import cells
 from snip_cli.report.figure import draw_errors
 from snip_cli.report.lines import extent, told_apart, word
 from snip_cli.report.records import read_tree
-from snip_cli.report.table import cells
 from tests.report.pictures import drawn
 from tests.report.runs import record
 

@@ -6,10 +6,11 @@ import io
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from snip_cli.report.cells import cells
 from snip_cli.report.cli import main
 from snip_cli.report.curves import write_curves
 from snip_cli.report.records import read_tree
-from snip_cli.report.table import as_text, cells, rows
+from snip_cli.report.table import as_text, rows
 from tests.report.runs import record
 
 

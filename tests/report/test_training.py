@@ -2,9 +2,9 @@
 
 import pytest
 
+from snip_cli.report.cells import cells
 from snip_cli.report.cli import main
 from snip_cli.report.records import read_tree
-from snip_cli.report.table import cells
 from snip_cli.report.training import draw_trainings
 from tests.report.pictures import drawn
 from tests.report.runs import evaluations, record
