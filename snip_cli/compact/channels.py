@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, fx
+from torch.fx.passes.shape_prop import TensorMetadata
 
 
 @dataclass
@@ -59,3 +60,27 @@ def keep_together(found: Flow) -> None:
                 found[source].kept[channel_C[linked_C & channels.kept]] = True
                 channels.kept[linked_C] |= found[source].kept[channel_C[linked_C]]
         before, after = after, sum(int(channels.kept.sum()) for channels in found.values())
+
+
+def width(node: fx.Node) -> int | None:
+    """Channels of a tensor, None where an operation gives no tensor or one without channels."""
+    shape = shape_of(node)
+    return shape[1] if shape is not None and len(shape) >= 2 else None
+
+
+def shape_of(node: fx.Node) -> torch.Size | None:
+    """Shape of what an operation gives for one image, None where that is no tensor."""
+    meta = node.meta.get("tensor_meta") if node.op != "output" else None
+    return meta.shape if isinstance(meta, TensorMetadata) else None
+
+
+def follow(node: fx.Node, constant_C: Tensor) -> Channels:
+    """Channel by channel what comes in."""
+    return Channels(constant_C, [(node.args[0], torch.arange(len(constant_C)))])
+
+
+def flattened(node: fx.Node, source: Channels) -> Channels:
+    """N×C×H×W → N×CHW: a channel becomes H·W features."""
+    features = shape_of(node)[1]
+    channel_C = torch.arange(features) // (features // len(source.constant))
+    return Channels(source.constant[channel_C], [(node.args[0], channel_C)])

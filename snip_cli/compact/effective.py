@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from snip_cli.compact import recurrent
-from snip_cli.compact.channels import Channels, Flow, find_needed
+from snip_cli.compact.channels import Channels, Flow, find_needed, flattened, follow, shape_of, width
 from snip_cli.compact.graph import traced
-from snip_cli.compact.operations import flattened, follow, shape_of, understood, width
+from snip_cli.compact.operations import understood
 from snip_cli.models.recurrent import RowByRow
 from snip_cli.pruning.mask import Mask, layer_counts, prunable_parameters
 

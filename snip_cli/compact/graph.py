@@ -4,9 +4,9 @@ import torch
 from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
-from snip_cli.compact.channels import Channels, Flow, find_needed, keep_together
+from snip_cli.compact.channels import Channels, Flow, find_needed, keep_together, width
 from snip_cli.compact.layers import Ones, Selected
-from snip_cli.compact.operations import understood, width
+from snip_cli.compact.operations import understood
 from snip_cli.errors import ConfigError
 
 

@@ -9,9 +9,9 @@ from torch import fx, nn
 
 from snip_cli.compact import recurrent
 from snip_cli.compact.channels import Flow
+from snip_cli.compact.functions import pads_of
 from snip_cli.compact.graph import flow, traced
 from snip_cli.compact.layers import Size, State, shaped, shrunk
-from snip_cli.compact.operations import pads_of
 from snip_cli.models.recurrent import RowByRow
 
 
