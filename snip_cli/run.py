@@ -11,6 +11,7 @@ import torch
 
 from snip_cli import record
 from snip_cli.checks import check, check_group, check_scoring
+from snip_cli.compact.effective import Paths
 from snip_cli.config import Config
 from snip_cli.data.loading import load_data
 from snip_cli.data.splits import Data
@@ -101,12 +102,14 @@ def train_seeds(config: Config, device: torch.device, group: Group, recorder: Re
     """Prune and train every seed that has no result yet; raises the error of the first whose training diverged, when the others are done."""
     set_up(config, device)
     data = the_data(config, device)
-    largest = at_once(config, weightless_model(config), device, group)
+    model = weightless_model(config)
+    largest = at_once(config, model, device, group)
+    paths = Paths(model, tuple(config.dataset.shape))
     missing = [seed for seed in config.all_seeds if seed not in recorder.saved.results]
     failed: dict[int, DivergedError] = {}
     trained = companies(missing, recorder.saved.training, largest)
     for number, seeds in enumerate(trained, 1):
-        failed |= (lost := run_seeds(config, seeds, data, group, recorder))
+        failed |= (lost := run_seeds(config, seeds, data, group, recorder, paths))
         if len(lost) == len(seeds) and len(missing) > 1 and group.is_first:
             seed, error = list(lost.items())[-1]  # whose failure ended that training, so that it has not been told
             tell_failure(seed, error, others=number < len(trained))
@@ -115,10 +118,10 @@ def train_seeds(config: Config, device: torch.device, group: Group, recorder: Re
 
 
 def run_seeds(
-    config: Config, seeds: list[int], data: Data, group: Group, recorder: Recorder | NoRecorder
+    config: Config, seeds: list[int], data: Data, group: Group, recorder: Recorder | NoRecorder, paths: Paths
 ) -> dict[int, DivergedError]:
     """Prune some seeds and train them at a time, from their checkpoints if there are any; gives the errors of those that diverged."""
-    starts = {seed: start_of(config, seed, data, group, recorder.saved.training.get(seed)) for seed in seeds}
+    starts = {seed: start_of(config, seed, data, group, paths, recorder.saved.training.get(seed)) for seed in seeds}
     training = training_of(config, [start.replicate for start in starts.values()], data, group)
     states = [start.replicate.state for start in starts.values() if start.replicate.state is not None]
     if states:

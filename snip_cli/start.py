@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from snip_cli.compact.effective import effective_counts
+from snip_cli.compact.effective import Paths
 from snip_cli.config import Config
 from snip_cli.data.splits import Data
 from snip_cli.errors import ConfigError
 from snip_cli.group import Group
 from snip_cli.pruning.mask import layer_counts
 from snip_cli.pruning.protocol import Pruned
-from snip_cli.stages import State, find_mask, started_model, weightless_model
+from snip_cli.stages import State, find_mask, started_model
 from snip_cli.training import checkpoint
 from snip_cli.training.choice import Replicate
 
@@ -54,14 +54,15 @@ class Start:
         return {"mask": self.pruned.mask, "told": told, "prune_seconds": self.prune_seconds}
 
 
-def start_of(config: Config, seed: int, data: Data, group: Group, resumed: dict[str, Any] | None) -> Start:
+def start_of(
+    config: Config, seed: int, data: Data, group: Group, paths: Paths, resumed: dict[str, Any] | None
+) -> Start:
     """Prune one seed and make the network that is trained, or read the mask from what a checkpoint holds."""
     dense = group.first_says(trained_weights(config, seed) if group.is_first else None)
     pruned, prune_seconds = kept_mask(resumed) if resumed else the_mask(config, seed, data, group, dense)
     model = started_model(config, seed, data.train.device, dense)
     replicate = Replicate(seed, model, pruned.mask, resumed["state"] if resumed else None)
-    shape = tuple(config.dataset.shape)
-    effective = effective_counts(weightless_model(config), pruned.mask, shape) if group.is_first else None
+    effective = paths.counts(pruned.mask) if group.is_first else None
     return Start(replicate, pruned, prune_seconds, effective)
 
 

@@ -9,13 +9,16 @@ Shapes: O outputs and I inputs of a layer, J those of a group's I, K the pixels 
 
 import copy
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from snip_cli.compact import recurrent
 from snip_cli.compact.channels import Channels, Flow, find_needed, flattened, follow, shape_of, width
+from snip_cli.compact.functions import padded
 from snip_cli.compact.graph import traced
 from snip_cli.compact.operations import understood
 from snip_cli.models.recurrent import RowByRow
@@ -25,37 +28,49 @@ LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 RESHAPES = ("view", "reshape", torch.reshape)
 
 
-def effective_counts(model: nn.Module, mask: Mask, shape: tuple[int, ...]) -> dict[str, int] | None:
-    """Per prunable layer how many parameters `effective_mask` leaves; None where the paths are not known."""
-    found = effective_mask(model, mask, shape)
-    return None if found is None else {str(layer["name"]): int(layer["kept"]) for layer in layer_counts(found)}
-
-
-@torch.no_grad()
-def effective_mask(model: nn.Module, mask: Mask, shape: tuple[int, ...]) -> Mask | None:
-    """Of the parameters that a mask keeps those on a path from an input to an output, on the CPU; None where the paths are not known.
-
-    A weight is on one if kept weights lead from the network's input to the channel or unit that it reads, and from the one that it writes
-    to an output; a bias is if its channel or unit is. What cannot be pruned, as batch-norm, is always passed. Where nothing is pruned,
-    every parameter counts.
+class Paths:
+    """A network's paths from its input to its output, followed once for all masks.
 
     Args:
         model: on any device, also without memory for its weights; it is left alone, and no weight of it is read.
-        mask: bool by parameter name, True = kept.
         shape: of one image, (channels, height, width).
     """
-    mask = {name: keep.cpu() for name, keep in mask.items()}
-    if all(keep.all() for keep in mask.values()):
-        return mask
-    if isinstance(model, RowByRow):
-        return recurrent.on_paths(model, mask)
-    try:
-        graph = traced(copy.deepcopy(model).to("meta").eval(), shape)
-    except Exception:  # whatever a user's forward pass stumbles on when it is given no numbers
-        return None
-    layers = _connections(model, mask)
-    found = _followed(graph, layers)
-    return None if found is None else _on_paths(found, layers, mask)
+
+    def __init__(self, model: nn.Module, shape: tuple[int, ...]) -> None:
+        self.model, self.shape = model, shape
+
+    @cached_property
+    def graph(self) -> fx.GraphModule | None:
+        """The network's operations, None where they cannot be followed; looked at when something is pruned."""
+        try:
+            return traced(copy.deepcopy(self.model).to("meta").eval(), self.shape)
+        except Exception:  # whatever a user's forward pass stumbles on when it is given no numbers
+            return None
+
+    @torch.no_grad()
+    def effective(self, mask: Mask) -> Mask | None:
+        """Of the parameters that a mask (bool by parameter name, True = kept) keeps those on a path, on the CPU; None where the paths are
+        not known.
+
+        A weight is on one if kept weights lead from the network's input to the channel or unit that it reads, and from the one that it
+        writes to an output; a bias is if its channel or unit is. What cannot be pruned, as batch-norm, is always passed. Where nothing is
+        pruned, every parameter counts.
+        """
+        mask = {name: keep.cpu() for name, keep in mask.items()}
+        if all(keep.all() for keep in mask.values()):
+            return mask
+        if isinstance(self.model, RowByRow):
+            return recurrent.on_paths(self.model, mask)
+        if self.graph is None:
+            return None
+        layers = _connections(self.model, mask)
+        found = _followed(self.graph, layers)
+        return None if found is None else _on_paths(found, layers, mask)
+
+    def counts(self, mask: Mask) -> dict[str, int] | None:
+        """Per prunable layer how many parameters `effective` leaves; None where the paths are not known."""
+        found = self.effective(mask)
+        return None if found is None else {str(layer["name"]): int(layer["kept"]) for layer in layer_counts(found)}
 
 
 @dataclass(frozen=True)
@@ -130,6 +145,8 @@ def _channels(node: fx.Node, graph: fx.GraphModule, layers: dict[str, Connection
             return _read(layers[str(node.target)], found[source]) if whole else None
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             return follow(node, found[source].constant)
+    if node.target is F.pad:
+        return padded(node, found[source].constant, 0.0)  # whatever it pads with, no input reaches that
     if node.target in RESHAPES and shape_of(node)[1:] == (prod(shape_of(source)[1:]),):
         return flattened(node, found[source])
     return understood(node, graph, found)

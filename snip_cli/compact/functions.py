@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import fx
+from torch import Tensor, fx
 
 from snip_cli.compact.channels import Channels, Flow, flattened, follow, shape_of
 
@@ -27,12 +27,15 @@ def _sum(node: fx.Node, found: Flow) -> Channels | None:
 
 def _padded(node: fx.Node, found: Flow) -> Channels | None:
     """N×C×H×W with constants around it and, as in the shortcut of a residual net, whole channels of them."""
+    return padded(node, found[node.args[0]].constant, float(node.kwargs.get("value") or 0.0))
+
+
+def padded(node: fx.Node, inner_C: Tensor, value: float) -> Channels | None:
+    """The channels `inner_C` with `value` where the node pads; None where that is no constant padding of N×C×H×W."""
     pads = pads_of(node)
     if pads is None:
         return None
     *around, before, after = pads
-    value = float(node.kwargs.get("value") or 0.0)
-    inner_C = found[node.args[0]].constant
     if any(around):
         inner_C = torch.where(inner_C == value, inner_C, torch.nan)
     constant_C = torch.cat([inner_C.new_full((before,), value), inner_C, inner_C.new_full((after,), value)])

@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from snip_cli import registry
-from snip_cli.compact.effective import effective_counts, effective_mask
+from snip_cli.compact.effective import Paths
+from snip_cli.compact.graph import traced
 from snip_cli.models.recurrent import RowByRow
 from snip_cli.pruning.mask import prunable_parameters
 from tests.compact.emptied import Conditional, Residual
@@ -17,6 +18,14 @@ from tests.models.test_models import EXPECTED, build
 LARGER = {"alexnet_b", "vgg_d", "vgg_like", "vgg16", "wrn_16_10", "wrn_22_8"}
 FEED_FORWARD = sorted(set(registry.models.names()) - LARGER - {"lstm_s", "lstm_b", "gru_s", "gru_b"})
 IMAGE = (2, 8, 8)
+
+
+def effective_mask(model, mask, shape):
+    return Paths(model, shape).effective(mask)
+
+
+def effective_counts(model, mask, shape):
+    return Paths(model, shape).counts(mask)
 
 
 def check_same(found, expected):
@@ -110,18 +119,19 @@ def test_of_a_layer_at_two_places_a_parameter_counts_that_is_on_a_path_at_either
 
 
 class Bordered(nn.Module):
-    """A constant that is not zero, with a border of zeros."""
+    """A constant that is not zero, with a border of zeros or of another constant."""
 
-    def __init__(self):
+    def __init__(self, border):
         super().__init__()
-        self.first, self.second = nn.Conv2d(2, 2, 1), nn.Conv2d(2, 1, 3)
+        self.first, self.second, self.border = nn.Conv2d(2, 2, 1), nn.Conv2d(2, 1, 3), border
 
     def forward(self, x):
-        return self.second(F.pad(torch.sigmoid(self.first(x)), (1, 1, 1, 1)))
+        return self.second(F.pad(torch.sigmoid(self.first(x)), (1, 1, 1, 1), value=self.border))
 
 
-def test_a_constant_that_no_input_reaches_is_no_path_at_a_border_either():
-    model = Bordered()
+@pytest.mark.parametrize("border", [0.0, 0.5, 1.0])
+def test_a_constant_that_no_input_reaches_is_no_path_at_a_border_either(border):
+    model = Bordered(border)
     assert effective_counts(model, all_but(model, ("first.weight", 0)), IMAGE) == {"first": 3, "second": 10}
 
 
@@ -198,3 +208,14 @@ def test_a_recurrent_net_without_any_candidate_is_cut_through(name):
     parts = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     mask = all_but(model, *((f"recurrent.{part}_l0", candidate) for part in parts))
     assert set(effective_counts(model, mask, (1, 28, 28)).values()) == {0}
+
+
+def test_a_network_is_followed_once_for_all_masks(monkeypatch):
+    times = []
+    monkeypatch.setattr("snip_cli.compact.effective.traced", lambda *network: times.append(1) or traced(*network))
+    model = chain()
+    paths = Paths(model, IMAGE)
+    for seed in range(3):
+        mask = drawn_mask(model, 1.5, seed=seed)
+        check_same(paths.effective(mask), by_search(model, mask))
+    assert len(times) == 1
