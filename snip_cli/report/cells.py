@@ -8,6 +8,7 @@ from typing import Any
 
 from snip_cli.errors import ConfigError
 from snip_cli.registry import nearest
+from snip_cli.report.protocols import DATASETS
 from snip_cli.report.published import PUBLISHED, Published
 from snip_cli.report.records import COLUMNS, Record
 from snip_cli.sections import AUTO
@@ -83,22 +84,38 @@ def cells(records: Sequence[Record], by: Sequence[str] = COLUMNS) -> list[Cell]:
     )
 
 
-def _order(value: Any) -> tuple[bool, bool, Any]:
-    """A key that sorts numbers before words, and the reference before every method."""
+def _order(value: Any) -> tuple[bool, int, Any]:
+    """A key that sorts numbers before words, and first among the words the reference and the papers' data sets as they come there."""
     number = isinstance(value, int | float)
-    return (not number, value != "reference", value if number else str(value))
+    first = ("reference", *DATASETS)
+    return (not number, first.index(value) if value in first else len(first), value if number else str(value))
 
 
 def differing(records: Sequence[Record], by: Sequence[str]) -> list[str]:
     """The settings outside `by` in which two records differ that a reader would compare.
 
     Along a line (all of `by` alike but the sparsity) that is every setting; between methods it is every setting that does not belong to
-    the method, such as the schedule.
+    the method, such as the schedule. A setting that comes with a choice, as `init.std` with `init.name`, is left out where the choice tells it.
     """
     along = _differing(records, [name for name in by if name != "sparsity"])
     between = _differing(records, [name for name in by if name not in ("sparsity", "method")])
     shared = [name for name in between if not name.startswith(("method", "init."))]
-    return [name for name in dict.fromkeys([*along, *shared]) if name not in by]
+    names = [name for name in dict.fromkeys([*along, *shared]) if name not in by]
+    return [name for name in names if not _comes_with(choice_of(name), name, records, shown=[*by, *names])]
+
+
+def choice_of(name: str) -> str:
+    """The setting that names a group's choice: `init.name` for `init.std`, and the column `model` for `model.width`."""
+    group = name.partition(".")[0]
+    return group if group in COLUMNS else f"{group}.name"
+
+
+def _comes_with(choice: str, name: str, records: Sequence[Record], *, shown: Sequence[str]) -> bool:
+    """Whether a choice that is shown tells the value of a setting below it: no two records of one choice differ in it."""
+    values: dict[str, set[str]] = {}
+    for record in records:
+        values.setdefault(repr(record.settings.get(choice)), set()).add(repr(record.settings.get(name)))
+    return choice != name and choice in shown and all(len(of_choice) == 1 for of_choice in values.values())
 
 
 def _differing(records: Sequence[Record], alike: Sequence[str]) -> list[str]:

@@ -59,6 +59,8 @@ PROTOCOLS = (
     *((ONE_CHANNEL, protocol) for protocol in (LENET, ADAM | {"schedule.optimizer": "adam"}, FIGURE_4)),
     (("cifar10",), CIFAR),
 )
+# As the paper comes to them.
+DATASETS = tuple(dict.fromkeys(name for datasets, _ in PROTOCOLS for name in datasets))
 KNOWN_BY = ("schedule.optimizer", "schedule.learning_rate", "schedule.milestones")
 
 

@@ -58,7 +58,7 @@ def test_a_row_a_sparsity_and_a_column_a_class_and_a_block_a_data_set(tmp_path):
     ):
         mask_of(tmp_path, str(place), dataset=dataset, sparsity=sparsity, **{CLASSES: [label]})
     blocks = drawn_axes(tmp_path)
-    assert [ax.get_title() for ax in blocks] == ["fashion_mnist", "mnist"]
+    assert [ax.get_title() for ax in blocks] == ["mnist", "fashion_mnist"]
     for ax in blocks:
         assert words(ax.get_xticklabels()) == ["0", "1", "2"]
         assert ax.get_xlabel() == CLASSES

@@ -166,6 +166,42 @@ def test_what_differs_between_methods_is_named_but_not_their_own_options(tmp_pat
     assert [name for name in table(tmp_path)[0] if "." in name] == ["schedule.iterations"]
 
 
+def columns(top, *by):
+    return [name for name in table(top, *by)[0] if "." in name]
+
+
+def test_what_a_choice_brings_with_it_is_no_column_beside_it(tmp_path):
+    record(tmp_path, "a", [1.0], **{"init.name": "rn", "init.std": 1.0})
+    record(tmp_path, "b", [2.0], **{"init.name": "vs_x"})
+    record(tmp_path, "c", [3.0], **{"init.name": "vs_x"}, model="lenet_5_caffe")
+    assert columns(tmp_path) == ["init.name"]
+    record(tmp_path, "d", [4.0], **{"init.name": "tn", "init.std": 1.0})
+    assert columns(tmp_path) == ["init.name"]
+
+
+def test_what_differs_within_a_choice_is_a_column_beside_it(tmp_path):
+    record(tmp_path, "a", [1.0], **{"init.name": "vs_x"})
+    record(tmp_path, "b", [2.0], **{"init.name": "rn", "init.std": 1.0})
+    record(tmp_path, "c", [3.0], **{"init.name": "rn", "init.std": 0.5}, model="lenet_5_caffe")
+    found = {(row["init.name"], row["init.std"]): row["error"] for row in table(tmp_path)}
+    assert found == {("vs_x", ""): 1.0, ("rn", 1.0): 2.0, ("rn", 0.5): 3.0}
+
+
+def test_what_a_column_brings_with_it_is_no_column_either(tmp_path):
+    record(tmp_path, "a", [1.0])
+    record(tmp_path, "b", [2.0], model="lenet_5_caffe", **{"model.conv_relu": True})
+    assert columns(tmp_path, "method", "sparsity") == []
+    assert {row["model"] for row in table(tmp_path, "method", "sparsity")} == {"lenet_300_100", "lenet_5_caffe"}
+    record(tmp_path, "c", [3.0], model="lenet_5_caffe", **{"model.conv_relu": False})
+    assert columns(tmp_path, "method", "sparsity") == ["model.conv_relu"]
+
+
+def test_data_sets_come_as_in_the_paper_and_then_others_by_name(tmp_path):
+    for name in ("fashion_mnist", "digits", "blobs", "cifar10", "mnist"):
+        record(tmp_path, name, [1.0], dataset=name)
+    assert [row["dataset"] for row in table(tmp_path)] == ["mnist", "fashion_mnist", "cifar10", "blobs", "digits"]
+
+
 def test_curves_leave_other_files_alone(tmp_path):
     record(tmp_path, "a", [3.0], sparsity=0.9)
     (tmp_path / "curves").mkdir()
