@@ -98,8 +98,8 @@ def report(flags: argparse.Namespace) -> None:
             print(as_printed_table(found, LAYOUTS[flags.table], STYLES[flags.format]), end="\n\n")
         print(as_csv(rows(found)) if flags.format == "csv" else as_text(found, STYLES[flags.format]))
     for option, path in pictures.items():
-        save(PICTURES[option](found), path, flags.folder)
-        print(f"drawn: {path}, its numbers: {path.with_suffix('.csv')}", file=sys.stderr)
+        numbers_in = save(PICTURES[option](found), path, flags.folder)
+        print(f"drawn: {path}, its numbers: {', '.join(map(str, numbers_in))}", file=sys.stderr)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -18,22 +18,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure of matplotlib and the numbers it shows, a row for each point or picture."""
+    """A figure of matplotlib and the numbers it shows: a row for each point or picture, and the pixels of pictures by themselves."""
 
     figure: "Figure"
     rows: Sequence[Mapping[str, Any]]
+    pixels: Sequence[Mapping[str, Any]] = ()
 
 
-def save(drawing: Drawing, path: Path, top: Path) -> None:
-    """Write a drawing to `path`, its rows to a CSV file of the same stem, and an image below `top`/figures for TensorBoard.
+def save(drawing: Drawing, path: Path, top: Path) -> list[Path]:
+    """Write a drawing to `path`, and an image below `top`/figures for TensorBoard; gives the CSV files of its numbers.
 
-    Raises ConfigError where a file cannot be written.
+    These lie beside it, STEM.csv and, where it has pixels, STEM-pixels.csv. Raises ConfigError where a file cannot be written.
     """
     from snip_cli.events import EventFile  # TensorBoard takes a while to import, and a table needs none of it
 
+    numbers = {path.with_suffix(".csv"): drawing.rows, path.with_name(f"{path.stem}-pixels.csv"): drawing.pixels}
+    written = [file for file, rows in numbers.items() if rows]
     try:
         drawing.figure.savefig(path, dpi=150)
-        path.with_suffix(".csv").write_text(as_csv(drawing.rows) + "\n")
+        for file in written:
+            file.write_text(as_csv(numbers[file]) + "\n")
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"{path} cannot be written ({error}): name a .png, .pdf or .svg file in a folder that exists."
@@ -41,12 +45,13 @@ def save(drawing: Drawing, path: Path, top: Path) -> None:
     png = io.BytesIO()
     drawing.figure.savefig(png, dpi=100, format="png")
     try:
-        file = EventFile(top / "figures" / path.stem)
+        events = EventFile(top / "figures" / path.stem)
     except OSError as error:
         log.warning("%s cannot be written (%s): TensorBoard will not show the picture", top / "figures", error)
-        return
-    file.image(path.stem, png.getvalue())
-    file.close()
+        return written
+    events.image(path.stem, png.getvalue())
+    events.close()
+    return written
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -7,6 +7,9 @@ from snip_cli.report.cells import Cell
 from snip_cli.report.protocols import full_iterations
 from snip_cli.report.records import COLUMNS
 
+# Where the last part of a setting's name says too little.
+CALLED = {"method.classes": "class", "method.batch_size": "saliency batch"}
+
 
 def lines(cells: Sequence[Cell]) -> list[list[Cell]]:
     """The finished cells that belong on one curve, by rising sparsity: alike in all of their key but the sparsity.
@@ -54,13 +57,22 @@ def word(name: str, value: Any) -> str:
     """A setting in words: the usual columns by their value, what is switched on by its name, and any other by both."""
     if value == "" or value is False:
         return ""
-    if isinstance(value, float):
-        value = f"{value:g}"
     if name in COLUMNS:
-        return f"{name} {value}" if name == "sparsity" else str(value)
+        return f"{name} {shown(value)}" if name == "sparsity" else str(value)
+    return called(name) if value is True else f"{called(name)} {shown(value)}"
+
+
+def called(name: str) -> str:
+    """What a reader calls a setting."""
     own = name.rpartition(".")[2] if not name.endswith(".name") else name.removesuffix(".name")
-    own = own.replace("_", " ")
-    return own if value is True else f"{own} {value}"
+    return CALLED.get(name, own.replace("_", " "))
+
+
+def shown(value: Any) -> str:
+    """A setting's value: numbers with no more digits than they need, and of a list what it holds; an empty one restricts nothing."""
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "all"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def extent(cells: Sequence[Cell], full_seeds: int | None = None) -> str:

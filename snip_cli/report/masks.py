@@ -13,7 +13,7 @@ from snip_cli.errors import ConfigError
 from snip_cli.picture import first_layer
 from snip_cli.report.cells import Cell
 from snip_cli.report.drawing import Drawing
-from snip_cli.report.lines import extent, told_apart, without_sparsity
+from snip_cli.report.lines import called, extent, shown, told_apart, without_sparsity
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,14 +32,14 @@ class Picture:
 
     @property
     def row(self) -> dict[str, Any]:
-        """What a CSV says of the picture."""
-        height, width = self.kept_HW.shape
-        return {**self.cell.key, "seed": self.seed, "height": height, "width": width, **pixels(self.kept_HW)}
+        """What a CSV says of the picture: the weights that the first layer keeps, on how many pixels, and at most on one."""
+        kept, on, most = int(self.kept_HW.sum()), numpy.count_nonzero(self.kept_HW), int(self.kept_HW.max())
+        return {**self.cell.key, "seed": self.seed, "weights_kept": kept, "pixels_kept": on, "most_on_a_pixel": most}
 
 
-def pixels(picture_HW: numpy.ndarray) -> dict[str, float]:
-    """The pixels of a picture row by row, named for a CSV."""
-    return {f"pixel{place}": value for place, value in enumerate(picture_HW.flatten().tolist())}
+def pixels(picture_HW: numpy.ndarray, **names: Any) -> list[dict[str, Any]]:
+    """The pixels of a picture for a CSV, a row each with the picture's `names`; y counts from the top and x from the left, from 0."""
+    return [{**names, "y": y, "x": x, "value": value.item()} for (y, x), value in numpy.ndenumerate(picture_HW)]
 
 
 def pictures_of(cells: Sequence[Cell]) -> list[Picture]:
@@ -93,7 +93,12 @@ def draw_masks(cells: Sequence[Cell]) -> Drawing:
     n = extent([picture.cell for picture in pictures])
     seeds = ", ".join(map(str, sorted({picture.seed for picture in pictures})))
     figure.suptitle(f"weights kept per pixel: {common}, seed {seeds} ({n})", fontsize="medium")
-    return Drawing(figure, [picture.row for picture in pictures])
+    numbered = dict(enumerate(pictures, 1))
+    return Drawing(
+        figure,
+        [{"picture": number, **picture.row} for number, picture in numbered.items()],
+        [pixel for number, picture in numbered.items() for pixel in pixels(picture.kept_HW, picture=number)],
+    )
 
 
 def draw_block(ax: "Axes", columns: Sequence[Sequence[Picture]], sparsities: Sequence[float]) -> None:
@@ -135,8 +140,8 @@ def scaled(picture_HW: numpy.ndarray) -> numpy.ndarray:
 
 
 def column_names(keys: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
-    """The one setting in which keys differ and its values; where they differ in several, no setting, and all of these in words."""
+    """The one setting in which keys differ, as a reader calls it, and its values; where they differ in several, no setting, and all of these in words."""
     differing = [name for name in keys[0] if len({repr(key[name]) for key in keys}) > 1]
     if len(differing) == 1:
-        return differing[0], [str(key[differing[0]]).strip("[]") for key in keys]
+        return called(differing[0]), [shown(key[differing[0]]) for key in keys]
     return "", told_apart(keys)[1]

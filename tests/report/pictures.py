@@ -17,5 +17,14 @@ def drawn(top, option):
     events = EventAccumulator(str(top / "figures" / "picture")).Reload()
     [image] = events.Images("picture")
     assert image.encoded_image_string.startswith(PNG)
-    with path.with_suffix(".csv").open(newline="") as file:
+    return numbers(path.with_suffix(".csv"))
+
+
+def pixels(top):
+    """The rows of the pixels that lie beside the picture."""
+    return numbers(top / "picture-pixels.csv")
+
+
+def numbers(path):
+    with path.open(newline="") as file:
         return list(csv.DictReader(file))

@@ -7,7 +7,7 @@ from snip_cli.report.cells import cells
 from snip_cli.report.cli import main
 from snip_cli.report.masks import column_names, draw_masks, pictures_of
 from snip_cli.report.records import read_tree
-from tests.report.pictures import drawn
+from tests.report.pictures import drawn, pixels
 from tests.report.runs import record
 
 CLASSES = "method.classes"
@@ -27,11 +27,20 @@ def words(labels):
     return [label.get_text() for label in labels]
 
 
-def test_a_picture_is_drawn_with_its_pixels_beside_it(tmp_path):
+def test_a_picture_is_drawn_with_what_it_keeps_in_numbers_beside_it(tmp_path):
     mask_of(tmp_path, "a")
     [row] = drawn(tmp_path, "--masks")
-    assert (row["sparsity"], row["seed"], row["height"], row["width"]) == ("0.95", "0", "2", "3")
-    assert [row[f"pixel{place}"] for place in range(6)] == ["0", "1", "2", "3", "4", "4"]
+    names = ("picture", "sparsity", "seed", "weights_kept", "pixels_kept", "most_on_a_pixel")
+    assert [row[name] for name in names] == ["1", "0.95", "0", "14", "5", "4"]
+
+
+def test_the_pixels_of_all_pictures_lie_in_a_file_of_their_own(tmp_path):
+    mask_of(tmp_path, "a", sparsity=0.5)
+    mask_of(tmp_path, "b", [[4, 4, 4], [0, 0, 1]], sparsity=0.9)
+    assert [(row["picture"], row["sparsity"]) for row in drawn(tmp_path, "--masks")] == [("1", "0.5"), ("2", "0.9")]
+    found = [tuple(int(row[name]) for name in ("picture", "y", "x", "value")) for row in pixels(tmp_path)]
+    assert found[:6] == [(1, 0, 0, 0), (1, 0, 1, 1), (1, 0, 2, 2), (1, 1, 0, 3), (1, 1, 1, 4), (1, 1, 2, 4)]
+    assert [value for *_, value in found[6:]] == [4, 4, 4, 0, 0, 1]
 
 
 def test_it_comes_without_a_table_and_says_where_it_is(tmp_path, capsys):
@@ -40,7 +49,7 @@ def test_it_comes_without_a_table_and_says_where_it_is(tmp_path, capsys):
     assert main([str(tmp_path), "--masks", str(path)]) == 0
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err == f"drawn: {path}, its numbers: {tmp_path / 'masks.csv'}\n"
+    assert said.err == f"drawn: {path}, its numbers: {tmp_path / 'masks.csv'}, {tmp_path / 'masks-pixels.csv'}\n"
 
 
 def test_it_is_of_the_first_seed(tmp_path):
@@ -61,7 +70,7 @@ def test_a_row_a_sparsity_and_a_column_a_class_and_a_block_a_data_set(tmp_path):
     assert [ax.get_title() for ax in blocks] == ["mnist", "fashion_mnist"]
     for ax in blocks:
         assert words(ax.get_xticklabels()) == ["0", "1", "2"]
-        assert ax.get_xlabel() == CLASSES
+        assert ax.get_xlabel() == "class"
         assert words(ax.get_yticklabels()) == ["50", "90"]
         assert ax.get_images()[0].get_array().shape == (2 * 2 + 1, 3 * 3 + 2)
 
@@ -86,7 +95,9 @@ def test_what_is_not_there_stays_empty(tmp_path):
 
 
 def test_columns_are_named_by_their_one_setting_or_by_all_that_differ():
-    assert column_names([{"x.a": [3]}, {"x.a": [4]}]) == ("x.a", ["3", "4"])
+    assert column_names([{CLASSES: [3]}, {CLASSES: [4, 5]}, {CLASSES: []}]) == ("class", ["3", "4, 5", "all"])
+    assert column_names([{"method.batch_size": size} for size in (1, 10)]) == ("saliency batch", ["1", "10"])
+    assert column_names([{"x.an_option": 3}, {"x.an_option": 0.5}]) == ("an option", ["3", "0.5"])
     assert column_names([{"x.a": 1, "x.b": 2}, {"x.a": 3, "x.b": 4}]) == ("", ["a 1, b 2", "a 3, b 4"])
     assert column_names([{"x.a": 1}]) == ("", [""])
 
