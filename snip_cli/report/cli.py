@@ -15,9 +15,17 @@ from snip_cli.report.drawing import as_csv, save
 from snip_cli.report.figure import draw_errors
 from snip_cli.report.limits import draw_limits, limits_csv, limits_table, read_limits
 from snip_cli.report.masks import draw_masks
-from snip_cli.report.paper import LAYOUTS, as_printed_table, columns_of, numbers_of, with_missing
+from snip_cli.report.paper import (
+    LAYOUTS,
+    as_printed_table,
+    columns_of,
+    numbers_of,
+    of_table,
+    warn_of_none,
+    with_missing,
+)
 from snip_cli.report.records import COLUMNS, read_tree
-from snip_cli.report.snacs import beside_published, layers_beside_published
+from snip_cli.report.snacs import beside_published, is_listed, layers_beside_published
 from snip_cli.report.table import as_text, rows
 from snip_cli.report.training import draw_trainings
 
@@ -56,7 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             else:
                 print(limits_table(limits, model, STYLES[flags.format]))
         elif flags.table in LISTS:
-            listed = LISTS[flags.table](read_tree(flags.folder, may_be_empty=True))
+            records = read_tree(flags.folder, may_be_empty=True)
+            if not any(is_listed(record) for record in records):
+                warn_of_none(records, flags.table, flags.folder)
+            listed = LISTS[flags.table](records)
             form = {"headers": "keys", "tablefmt": STYLES.get(flags.format, "")}
             print(as_csv(listed) if flags.format == "csv" else tabulate(listed, **form))
         else:
@@ -88,7 +99,7 @@ def report(flags: argparse.Namespace) -> None:
     numbers = numbers_of(flags.table, LISTS) if flags.table else []
     records = read_tree(flags.folder, may_be_empty=bool(numbers))
     if numbers:  # so that only what differs between its own runs is a column
-        records = [record for record in records if any(number.is_of(record.settings) for number in numbers)]
+        records = of_table(records, numbers, flags.table, flags.folder)
     found = cells(records, [*flags.by.split(","), *columns_of(numbers, records)])
     if numbers:
         found = with_missing(found, numbers)

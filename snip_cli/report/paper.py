@@ -1,15 +1,20 @@
 """A published table, whole: each of its numbers in its order, with our cells of it or an empty one."""
 
+import logging
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from tabulate import tabulate
 
 from snip_cli.errors import ConfigError
 from snip_cli.report.cells import Cell
 from snip_cli.report.effective import MARK, collapsed
+from snip_cli.report.lines import shown
 from snip_cli.report.published import PUBLISHED, Published
 from snip_cli.report.records import COLUMNS, Record
 from snip_cli.report.table import as_printed, rows, with_std
+
+log = logging.getLogger("snip_cli")
 
 # Tables that are also shown as they are printed: the setting of a row, and that of a column.
 LAYOUTS = {"Table 3": ("init.name", "model")}
@@ -32,6 +37,37 @@ def columns_of(numbers: Sequence[Published], records: Sequence[Record]) -> list[
     names = dict.fromkeys(name for number in numbers for name in number.where if name not in COLUMNS)
     varied = [name for name in names if len({number.where.get(name) for number in numbers}) > 1]
     return [name for name in varied if not records or any(name in record.settings for record in records)]
+
+
+def of_table(records: Sequence[Record], numbers: Sequence[Published], source: str, top: Path) -> list[Record]:
+    """The runs below `top` that are compared with a number of the table `source`, with a warning where none is, that says what one would need."""
+    found = [record for record in records if any(number.is_of(record.settings) for number in numbers)]
+    if not found:
+        warn_of_none(records, source, top, _needed(records, numbers))
+    return found
+
+
+def warn_of_none(records: Sequence[Record], source: str, top: Path, hint: str = "") -> None:
+    """Say that none of the runs below `top` is in the table `source`."""
+    found = f"none of the {len(records)} runs below {top} is of {source}" if records else f"there is no run below {top}"
+    log.warning("%s, and what follows is as published%s", found, hint)
+
+
+def _needed(records: Sequence[Record], numbers: Sequence[Published]) -> str:
+    """What the run that is nearest to a number lacks, in words; nothing where there is no run."""
+    lacks = [
+        (record, {name: value for name, value in number.where.items() if record.settings.get(name) != value})
+        for number in numbers
+        for record in records
+        if not number.quoted
+    ]
+    if not lacks:
+        return ""
+    nearest, lacking = min(lacks, key=lambda pair: len(pair[1]))
+    settings = [
+        f"{name.removesuffix('.name')}={shown(value)}" for name, value in lacking.items() if value != "reference"
+    ]
+    return f": the nearest, {nearest.folder.name}, would need {' '.join(settings)}"
 
 
 def with_missing(found: Sequence[Cell], numbers: Sequence[Published]) -> list[Cell]:

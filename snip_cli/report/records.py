@@ -28,10 +28,10 @@ class Record:
 
 
 def read_tree(top: Path, *, may_be_empty: bool = False) -> list[Record]:
-    """All runs below `top`, by folder name. Raises ConfigError where there is none, unless that may be."""
+    """All runs below `top`, by folder name. Raises ConfigError where there is no such folder or, unless that may be, no run in it."""
     folders = sorted({path.parent for name in ("config.yaml", "metrics.json") for path in top.rglob(name)})
     records = read_folders(folders)
-    if not records and not may_be_empty:
+    if not records and not (may_be_empty and top.is_dir()):
         raise ConfigError(f"There is no run below {top}: name the output_dir of snip-run.")
     return records
 

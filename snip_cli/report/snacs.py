@@ -74,6 +74,12 @@ def _ours(record: Record) -> dict[str, Any]:
     }
 
 
+def is_listed(record: Record) -> bool:
+    """Whether a run is of a network of which something is known, and finished."""
+    network = record.settings["model"], record.settings["dataset"]
+    return bool(record.results) and network in {(row.model, row.dataset) for row in PUBLISHED_SNACS}
+
+
 def removed(result: dict[str, Any]) -> float | None:
     """Per cent of the weights that one seed's mask removes; None where an old record does not tell."""
     total = result.get("weights_total")

@@ -145,6 +145,37 @@ def test_a_published_table_of_which_nothing_was_run_is_shown_too(tmp_path, capsy
         assert capsys.readouterr().out.count("not run yet") == count
 
 
+def warned(top, source, capsys):
+    assert main([str(top), "--table", source]) == 0
+    return capsys.readouterr().err
+
+
+def test_where_no_run_is_of_the_table_one_sentence_says_what_the_nearest_would_need(tmp_path, capsys):
+    record(tmp_path, "far", [1.7], sparsity=0.5, dataset="fashion_mnist", model="vgg_d")
+    record(tmp_path, "near", [1.7], sparsity=0.5, dataset="fashion_mnist")
+    none = f"none of the 2 runs below {tmp_path} is of"
+    need = "and what follows is as published: the nearest, near, would need"
+    assert warned(tmp_path, "Table 1", capsys) == f"{none} Table 1, {need} dataset=mnist sparsity=0.95\n"
+    assert f"{none} Table 3, {need} dataset=mnist" in warned(tmp_path, "Table 3", capsys)
+    assert warned(tmp_path, "SNACS", capsys) == f"{none} SNACS, and what follows is as published\n"
+    record(tmp_path, "own", [1.7])
+    assert warned(tmp_path, "Table 1", capsys) == ""
+
+
+def test_a_reference_is_asked_for_by_its_sparsity(tmp_path, capsys):
+    record(tmp_path, "a", [1.7], method="reference", sparsity=0, dataset="fashion_mnist")
+    assert warned(tmp_path, "Table 1", capsys).endswith("would need dataset=mnist\n")
+
+
+@pytest.mark.parametrize("source", ["Table 1", "Figure 3", "SNACS", "SNACS layers"])
+def test_a_folder_without_a_run_is_told_and_one_that_is_not_there_refused(source, tmp_path, capsys):
+    assert warned(tmp_path, source, capsys) == f"there is no run below {tmp_path}, and what follows is as published\n"
+    assert main([str(tmp_path / "rums"), "--table", source]) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert f"There is no run below {tmp_path / 'rums'}: name the output_dir of snip-run." in said.err
+
+
 def test_a_row_that_was_not_run_says_which_it_is(tmp_path, capsys):
     record(tmp_path, "rn", [1.7], sparsity=0.9, **ADAM, **{"init.name": "rn"})
     rows = shown(tmp_path, "Table 3", capsys)
