@@ -74,15 +74,15 @@ def result_of(
     seed: int,
     evaluations: list[Evaluation],
     layers: list[Any],
-    sizes: dict[str, Any],
+    told: dict[str, Any],
     *,
     train_seconds: float,
     prune_seconds: float,
 ) -> Result:
     """One seed's entry of `metrics.json`: errors in percent, of the last evaluation, the best of the last five (as the released code of
-    SNIP reports) and the best of all (as that of SNACS does); `sizes` are counts and MiB of the weights without biases, what is kept of all
-    parameters on a path from input to output, and the layers of which nothing is. `prune_seconds` are what the mask cost, whichever run or
-    attempt found its parts.
+    SNIP reports) and the best of all (as that of SNACS does); `told` are whether it learned anything (null: trained on too few images to
+    tell), counts and MiB of the weights without biases, what is kept of all parameters on a path from input to output, and the layers of
+    which nothing is. `prune_seconds` are what the mask cost, whichever run or attempt found its parts.
     """
     last = evaluations[-1]
     return {
@@ -92,7 +92,7 @@ def result_of(
         "test_error_lowest": min(evaluation["test_error"] for evaluation in evaluations),
         "val_error": last["val_error"],
         "iterations": int(last["iteration"]),
-        **sizes,
+        **told,
         "layers": layers,
         "train_seconds": round(train_seconds, 3),
         "prune_seconds": round(prune_seconds, 6),

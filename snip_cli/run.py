@@ -27,7 +27,7 @@ from snip_cli.stages import State, weightless_model
 from snip_cli.start import Start, start_of, warn_of_collapse
 from snip_cli.training.checkpoint import Saved
 from snip_cli.training.choice import at_once, companies, training_of
-from snip_cli.training.loop import DivergedError, tell_failure, tell_of_guessing
+from snip_cli.training.loop import DivergedError, has_learned, tell_failure, tell_of_guessing
 from snip_cli.training.progress import Progress
 from snip_cli.training.together import Together
 from snip_cli.training.trainer import Trainer
@@ -139,26 +139,31 @@ def run_seeds(
     with suppress(DivergedError):  # of all of them; `failed` has each one's
         training.train(evaluated=recorder.evaluated, checkpoint=keep, bar=group.is_first and sys.stderr.isatty())
     trained = {seed: p for seed, p in progress.items() if seed not in training.failed}
-    for seed, p in trained.items() if group.is_first else ():
-        tell_of_guessing(seed, p, config.schedule, len(data.train), config.dataset.classes)
     weights = dict(zip(seeds, training.weights(), strict=True))
-    results = [result_of(starts[seed], p, weights[seed]) for seed, p in trained.items()]
+    known = {
+        seed: has_learned(p, config.schedule, len(data.train), config.dataset.classes) for seed, p in trained.items()
+    }
+    results = [result_of(starts[seed], p, weights[seed], known[seed]) for seed, p in trained.items()]
+    for result in results if group.is_first else ():
+        if result["learned"] is False and result["effective_kept"] != 0:  # of what is cut through it has been told
+            tell_of_guessing(result["seed"], trained[result["seed"]], config.dataset.classes)
     if results:
         recorder.finish_seeds(results, weights, config.schedule.batch_size)
     return training.failed
 
 
-def result_of(start: Start, progress: Progress, weights: State) -> record.Result:
+def result_of(start: Start, progress: Progress, weights: State, learned: bool | None) -> record.Result:
     """A seed's entry of `metrics.json`."""
     mask = start.pruned.mask
-    sizes = {
+    told = {
+        "learned": learned,
         **weight_counts(mask),
         "sparse_megabytes": round(sparse_megabytes(weights, mask), 3),
         "effective_kept": start.effective_kept,
         "collapsed": start.collapsed,
     }
     seconds = {"train_seconds": progress.seconds, "prune_seconds": start.prune_seconds}
-    return record.result_of(start.replicate.seed, progress.evaluations, layer_counts(mask), sizes, **seconds)
+    return record.result_of(start.replicate.seed, progress.evaluations, layer_counts(mask), told, **seconds)
 
 
 def resume(training: Trainer | Together, states: Sequence[dict[str, Any]], folder: Path) -> None:

@@ -53,7 +53,7 @@ def test_metrics_json(tmp_path):
     assert [layer["total"] for layer in metrics["layers"]] == [235_500, 30_100, 1_010]
     assert sum(layer["kept"] for layer in metrics["layers"]) == 13_331
     first, second = metrics["seeds"]
-    assert set(first) == {"seed", "val_error", "iterations", "layers", *ERRORS, *WEIGHTS, *PATHS, *SECONDS}
+    assert set(first) == {"seed", "val_error", "iterations", "learned", "layers", *ERRORS, *WEIGHTS, *PATHS, *SECONDS}
     assert (first["seed"], second["seed"], first["iterations"]) == (0, 1, 8)
     assert first["layers"] == metrics["layers"]
     errors = torch.tensor([first["test_error"], second["test_error"]], dtype=torch.float64)
@@ -88,10 +88,10 @@ def test_a_network_that_is_cut_through_is_told_and_trained_all_the_same(tmp_path
     assert metrics["effective_sparsity"] == 1
 
 
-def test_results_of_a_version_that_knew_no_paths_are_read_and_added_to(tmp_path):
+def test_results_of_a_version_that_told_less_are_read_and_added_to(tmp_path):
     folder = run_quick(tmp_path)
     saved = checkpoint.load(folder)
-    for key in PATHS:
+    for key in (*PATHS, "learned"):
         del saved.results[0][key]
     checkpoint.save(folder, saved)
     metrics = metrics_of(folder)
@@ -128,13 +128,27 @@ def test_the_error_on_the_training_images_is_evaluated_where_it_is_asked_for(rep
         assert float(row["train_error"]) == pytest.approx(100 * wrong)
 
 
+def learned(folder):
+    return [result["learned"] for result in metrics_of(folder)["seeds"]]
+
+
 @pytest.mark.parametrize("replicates", ["together", "apart"])
-def test_a_seed_that_learns_nothing_is_told(replicates, tmp_path, capsys):
-    run_quick(tmp_path / "at_all", "seeds=2", "schedule.iterations=20", f"replicates={replicates}")
+def test_a_seed_that_learns_nothing_is_told_and_recorded(replicates, tmp_path, capsys):
+    more = ["seeds=2", "schedule.iterations=20", f"replicates={replicates}"]
+    assert learned(run_quick(tmp_path / "at_all", *more)) == [True, True]
     assert "has learned nothing" not in capsys.readouterr().out
-    nothing = ["schedule.learning_rate=1e-9", "schedule.iterations=20"]
-    run_quick(tmp_path / "nothing", "seeds=2", f"replicates={replicates}", *nothing)
+    assert learned(run_quick(tmp_path / "nothing", *more, "schedule.learning_rate=1e-9")) == [False, False]
     assert capsys.readouterr().out.count("has learned nothing: its training loss is 2.") == 2
+
+
+def test_of_a_network_that_is_cut_through_no_other_start_is_advised(tmp_path, capsys):
+    folder = run_quick(tmp_path, "method=random", "sparsity=0.9999", "schedule.iterations=20")
+    assert learned(folder) == [False]
+    assert "has learned nothing" not in capsys.readouterr().out
+
+
+def test_of_less_than_all_training_images_nothing_is_said_of_learning(tmp_path):
+    assert learned(run_quick(tmp_path, "schedule.learning_rate=1e-9", "schedule.iterations=4")) == [None]
 
 
 def test_no_iterations_prune_and_evaluate_and_train_nothing(tmp_path):

@@ -43,6 +43,16 @@ class Cell:
         return 1 - statistics.fmean(kept) if kept else None
 
     @property
+    def effective(self) -> float | None:
+        """The fraction of the prunable parameters that is removed or on no path from input to output, mean over the seeds that tell it.
+
+        None where none does: records of earlier versions do not, nor do those of networks that cannot be followed.
+        """
+        told = [result for result in self.results if result.get("effective_kept") is not None]
+        left = [result["effective_kept"] / sum(layer["total"] for layer in result["layers"]) for result in told]
+        return 1 - statistics.fmean(left) if left else None
+
+    @property
     def sparsity(self) -> float:
         """Where the cell stands between 0 and 1: the sparsity asked for or, where a method came not as near to it as rounding does, reached."""
         asked, reached = self.settings["sparsity"], self.reached

@@ -8,8 +8,8 @@ from tabulate import tabulate
 
 from snip_cli.errors import ConfigError
 from snip_cli.report.cells import Cell
-from snip_cli.report.effective import MARK, collapsed
 from snip_cli.report.lines import shown
+from snip_cli.report.marks import marks
 from snip_cli.report.published import PUBLISHED, Published
 from snip_cli.report.records import COLUMNS, Record
 from snip_cli.report.table import as_printed, rows, with_std
@@ -87,7 +87,7 @@ def as_printed_table(cells: Sequence[Cell], layout: tuple[str, str], style: str)
     table: dict[str, dict[str, str]] = {}
     for cell, numbers in zip(cells, rows(cells), strict=True):
         assert cell.published is not None
-        star = f"{' *' if cell.deviations else ''}{f' {MARK}' if collapsed(cell.results) else ''}"
+        star = " *" * bool(cell.deviations) + marks(cell.results)
         text = f"{with_std(numbers['error'], numbers['std'])} ({as_printed(cell.published)}){star}"
         line = table.setdefault(cell.settings[rows_by], {})
         before = line.get(cell.settings[columns_by])

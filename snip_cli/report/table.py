@@ -7,7 +7,7 @@ from typing import Any
 from tabulate import tabulate
 
 from snip_cli.report.cells import Cell
-from snip_cli.report.effective import MARK, collapsed, effective_sparsity, note
+from snip_cli.report.marks import marks, notes
 from snip_cli.report.published import Published
 
 UNFINISHED = "-"
@@ -25,7 +25,7 @@ def rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
             {
                 **cell.key,
                 "reached": cell.reached,
-                "effective": effective_sparsity(cell.results),
+                "effective": cell.effective,
                 "n": len(cell.errors),
                 "wanted": cell.wanted,
                 "error": mean,
@@ -45,7 +45,7 @@ def as_text(cells: Sequence[Cell], style: str = "simple") -> str:
     """The rows for reading; `style` is a format of tabulate: `simple`, `github` (Markdown) or `latex_booktabs`.
 
     A published number whose protocol a row does not follow has a star, and a line below the table says what differs; an error of a
-    network that is cut through, or of which a layer is cut off, has a dagger and a line too.
+    network that is cut through, or of which a layer is cut off, has a dagger and a line too, and one of seeds that learned nothing another.
     """
     other = any(cell.results and cell.sparsity != cell.settings["sparsity"] for cell in cells)
     judged = any(row["verdict"] for row in rows(cells))
@@ -53,7 +53,7 @@ def as_text(cells: Sequence[Cell], style: str = "simple") -> str:
     text = tabulate(table, headers="keys", tablefmt=style, disable_numparse=True)
     differing = dict.fromkeys(setting for cell in cells for setting in cell.deviations)
     star = f"* not the published protocol: {', '.join(differing)}" if differing else None
-    return "\n\n".join(part for part in (text, star, note(cell.results for cell in cells)) if part)
+    return "\n\n".join(part for part in (text, star, *notes(cell.results for cell in cells)) if part)
 
 
 def seeds_done(cell: Cell) -> str:
@@ -77,13 +77,12 @@ def as_printed(published: Published) -> str:
 
 def _shown(row: dict[str, Any], cell: Cell, *, reached: bool, judged: bool) -> dict[str, str]:
     star = " *" if cell.deviations else ""
-    mark = f" {MARK}" if collapsed(cell.results) else ""
     return {
         **{name: str(value) for name, value in cell.key.items()},
         **({"reached": f"{cell.sparsity:.4f}" if cell.results else UNFINISHED} if reached else {}),
         "effective": UNFINISHED if row["effective"] is None else f"{row['effective']:.4f}",
         "n": seeds_done(cell),
-        "error (%)": with_std(row["error"], row["std"]) + mark,
+        "error (%)": with_std(row["error"], row["std"]) + marks(cell.results),
         "best of last 5": UNFINISHED if row["best_of_last_5"] is None else f"{row['best_of_last_5']:.2f}",
         "paper (%)": as_printed(cell.published) + star if cell.published else "",
         "difference": "" if row["difference"] is None else f"{row['difference']:+.2f}",

@@ -94,17 +94,25 @@ def tell_failure(seed: int, error: DivergedError, *, others: bool) -> None:
     log.warning("seed %d: %s%s", seed, error, " The others go on." if others else "")
 
 
-def tell_of_guessing(seed: int, progress: Progress, schedule: Schedule, images: int, classes: int) -> None:
-    """Warn of a network that has seen each of `images` and still knows no more than how often each of `classes` comes: its units are dead, say."""
-    loss, guessing = progress.evaluations[-1]["train_loss"], math.log(classes)
-    if schedule.iterations * schedule.batch_size >= images and loss > 0.99 * guessing:
-        log.warning(
-            "seed %d has learned nothing: its training loss is %.3f, and guessing costs %.3f; try schedule.warmup=100, a lower "
-            "schedule.learning_rate or another init_train",
-            seed,
-            loss,
-            guessing,
-        )
+def has_learned(progress: Progress, schedule: Schedule, images: int, classes: int) -> bool | None:
+    """Whether a network knows more than how often each of `classes` comes; None unless it has been trained on as many as all `images`.
+
+    One that does not, as its units are dead, say, has the training loss of guessing, ln `classes`, or more, to a hundredth.
+    """
+    if schedule.iterations * schedule.batch_size < images:
+        return None
+    return progress.evaluations[-1]["train_loss"] <= 0.99 * math.log(classes)
+
+
+def tell_of_guessing(seed: int, progress: Progress, classes: int) -> None:
+    """Warn of a seed that has learned nothing."""
+    log.warning(
+        "seed %d has learned nothing: its training loss is %.3f, and guessing costs %.3f; try schedule.warmup=100, a lower "
+        "schedule.learning_rate or another init_train",
+        seed,
+        progress.evaluations[-1]["train_loss"],
+        math.log(classes),
+    )
 
 
 def row_of(

@@ -1,11 +1,11 @@
-"""The effective sparsity in a table, and what it tells of networks that are cut through."""
+"""The effective sparsity in a table, and the marks of networks that are cut through and of seeds that learned nothing."""
 
 import csv
 import io
 import json
 
 from snip_cli.report.cli import main
-from tests.report.runs import record
+from tests.report.runs import ADAM, record
 
 LAYERS = [{"name": "fc1", "total": 800, "kept": 60}, {"name": "fc2", "total": 200, "kept": 20}]
 
@@ -15,6 +15,14 @@ def add_paths(folder, *seeds):
     metrics = json.loads((folder / "metrics.json").read_text())
     for result, (kept, collapsed) in zip(metrics["seeds"], seeds, strict=True):
         result |= {"layers": LAYERS, "effective_kept": kept, "collapsed": collapsed}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+
+
+def add_learned(folder, *learned):
+    """Whether each seed of a run learned anything."""
+    metrics = json.loads((folder / "metrics.json").read_text())
+    for result, known in zip(metrics["seeds"], learned, strict=True):
+        result["learned"] = known
     (folder / "metrics.json").write_text(json.dumps(metrics))
 
 
@@ -84,3 +92,37 @@ def test_both_notes_stand_below_the_table(tmp_path, capsys):
     *_, star, _, dagger = shown(capsys, str(tmp_path))
     assert star.startswith("* not the published protocol")
     assert dagger.startswith("† cut through")
+
+
+UNLEARNED = (
+    "seeds the training loss stayed that of guessing, and the errors count all the same; try schedule.warmup=100"
+)
+
+
+def test_errors_of_seeds_that_learned_nothing_are_marked_and_one_line_tells_how_many(tmp_path, capsys):
+    record(tmp_path, "old", [1.0], sparsity=0.5)
+    add_learned(record(tmp_path, "well", [1.0, 2.0], sparsity=0.6), True, None)
+    add_learned(record(tmp_path, "dead", [1.0, 88.65, 1.0], sparsity=0.7), True, False, True)
+    *rows, _, line = shown(capsys, str(tmp_path))
+    assert ["‡" in row for row in rows[2:]] == [False, False, True]
+    assert "30.22 ± 50.60 ‡" in rows[4]
+    assert line == f"‡ learned nothing: in 1 of these rows' 3 {UNLEARNED}"
+
+
+def test_a_network_that_is_cut_through_is_not_said_to_want_another_start(tmp_path, capsys):
+    folder = record(tmp_path, "a", [88.0, 88.0], sparsity=0.92)
+    add_paths(folder, (0, ["fc1", "fc2"]), (55, []))
+    add_learned(folder, False, True)
+    *_, row, _, line = shown(capsys, str(tmp_path))
+    assert ("†" in row, "‡" in row, line.startswith("† cut through")) == (True, False, True)
+    add_learned(folder, False, False)
+    *_, row, _, cut, _, dead = shown(capsys, str(tmp_path))
+    assert "88.00 ± 0.00 † ‡" in row
+    assert (cut[0], dead) == ("†", f"‡ learned nothing: in 1 of these rows' 2 {UNLEARNED}")
+
+
+def test_table_3_as_it_is_printed_has_the_marks_too(tmp_path, capsys):
+    add_learned(record(tmp_path, "a", [88.65], sparsity=0.9, **ADAM), False)
+    said = shown(capsys, str(tmp_path), "--table", "Table 3")
+    assert sum("‡" in line for line in said) == 3
+    assert any("88.65 (1.91 ± 0.10) * ‡" in line for line in said)
