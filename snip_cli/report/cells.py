@@ -10,7 +10,7 @@ from snip_cli.errors import ConfigError
 from snip_cli.registry import nearest
 from snip_cli.report.protocols import DATASETS
 from snip_cli.report.published import PUBLISHED, Published
-from snip_cli.report.records import COLUMNS, Record
+from snip_cli.report.records import COLUMNS, Record, effective_sparsity
 from snip_cli.sections import AUTO
 
 # Less than this a sparsity that is reached may differ from the one asked for: half a parameter of a thousand.
@@ -44,13 +44,7 @@ class Cell:
 
     @property
     def effective(self) -> float | None:
-        """The fraction of the prunable parameters that is removed or on no path from input to output, mean over the seeds that tell it.
-
-        None where none does: records of earlier versions do not, nor do those of networks that cannot be followed.
-        """
-        told = [result for result in self.results if result.get("effective_kept") is not None]
-        left = [result["effective_kept"] / sum(layer["total"] for layer in result["layers"]) for result in told]
-        return 1 - statistics.fmean(left) if left else None
+        return effective_sparsity(self.results)
 
     @property
     def sparsity(self) -> float:

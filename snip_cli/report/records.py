@@ -1,7 +1,8 @@
 """Run folders → plain records."""
 
 import logging
-from collections.abc import Iterable
+import statistics
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,3 +82,13 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
+
+
+def effective_sparsity(results: Sequence[dict[str, Any]]) -> float | None:
+    """The fraction of the prunable parameters that is removed or on no path from input to output, mean over the seeds that tell it.
+
+    None where none does: records of earlier versions do not, nor do those of networks that cannot be followed.
+    """
+    told = [result for result in results if result.get("effective_kept") is not None]
+    left = [result["effective_kept"] / sum(layer["total"] for layer in result["layers"]) for result in told]
+    return 1 - statistics.fmean(left) if left else None

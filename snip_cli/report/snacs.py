@@ -4,9 +4,8 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from snip_cli.report.effective import effective_sparsity
 from snip_cli.report.published_snacs import PUBLISHED_LAYERS, PUBLISHED_SNACS, Row
-from snip_cli.report.records import Record
+from snip_cli.report.records import Record, effective_sparsity
 
 # Training images that MINT's run scripts retrain with: 300 epochs of CIFAR-10 (of the 45,000 that train here), 100 of ImageNet.
 FULL_IMAGES = {"vgg16": 300 * 45_000, "resnet56": 300 * 45_000, "resnet50": 100 * 1_281_167}
