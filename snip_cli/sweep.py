@@ -91,7 +91,7 @@ def plan(jobs: Sequence[Job], runs: Sequence[Job], waiting: Sequence[Job]) -> st
     shared = (
         f" in {len(runs)} runs (some share one, as all methods share the reference)" if len(runs) < len(jobs) else ""
     )
-    lines = [f"{len(jobs)} jobs{shared}, {len(runs) - len(waiting)} done already:"]
+    lines = [f"{len(jobs)} job{'s' * (len(jobs) > 1)}{shared}, {len(runs) - len(waiting)} done already:"]
     lines += [f"  {state(job.config):8} {job.config.folder}  {own_settings(job, jobs)}".rstrip() for job in runs]
     return "\n".join(lines)
 
