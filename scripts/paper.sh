@@ -4,7 +4,7 @@
 # Written for bash 3.2 too, which is macOS's: no `;;&`, and an empty array counts as unset.
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 name=$(basename "$0")
-output=runs/$name iterations= settings=() failed=0
+output=runs/$name iterations= settings=() failed=0 any=no
 usage="usage: scripts/$name ${only+[--only MODEL] }[--seeds N] [--iterations K] [--output DIR] [SETTING ...]"
 while [ $# -gt 0 ]; do
   case $1 in
@@ -15,6 +15,7 @@ while [ $# -gt 0 ]; do
   esac
   case $1 in
     -h | --help) sed -n '2,/^[^#]/s/^# //p' "$0"; exit ;;
+    model=*) echo "scripts/$name: $1 would hold for all of its runs; ${only+choose a network with --only, or }use snip-run" >&2; exit 2 ;;
     --only) [ -n "${only+taken}" ] || { echo "$usage" >&2; exit 2; }; only=$2; shift 2 ;;
     --seeds) seeds=$2; shift 2 ;;
     --iterations) iterations=$2; shift 2 ;;
@@ -33,10 +34,12 @@ cd "$root"
 
 sweep() { # SETTING ...: snip-run on all their combinations, with the user's settings last; model=… first, by which --only chooses
   [ -z "${only:-}" ] || [ "model=$only" = "$1" ] || return 0
+  any=yes
   "$python" -m snip_cli -m "$@" "seeds=$seeds" "output_dir=$output" ${settings[@]+"${settings[@]}"} || go_on $?
 }
 
 report() { # OPTION ...: snip-report on all runs
+  [ "$any" = yes ] || { echo "scripts/$name: it has no network '$only'" >&2; exit 2; }
   "$python" -m snip_cli.report "$output" "$@" || go_on $?
 }
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("snip-run", "torch", "torchvision", "hydra-core", "omegaconf", "tensorboard", "numpy")
+# What of a checkout decides a result.
+PROGRAM = ("snip_cli", "configs", "pyproject.toml")
 
 
 def environment() -> dict[str, Any]:
@@ -30,7 +32,10 @@ def environment() -> dict[str, Any]:
 
 
 def git_state() -> tuple[str | None, bool | None]:
-    """(commit, whether files differ from it) of the checkout that this package lies in; (None, None) where it lies in none."""
+    """(commit, whether files of the program differ from it) of the checkout that this package lies in; (None, None) where it lies in none.
+
+    What lies beside the program, as a user's own methods and runs do, changes no result of it.
+    """
     package = Path(__file__).resolve().parent
     if not (package.parent / ".git").exists():
         return None, None
@@ -39,7 +44,11 @@ def git_state() -> tuple[str | None, bool | None]:
             ["git", "rev-parse", "HEAD"], cwd=package, capture_output=True, text=True, check=True
         ).stdout.strip()
         status = subprocess.run(
-            ["git", "status", "--porcelain"], cwd=package, capture_output=True, text=True, check=True
+            ["git", "status", "--porcelain", "--", *PROGRAM],
+            cwd=package.parent,
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
     except (OSError, subprocess.CalledProcessError):
         return None, None

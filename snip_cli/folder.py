@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import logging
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,9 @@ from snip_cli.errors import ConfigError
 from snip_cli.record import EVALUATION_COLUMNS, ON_REQUEST, Evaluation, read_evaluations, read_json, write_text
 
 log = logging.getLogger("snip_cli")
+
+# What a run's folder holds as soon as there is something to lose.
+WORK = ("checkpoint.pt", "mask.pt", "steps", "metrics.json")
 
 
 def make_writable(folder: Path) -> None:
@@ -44,8 +48,12 @@ class RunFolder:
     @classmethod
     @contextmanager
     def open(cls, config: Config, *, wait: bool = False) -> Iterator["RunFolder"]:
-        """Make and lock the folder; raises ConfigError where it is not writable or, unless one can `wait`, the same run is already going."""
+        """Make and lock the folder; raises ConfigError where it is not writable or, unless one can `wait`, the same run is already going.
+
+        A folder that this makes is taken away where what is done with it is refused before there is a result, so that no report lists it.
+        """
         folder = cls(config)
+        is_new = not folder.path.exists()
         make_writable(folder.path)
         lock = FileLock(folder.path / ".lock", timeout=0)
         try:
@@ -58,15 +66,19 @@ class RunFolder:
             raise ConfigError(
                 f"The run {folder.path} is already going in another process: wait for it or choose another output_dir."
             )
+        refused = False
         try:
             with _log_to(folder.path / "run.log"):
                 try:
                     yield folder
                 except Exception as error:
+                    refused = isinstance(error, ConfigError)
                     log.debug("failed", exc_info=True)
                     error.add_note(f"its traceback is in {folder.path / 'run.log'}")
                     raise
         finally:
+            if refused and is_new and not any((folder.path / name).exists() for name in WORK):
+                shutil.rmtree(folder.path)
             lock.release()
 
     def begin(self, device: str) -> None:

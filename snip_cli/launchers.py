@@ -11,6 +11,8 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from snip_cli.errors import ConfigError
+
 log = logging.getLogger("snip_cli")
 
 
@@ -24,8 +26,10 @@ def launch(
 ) -> Sequence[JobReturn]:
     """Do `task` for each job's overrides, through the launcher that the configuration names, and wait for all.
 
-    Gives what the jobs returned, in their order, or nothing where the launcher itself failed.
+    Gives what the jobs returned, in their order, or nothing where the launcher itself failed. Raises ConfigError for no process at all.
     """
+    if master.hydra.launcher.get("n_jobs") == 0:
+        raise ConfigError("hydra.launcher.n_jobs=0 is no process: give at least 1, or -1 for one a core.")
     launcher = Plugins.instance().instantiate_launcher(
         hydra_context=HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(master)),
         task_function=task,

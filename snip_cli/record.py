@@ -133,7 +133,7 @@ def other_commit(folder: Path) -> str:
     before, now = made.get("commit"), git_state()[0]
     if before and now and before != now:
         return f" by commit {before[:9]} (now {now[:9]})"
-    return " by changed code" if made.get("dirty") else ""
+    return " by code with uncommitted changes" if made.get("dirty") else ""
 
 
 def finished_seeds(config: Config) -> list[int]:

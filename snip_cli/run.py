@@ -145,7 +145,10 @@ def run_seeds(
     }
     results = [result_of(starts[seed], p, weights[seed], known[seed]) for seed, p in trained.items()]
     for result in results if group.is_first else ():
-        if result["learned"] is False and result["effective_kept"] != 0:  # of what is cut through it has been told
+        expected = (
+            config.dataset.random_labels or result["effective_kept"] == 0
+        )  # of what is cut through it has been told
+        if result["learned"] is False and not expected:
             tell_of_guessing(result["seed"], trained[result["seed"]], config.dataset.classes)
     if results:
         recorder.finish_seeds(results, weights, config.schedule.batch_size)

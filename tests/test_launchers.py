@@ -65,6 +65,12 @@ def test_two_processes_give_the_same_table_as_one(tmp_path, capfd, monkeypatch):
 
 
 @extra
+def test_no_process_at_all_is_refused(tmp_path, capsys):
+    assert main([*PAIR, "hydra/launcher=processes", "hydra.launcher.n_jobs=0", f"output_dir={tmp_path}"]) == 2
+    assert "hydra.launcher.n_jobs=0 is no process: give at least 1" in capsys.readouterr().err
+
+
+@extra
 def test_each_of_two_processes_has_half_of_the_cores(tmp_path, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert main([*PAIR, "hydra/launcher=processes", "hydra.launcher.n_jobs=2", f"output_dir={tmp_path}"]) == 0
@@ -76,7 +82,7 @@ def test_each_of_two_processes_has_half_of_the_cores(tmp_path, monkeypatch):
 @extra
 def test_a_launcher_makes_a_single_run_a_sweep_of_one(tmp_path, capsys, cluster):
     assert main([*QUICK, "hydra/launcher=slurm", f"output_dir={tmp_path}"]) == 1
-    assert "1 jobs, 0 done already" in capsys.readouterr().out
+    assert "1 job, 0 done already" in capsys.readouterr().out
     assert cluster == [["dataset=digits", *QUICK[1:], f"output_dir={tmp_path}", "hydra.mode=RUN"]]
 
 

@@ -48,6 +48,7 @@ def refusal(capsys, tmp_path, *arguments):
     assert said.startswith("snip-run: ")
     assert said.count("\n") == 1
     assert not list(tmp_path.rglob("metrics.json"))
+    assert not list(tmp_path.rglob("config.yaml"))  # nothing for a report to list
     return said
 
 

@@ -186,5 +186,31 @@ def test_snacs_can_run_one_network_alone(calls):
     assert report == "-m snip_cli.report runs/snacs --table SNACS"
 
 
-def test_only_the_benchmarks_of_snacs_can_be_run_alone(calls):
-    assert script("table2", "--only", "vgg_c").returncode == 2
+@pytest.mark.parametrize("name", ["table1", "table2", "table3", "figure1", "snacs"])
+def test_one_network_alone(name, calls):
+    script(name)
+    network = "vgg16" if name == "snacs" else "lstm_s" if name == "table2" else "lenet_300_100"
+    of_it = [call for call in calls() if f" -m model={network} " in call]
+    before = len(calls())
+    assert script(name, "--only", network).returncode == 0
+    *sweeps, report = calls()[before:]
+    assert sweeps == of_it
+    assert "snip_cli.report" in report
+
+
+@pytest.mark.parametrize("name", ["table1", "table2", "table3", "figure1", "snacs"])
+def test_a_network_that_is_not_of_the_table_is_refused(name, calls):
+    refused = script(name, "--only", "lenet")
+    assert (refused.returncode, refused.stderr) == (2, f"scripts/{name}: it has no network 'lenet'\n")
+
+
+@pytest.mark.parametrize("name", ["figure1", "figure3"])
+def test_a_network_for_all_runs_is_refused(name):
+    refused = script(name, "model=lenet_300_100")
+    assert refused.returncode == 2
+    assert "model=lenet_300_100 would hold for all of its runs" in refused.stderr
+    assert ("--only" in refused.stderr) == (name == "figure1")
+
+
+def test_a_picture_of_one_network_takes_no_choice():
+    assert script("figure3", "--only", "lenet_300_100").returncode == 2

@@ -16,6 +16,9 @@ from snip_cli.sections import AUTO
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+# The part of the axis that a label of it needs.
+LEAST = 0.035
+
 
 def draw_errors(cells: Sequence[Cell]) -> Drawing:
     """Draw test error (mean, band of one sample standard deviation over seeds) against sparsity, a curve a method and model.
@@ -36,8 +39,8 @@ def draw_errors(cells: Sequence[Cell]) -> Drawing:
     everything = [cell for line in drawn for cell in line]
     axes.set_title(f"{common} ({extent(everything)})" if common else extent(everything), fontsize="medium")
     axes.set_xscale("function", functions=(stretch, shrink))
-    axes.set_xticks(ticks(everything))
-    axes.xaxis.set_major_formatter("{x:g}")
+    places = ticks(everything)
+    axes.set_xticks(places, apart([f"{place:g}" for place in places], stretch(numpy.array(places))))
     axes.set_xlabel("sparsity (%)")
     axes.set_ylabel("test error (%)")
     axes.grid(alpha=0.3)
@@ -69,6 +72,17 @@ def ticks(cells: Sequence[Cell]) -> list[float]:
     """The sparsities that were asked for, in percent; where all were found by a method, those that were reached, to the nearest percent."""
     asked = sorted({100 * cell.settings["sparsity"] for cell in cells if cell.settings["sparsity"] != AUTO})
     return asked if len(asked) > 1 else sorted({round(100 * cell.sparsity) for cell in cells})
+
+
+def apart(labels: Sequence[str], places: numpy.ndarray) -> list[str]:
+    """The labels, empty where one would run into the one before it; `places`, rising, are where they stand on the axis."""
+    shown: list[str] = []
+    last = -numpy.inf
+    for label, place in zip(labels, places, strict=True):
+        far = place - last >= LEAST * (places[-1] - places[0])
+        shown.append(label if far else "")
+        last = place if far else last
+    return shown
 
 
 def stretch(sparsity: numpy.ndarray) -> numpy.ndarray:

@@ -21,6 +21,8 @@ Limit = Mapping[str, Any]
 
 def read_limits(folder: Path) -> tuple[list[Limit], str]:
     """The limits that a run's first seed set, and its model; raises ConfigError where it set none."""
+    if not (folder / "config.yaml").is_file():
+        raise ConfigError(f"{folder} is no run's folder: name the folder of one run with method=snacs.")
     config = configuration.read(folder / "config.yaml")
     told = (record.read_json(folder / "pruning.json") or {}).get(str(config.seed), {}).get("layers", {})
     limits = [layer for layer in told.values() if "grid" in layer]

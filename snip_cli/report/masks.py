@@ -92,7 +92,7 @@ def draw_masks(cells: Sequence[Cell]) -> Drawing:
     axes[0].set_ylabel("sparsity (%)")
     n = extent([picture.cell for picture in pictures])
     seeds = ", ".join(map(str, sorted({picture.seed for picture in pictures})))
-    figure.suptitle(f"weights kept per pixel: {common}, seed {seeds} ({n})", fontsize="medium")
+    figure.suptitle(f"weights kept per pixel: {common}, seed {seeds} ({n})", fontsize="medium", wrap=True)
     numbered = dict(enumerate(pictures, 1))
     return Drawing(
         figure,

@@ -79,7 +79,7 @@ def _shown(row: dict[str, Any], cell: Cell, *, reached: bool, judged: bool) -> d
     star = " *" if cell.deviations else ""
     return {
         **{name: str(value) for name, value in cell.key.items()},
-        **({"reached": f"{cell.sparsity:.4f}" if cell.results else UNFINISHED} if reached else {}),
+        **({"reached": f"{cell.reached or cell.sparsity:.4f}" if cell.results else UNFINISHED} if reached else {}),
         "effective": UNFINISHED if row["effective"] is None else f"{row['effective']:.4f}",
         "n": seeds_done(cell),
         "error (%)": with_std(row["error"], row["std"]) + marks(cell.results),

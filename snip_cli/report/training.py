@@ -45,7 +45,7 @@ def draw_trainings(cells: Sequence[Cell]) -> Drawing:
     # The paper says of no training curve over how many seeds it is.
     rates = sorted({cells[place].settings["schedule.learning_rate"] for place in drawn})
     told = f"{extent([cells[place] for place in drawn], full_seeds=1)}, learning rate {', '.join(f'{rate:g}' for rate in rates)}"
-    figure.suptitle(f"{common} ({told})", fontsize="medium")
+    figure.suptitle(f"{common} ({told})", fontsize="medium", wrap=True)
     return Drawing(figure, [{**cells[place].key, **point} for place in drawn for point in points[place]])
 
 

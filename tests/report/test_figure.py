@@ -1,9 +1,10 @@
 """Error against sparsity as a picture, and the words that a figure says of itself."""
 
+import numpy
 import pytest
 
 from snip_cli.report.cells import cells
-from snip_cli.report.figure import draw_errors
+from snip_cli.report.figure import apart, draw_errors, stretch
 from snip_cli.report.lines import extent, told_apart, word
 from snip_cli.report.records import read_tree
 from tests.report.pictures import drawn
@@ -63,6 +64,12 @@ def test_another_schedule_than_the_papers_is_not_short(tmp_path):
 def test_where_no_protocol_is_published_nothing_is_short(tmp_path):
     record(tmp_path, "a", [1.9], dataset="digits", iterations=400)
     assert extent(cells(read_tree(tmp_path))) == "n = 1, 400 iterations"
+
+
+def test_labels_that_would_run_into_each_other_are_left_out():
+    asked = [0, 10, 20, 30, 50, 90, 95, 99]
+    shown = apart([str(place) for place in asked], stretch(numpy.array(asked)))
+    assert shown == ["0", "", "20", "", "50", "90", "95", "99"]
 
 
 def test_settings_in_words():

@@ -88,6 +88,11 @@ def test_a_run_that_set_no_limits_has_none_to_draw(tmp_path, capsys):
     assert "holds no limits: name the folder of a run with method=snacs" in capsys.readouterr().err
 
 
+def test_a_folder_of_runs_is_no_run(tmp_path, capsys):
+    assert main([str(tmp_path), "--limits", str(tmp_path / "limits.png")]) == 2
+    assert f"{tmp_path} is no run's folder: name the folder of one run" in capsys.readouterr().err
+
+
 def test_the_picture_is_written(tmp_path):
     draw_limits(limits_like("resnet56"), "resnet56", tmp_path / "limits.png")
     assert (tmp_path / "limits.png").read_bytes().startswith(b"\x89PNG")

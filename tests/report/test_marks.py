@@ -50,6 +50,15 @@ def test_it_follows_the_sparsity_that_was_reached(tmp_path, capsys):
     assert row.split()[3:6] == ["0.96", "0.9200", "0.9500"]
 
 
+def test_what_was_reached_is_shown_as_it_is_also_where_rounding_alone_parts_it_from_what_was_asked(tmp_path, capsys):
+    record(tmp_path, "a", [1.0], sparsity=0.9203)
+    record(tmp_path, "b", [1.0], sparsity=0.96)
+    for name in "ab":
+        add_paths(tmp_path / name, (50, []))
+    _, _, nearly, _ = shown(capsys, str(tmp_path))
+    assert nearly.split()[3:5] == ["0.9203", "0.9200"]
+
+
 def test_where_it_is_not_known_there_is_a_dash(tmp_path, capsys):
     record(tmp_path, "old", [1.0], sparsity=0.91)
     record(tmp_path, "untraceable", [1.0], sparsity=0.92)
