@@ -104,6 +104,9 @@ def test_when_stopped_it_says_that_the_clusters_jobs_go_on(tmp_path, capsys, clu
 @pytest.fixture
 def cluster(monkeypatch):
     """A SLURM that takes jobs, does none, and keeps their overrides; where it finds `stop` in the list, somebody types Ctrl-C."""
+    from hydra.core.plugins import Plugins
+
+    Plugins.instance()  # which imports every launcher anew, and would bring back the one that is replaced here
     from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLauncher
 
     taken = []
