@@ -120,6 +120,8 @@ class Composer:
             return f"'{match[1]}' is there already: write {match[1]}=VALUE without a plus."
         if match := re.search(r"Could not override '(.+?)'", text):
             key = match[1]
+            if key.startswith("method.") and any(re.match("method=.*,", override) for override in overrides):
+                return f"'{key}' is not known in a sweep over methods: write ++{key}=VALUE, if all of them have it."
             return f"There is no setting '{key}'{nearest(key, self.known_keys(overrides, key))}; `snip-run --help` lists them."
         return " ".join(text.split())
 

@@ -110,7 +110,12 @@ def test_a_launcher_that_dies_ends_in_the_table_and_the_failures(tmp_path, capsy
 
 
 @pytest.mark.parametrize(
-    "arguments, phrase", [(["eval=runs/a,runs/b"], "one finished run"), (["output_dir=a,b"], "cannot be swept over")]
+    "arguments, phrase",
+    [
+        (["eval=runs/a,runs/b"], "one finished run"),
+        (["output_dir=a,b"], "cannot be swept over"),
+        (["method=snacs,mint", "method.groups=4"], "write ++method.groups=VALUE, if all of them have it"),
+    ],
 )
 def test_what_cannot_be_swept_over(arguments, phrase, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
