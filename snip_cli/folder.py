@@ -78,7 +78,8 @@ class RunFolder:
                     raise
         finally:
             if refused and is_new and not any((folder.path / name).exists() for name in WORK):
-                shutil.rmtree(folder.path)
+                # What cannot be taken away must not hide why it was refused.
+                shutil.rmtree(folder.path, ignore_errors=True)
             lock.release()
 
     def begin(self, device: str) -> None:
