@@ -54,10 +54,19 @@ def run(config: Config) -> dict[str, Any]:
         finished = group.first_says(group.is_first and record.is_finished(config))
         if config.needs_dense and not finished:
             check_scoring(config, the_data(config, device).scored)  # before the reference has trained for hours
-            if group.is_first:
-                log.info("%s prunes a trained network: first its reference", config.method.name)
-            do(config.dense, device, group, wait=True)
+            train_reference(config, device, group)
         return do(config, device, group)
+
+
+def train_reference(config: Config, device: torch.device, group: Group) -> None:
+    """Do the run of the trained network that a method prunes, or what is missing of it."""
+    if group.first_says(group.is_first and record.is_finished(config.dense)):
+        if group.is_first:
+            reuse(config.dense.folder, f"{config.method.name} prunes a network that was trained already")
+        return
+    if group.is_first:
+        log.info("%s prunes a trained network: first its reference", config.method.name)
+    do(config.dense, device, group, wait=True)
 
 
 def do(config: Config, device: torch.device, group: Group, *, wait: bool = False) -> dict[str, Any]:
@@ -180,9 +189,9 @@ def resume(training: Trainer | Together, states: Sequence[dict[str, Any]], folde
     log.info("goes on from iteration %d", training.progress.iteration)
 
 
-def reuse(folder: Path) -> dict[str, Any]:
+def reuse(folder: Path, said: str = "finished already") -> dict[str, Any]:
     """The metrics of a finished run, with one line that says so, and by which commit where that was another one."""
     metrics = record.read_metrics(folder)
     assert metrics is not None
-    log.info("finished already%s: test error %s  →  %s", record.other_commit(folder), told(metrics), folder)
+    log.info("%s%s: test error %s  →  %s", said, record.other_commit(folder), told(metrics), folder)
     return metrics

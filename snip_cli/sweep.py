@@ -5,7 +5,7 @@ import logging
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from hydra._internal.hydra import Hydra
@@ -152,7 +152,7 @@ def find_failures(jobs: Sequence[Job], returns: Sequence[JobReturn]) -> dict[Pat
 
 def close(output_dir: Path, runs: Sequence[Job], failures: dict[Path, str]) -> None:
     """Print the table of the sweep, its failures and how to look at its curves, which are drawn anew."""
-    log.info("\n%s", as_text(cells(read_folders([job.config.folder for job in runs]))))
+    log.info("\n%s", as_text(cells(read_folders(folders_of(job.config for job in runs)))))
     for folder, reason in failures.items():
         log.error("\nfailed: %s\n  %s", folder, reason)
     try:
@@ -161,6 +161,12 @@ def close(output_dir: Path, runs: Sequence[Job], failures: dict[Path, str]) -> N
         log.warning("the curves for TensorBoard could not be written: %s", error)
     folder = shlex.quote(str(output_dir))
     log.info("\nthe runs are in %s: %s --logdir %s", folder, command("tensorboard"), folder)
+
+
+def folders_of(configs: Iterable[Config]) -> list[Path]:
+    """The runs' folders, and those of the trained networks that they prune, whose errors are theirs at sparsity 0."""
+    with_dense = [[config.dense, config] if config.needs_dense else [config] for config in configs]
+    return list(dict.fromkeys(config.folder for pair in with_dense for config in pair))
 
 
 def tell_of_more(output_dir: Path) -> None:

@@ -1,6 +1,7 @@
 """Methods that prune a trained network: the reference first, steps that are kept, mask, retraining, record."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -36,12 +37,12 @@ def weights(top, method="snacs"):
 def computed(monkeypatch):
     """The names of the steps that were computed, not read."""
     names = []
-    do = Steps.do
+    one = Steps._one
 
     def noting(self, name, compute):
-        return do(self, name, lambda: (names.append(name), compute())[1])
+        return one(self, name, lambda: (names.append(name), compute())[1])
 
-    monkeypatch.setattr(Steps, "do", noting)
+    monkeypatch.setattr(Steps, "_one", noting)
     return names
 
 
@@ -51,6 +52,25 @@ def test_the_reference_is_trained_first_and_only_once(tmp_path, caplog):
     assert snip_run(tmp_path, "sparsity=0.3") == 0
     assert metrics(tmp_path, "reference") == reference
     assert len(list(tmp_path.glob("reference-*"))) == 1
+
+
+def test_a_sweep_tells_of_the_network_that_it_prunes_and_shows_its_error(tmp_path, capsys):
+    assert snip_run(tmp_path, "-m", "sparsity=0.2,0.3") == 0
+    out = capsys.readouterr().out
+    assert out.count("snacs prunes a trained network: first its reference\n") == 1
+    assert out.count("snacs prunes a network that was trained already") == 1
+    assert "finished already" not in out
+    _, _, table = out.partition("error (%)")
+    assert table.count("\nreference ") == 1
+
+
+def test_the_log_tells_what_was_computed_and_what_was_there(tmp_path):
+    assert snip_run(tmp_path, "sparsity=0.2") == 0
+    assert snip_run(tmp_path, "sparsity=0.3") == 0
+    first, second = ((tmp_path / name / "run.log").read_text() for name in sorted(tmp_path.glob("snacs-*")))
+    assert re.search(r"activations: \d+ s\n(.*\n)*.*scores: 2 of 2 layers, \d+ s\n", first)
+    assert "activations: done already" in second
+    assert "limits: 2 of 2 layers, 2 of them done already, 0 s" in second
 
 
 def test_the_reference_is_the_one_that_sparsity_0_trains(tmp_path):
@@ -117,16 +137,16 @@ def test_what_is_kept_of_every_step(tmp_path):
 @pytest.mark.parametrize("stop", STEPS)
 def test_after_a_stop_in_any_step_it_goes_on_with_that_step_to_the_same_mask(tmp_path, monkeypatch, computed, stop):
     assert snip_run(tmp_path / "whole", "sparsity=auto") == 0
-    do = Steps.do
+    one = Steps._one
 
     def stopping(self, name, compute):
         def killed():
             raise KeyboardInterrupt
 
-        return do(self, name, killed if name == stop else compute)
+        return one(self, name, killed if name == stop else compute)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Steps, "do", stopping)
+        patch.setattr(Steps, "_one", stopping)
         assert snip_run(tmp_path / "stopped", "sparsity=auto") == 130
     computed.clear()
     assert snip_run(tmp_path / "stopped", "sparsity=auto") == 0

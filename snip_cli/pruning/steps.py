@@ -28,6 +28,9 @@ Result = TypeVar("Result")
 # Of a step's file: a folder of steps has it in its name, so that no file of an earlier form is read.
 FORMAT = 2
 
+# Seconds between two lines that say how far the layers are.
+TELL_EVERY = 30.0
+
 
 @dataclass(frozen=True)
 class Done:
@@ -56,12 +59,38 @@ class Steps:
         self._taken: set[Path] = set()
 
     def do(self, name: str, compute: Callable[[], Result]) -> Result:
-        """The result of the step called `name`: read where it is finished, else computed and kept.
+        """The result of the step called `name`: read where it is finished, else computed and kept; a line in the log says which.
 
         Raises ConfigError where its file is damaged.
         """
+        started = time.perf_counter()
+        result, was_read = self._one(name, compute)
+        self._tell("%s: %s", name, "done already" if was_read else told(started))
+        return result
+
+    def each(self, name: str, keys: Sequence[str], compute: Callable[[str], Result]) -> dict[str, Result]:
+        """One step for each of `keys`, the names of layers, called `name-key`; the results by key.
+
+        A progress bar shows how far it is, and a line in the log every half minute and at the end.
+        """
+        shown = sys.stderr.isatty() and self.folder is not None
+        bar = tqdm(keys, desc=name, disable=not shown, leave=False)
+        results: dict[str, Result] = {}
+        read = 0
+        started = last_told = time.perf_counter()
+        for number, key in enumerate(bar, 1):
+            results[key], was_read = self._one(f"{name}-{key}", partial(compute, key))
+            read += was_read
+            if number == len(keys) or time.perf_counter() - last_told > TELL_EVERY:
+                last_told = time.perf_counter()
+                found = f", {read} of them done already" if read else ""
+                self._tell("%s: %d of %d layers%s, %s", name, number, len(keys), found, told(started))
+        return results
+
+    def _one(self, name: str, compute: Callable[[], Result]) -> tuple[Result, bool]:
+        """The result of a step, and whether it was read."""
         if self.folder is None:
-            return compute()
+            return compute(), False
         path = self.folder / f"{name}.pt"
         if not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -70,17 +99,16 @@ class Steps:
                 done = Done(compute(), time.perf_counter() - started, self._commit)
                 write_atomically(path, lambda file: torch.save(vars(done), file))
                 log.debug("step %s is done", name)
-                return done.result
+                return done.result, False
         done = _read(path)
         self.seconds_read += done.seconds
         self._warn_of_another_commit(done.commit)
-        return done.result
+        return done.result, True
 
-    def each(self, name: str, keys: Sequence[str], compute: Callable[[str], Result]) -> dict[str, Result]:
-        """One step for each of `keys`, called `name-key`, with a progress bar; the results by key."""
-        shown = sys.stderr.isatty() and self.folder is not None
-        bar = tqdm(keys, desc=name, disable=not shown, leave=False)
-        return {key: self.do(f"{name}-{key}", partial(compute, key)) for key in bar}
+    def _tell(self, message: str, *values: object) -> None:
+        """A line in the log; none where nothing is kept, as then a program asks for a mask."""
+        if self.folder is not None:
+            log.info(message, *values)
 
     @cached_property
     def _commit(self) -> str | None:
@@ -113,6 +141,11 @@ class Steps:
                 self._taken.add(other)
                 return True
         return False
+
+
+def told(started: float) -> str:
+    """The seconds since `started`, in words."""
+    return f"{time.perf_counter() - started:.0f} s"
 
 
 def _is_whole(path: Path) -> bool:

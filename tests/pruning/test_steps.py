@@ -42,6 +42,31 @@ def test_what_was_interrupted_goes_on_after_the_last_finished_step(tmp_path):
     assert done == ["a", "interrupted", "b", "c"]
 
 
+def test_layers_that_take_long_are_told_of_now_and_then(tmp_path, monkeypatch, caplog):
+    now = [0.0]
+    monkeypatch.setattr("snip_cli.pruning.steps.time.perf_counter", lambda: now[0])
+    caplog.set_level("INFO", "snip_cli")
+
+    def lasting(key):
+        now[0] += 20.0
+        return key
+
+    Steps(tmp_path).each("scores", list("abcde"), lasting)
+    assert [record.message for record in caplog.records] == [
+        "scores: 2 of 5 layers, 40 s",
+        "scores: 4 of 5 layers, 80 s",
+        "scores: 5 of 5 layers, 100 s",
+    ]
+
+
+def test_nothing_is_told_where_nothing_is_kept(caplog):
+    caplog.set_level("INFO", "snip_cli")
+    steps = Steps()
+    steps.do("activations", lambda: 1)
+    steps.each("scores", ["fc1"], str.upper)
+    assert not caplog.records
+
+
 def test_the_seconds_of_a_step_are_those_of_who_computed_it(tmp_path, monkeypatch):
     now = [0.0]
     monkeypatch.setattr("snip_cli.pruning.steps.time.perf_counter", lambda: now[0])
