@@ -51,7 +51,7 @@ def layer_information(
     bandwidth: float | None = None,
     corrected: bool = True,
     seed: int = 0,
-    memory_mb: int = 32,
+    memory_mb: int = 64,
 ) -> Tensor:
     """I(child group; parent group | all other parent channels) of every pair: [G, H], float64, on the activations' device; in bits for Shannon's g.
 
@@ -60,7 +60,7 @@ def layer_information(
     explain linearly before hashing (see `residual.py`), else hash the activations as they are. `pairs`: how many pairs of canonical directions of
     two groups are looked at and summed; time grows with them, and groups of one channel have one. `members`: of the ensemble. `bandwidth`: a
     bucket's width in standard deviations, else `default_bandwidth`. `corrected`: less the chance level. `seed`: of the ensemble's draws. `memory_mb`
-    bounds what is held beyond a few float64 copies of the activations and, for each member, half a copy of N × H.
+    bounds what each of PyTorch's threads holds beyond a few float64 copies of the activations and, for each member, half a copy of N × H.
 
     Corrected, independent groups give about 0, on either side of it; a constant channel carries no information. Fewer pairs than channels make it a lower bound.
     Raises ConfigError for activations that are not finite, too few, or of different numbers of samples, for an unknown name, and for a bandwidth so

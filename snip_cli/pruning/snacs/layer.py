@@ -23,6 +23,10 @@ from snip_cli.pruning.snacs.hashing import (
 )
 from snip_cli.pruning.snacs.phi import Phi
 from snip_cli.pruning.snacs.residual import Residuals
+from snip_cli.pruning.snacs.threads import each_in_threads
+
+# Of child and of parent groups.
+Block = tuple[slice, slice]
 
 # Bytes that a pair of groups needs for a sample and for a cell of its table at the most, while it is worked on.
 SAMPLE_BYTES = 64
@@ -67,28 +71,49 @@ class Layer:
         self, members: list[Member], *, divergence: str, phi: Phi | None, corrected: bool, memory_mb: int
     ) -> Tensor:
         """The median over the members, for every pair: [G, H]."""
-        samples = len(self.parent_NC)
         conditions = [self.condition_codes(member) for member in members]
         information_GH = self.parent_NC.new_empty(len(self.child_sizes), len(self.parent_sizes))
-        for children, parents in self.blocks(max(prod(member.shape) for member in members), memory_mb * 2**20):
-            excess_HG = self.chance_of_selection(children, parents, memory_mb) * CURVATURE[divergence] / samples
-            excess_HG11 = excess_HG[:, :, None, None]
-            total_MHG = self.parent_NC.new_zeros(len(members), *excess_HG11.shape[:2])
-            for number, (x_HGN, y_HGN) in enumerate(self.coordinates(children, parents)):
-                x_steps_HGN, y_steps_HGN = quantised(x_HGN), quantised(y_HGN)
-                for m, (member, condition_HN) in enumerate(zip(members, conditions, strict=True)):
-                    bucket_HGN = looked_up(member.parent, y_steps_HGN) + condition_HN[parents, None]
-                    n_HGBKY = joint_counts(looked_up(member.child, x_steps_HGN), bucket_HGN, member.shape)
-                    terms_HGKY, by_chance_HGKY = parent_bucket_terms(n_HGBKY, divergence)
-                    if corrected:
-                        terms_HGKY = terms_HGKY - by_chance_HGKY
-                        if number == 0:
-                            terms_HGKY = terms_HGKY - n_HGBKY.sum(2) * excess_HG11
-                    if phi is not None:
-                        terms_HGKY = terms_HGKY * phi.factors(parents, children, bucket_HGN, n_HGBKY.sum(2))
-                    total_MHG[m] += terms_HGKY.sum((2, 3)) / samples
-            information_GH[children, parents] = median(total_MHG).T
+
+        def fill(block: Block) -> None:
+            excess_HG = self.chance_of_selection(*block, memory_mb) * CURVATURE[divergence] / len(self.parent_NC)
+            found_HG = self.block_information(
+                block, members, conditions, divergence=divergence, phi=phi, corrected=corrected, excess_HG=excess_HG
+            )
+            information_GH[block] = found_HG.T
+
+        blocks = self.blocks(max(prod(member.shape) for member in members), memory_mb * 2**20)
+        each_in_threads(fill, blocks, self.parent_NC.device)
         return information_GH
+
+    def block_information(
+        self,
+        block: Block,
+        members: list[Member],
+        conditions_HN: list[Tensor],
+        *,
+        divergence: str,
+        phi: Phi | None,
+        corrected: bool,
+        excess_HG: Tensor,
+    ) -> Tensor:
+        """The same for the child and parent groups of a block, [H, G]; `excess_HG` is what choosing the directions adds by chance."""
+        children, parents = block
+        excess_HG11 = excess_HG[:, :, None, None]
+        total_MHG = self.parent_NC.new_zeros(len(members), *excess_HG.shape)
+        for number, (x_HGN, y_HGN) in enumerate(self.coordinates(children, parents)):
+            x_steps_HGN, y_steps_HGN = quantised(x_HGN), quantised(y_HGN)
+            for m, (member, condition_HN) in enumerate(zip(members, conditions_HN, strict=True)):
+                bucket_HGN = looked_up(member.parent, y_steps_HGN) + condition_HN[parents, None]
+                n_HGBKY = joint_counts(looked_up(member.child, x_steps_HGN), bucket_HGN, member.shape)
+                terms_HGKY, by_chance_HGKY = parent_bucket_terms(n_HGBKY, divergence)
+                if corrected:
+                    terms_HGKY = terms_HGKY - by_chance_HGKY
+                    if number == 0:
+                        terms_HGKY = terms_HGKY - n_HGBKY.sum(2) * excess_HG11
+                if phi is not None:
+                    terms_HGKY = terms_HGKY * phi.factors(parents, children, bucket_HGN, n_HGBKY.sum(2))
+                total_MHG[m] += terms_HGKY.sum((2, 3)) / len(self.parent_NC)
+        return median(total_MHG)
 
     def condition_codes(self, member: Member) -> Tensor:
         """Each sample's condition bucket for every parent group, as it counts in a cell's number: [H, N], int32."""
@@ -123,7 +148,7 @@ class Layer:
         ]
         return torch.tensor(excess, dtype=torch.float64, device=self.parent_NC.device)
 
-    def blocks(self, cells: int, memory: int) -> Iterator[tuple[slice, slice]]:
+    def blocks(self, cells: int, memory: int) -> Iterator[Block]:
         """Child and parent groups that fit the memory together, for tables of `cells` cells: all children of several parents, or some of one parent's."""
         if cells > MOST_CELLS:
             raise ConfigError(f"A pair of groups has a table of {cells:,} cells: widen the bandwidth.")
