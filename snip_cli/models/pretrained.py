@@ -36,9 +36,9 @@ def load_weights(model: nn.Module, name: str, weights: str) -> None:
     else:
         others = f" or one of torchvision's weights for it ({', '.join(published)})" if published else ""
         raise ConfigError(
-            f"model.weights={weights} is no file that is there: for {name}, give the path of a state dict or of a run's checkpoint.pt{others}."
+            f"pretrained={weights} is no file that is there: for {name}, give the path of a state dict or of a run's checkpoint.pt{others}."
         )
-    check_fit(model.state_dict(), state, f"model.weights={weights} does not fit this {name}")
+    check_fit(model.state_dict(), state, f"pretrained={weights} does not fit this {name}")
     model.load_state_dict(state, strict=False)  # the counter alone may be missing
 
 
@@ -91,7 +91,7 @@ def fetch(entry: Any) -> dict[str, Tensor]:
     except Exception as error:  # URLError, OSError, RuntimeError for a wrong hash, http.client's and more
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigError(
-            f"{entry.url} cannot be downloaded ({reason}): put {path.name} into {path.parent}, or give model.weights=FILE."
+            f"{entry.url} cannot be downloaded ({reason}): put {path.name} into {path.parent}, or give pretrained=FILE."
         ) from error
 
 

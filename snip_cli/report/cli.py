@@ -21,6 +21,7 @@ from snip_cli.report.paper import (
     columns_of,
     numbers_of,
     of_table,
+    table_named,
     warn_of_none,
     with_missing,
 )
@@ -55,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings = logging.StreamHandler(sys.stderr)
     log.addHandler(warnings)
     try:
+        if flags.table:
+            flags.table = table_named(flags.table, LISTS)
         check_together(flags)
         if flags.limits:
             limits, model = read_limits(flags.folder)
@@ -96,7 +99,7 @@ def check_together(flags: argparse.Namespace) -> None:
 
 def report(flags: argparse.Namespace) -> None:
     """Print the table and draw the pictures that were asked for; pictures other than of the table's errors come without a table."""
-    numbers = numbers_of(flags.table, LISTS) if flags.table else []
+    numbers = numbers_of(flags.table) if flags.table else []
     records = read_tree(flags.folder, may_be_empty=bool(numbers))
     if numbers:  # so that only what differs between its own runs is a column
         records = of_table(records, numbers, flags.table, flags.folder)

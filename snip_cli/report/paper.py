@@ -20,16 +20,21 @@ log = logging.getLogger("snip_cli")
 LAYOUTS = {"Table 3": ("init.name", "model")}
 
 
-def numbers_of(source: str, others: Iterable[str] = ()) -> list[Published]:
-    """The numbers of a published table, by its name such as `Table 2`; `others` are the names of what is no such table.
+def table_named(given: str, others: Iterable[str] = ()) -> str:
+    """The name of a published table as it is written, such as `Table 2`, or one of `others`, from a name in letters of either case.
 
-    Raises ConfigError where no published table is called so.
+    Raises ConfigError where none is called so.
     """
-    numbers = [number for number in PUBLISHED if number.source.startswith(f"{source},")]
-    if not numbers:
-        known = ", ".join([*sorted({number.source.split(",")[0] for number in PUBLISHED}), *others])
-        raise ConfigError(f"No published table is called '{source}': choose one of {known}.")
-    return numbers
+    known = [*sorted({number.source.split(",")[0] for number in PUBLISHED}), *others]
+    for name in known:
+        if name.lower() == given.strip().lower():
+            return name
+    raise ConfigError(f"No published table is called '{given}': choose one of {', '.join(known)}.")
+
+
+def numbers_of(source: str) -> list[Published]:
+    """The numbers of a published table, by its name as it is written."""
+    return [number for number in PUBLISHED if number.source.startswith(f"{source},")]
 
 
 def columns_of(numbers: Sequence[Published], records: Sequence[Record]) -> list[str]:

@@ -154,7 +154,7 @@ def test_any_other_file_is_told_by_its_bytes(kind, tmp_path):
 def test_a_file_that_is_not_there_is_refused(place, tmp_path):
     path = tmp_path / place
     assert refusal(network(), "mine", str(path)) == (
-        f"model.weights={path} is no file that is there: for mine, give the path of a state dict or of a run's checkpoint.pt."
+        f"pretrained={path} is no file that is there: for mine, give the path of a state dict or of a run's checkpoint.pt."
     )
 
 
@@ -200,7 +200,7 @@ def edited(change):
 def test_weights_of_another_model_are_refused_with_the_first_key_that_does_not_fit(state, problem, tmp_path):
     path = stored(tmp_path / "weights.pt", state)
     assert refusal(network(), "mine", path) == (
-        f"model.weights={path} does not fit this mine: {problem}; choose weights of this model, image size and number of classes."
+        f"pretrained={path} does not fit this mine: {problem}; choose weights of this model, image size and number of classes."
     )
 
 
@@ -225,7 +225,7 @@ def test_where_the_download_fails_the_sentence_names_the_file_that_then_is_read(
     sentence = refusal(model, "resnet50", "IMAGENET1K_V1")
     assert sentence == (
         f"{URL} cannot be downloaded (URLError: <urlopen error no network>): "
-        f"put resnet50-0676ba61.pth into {hub}, or give model.weights=FILE."
+        f"put resnet50-0676ba61.pth into {hub}, or give pretrained=FILE."
     )
     hub.mkdir(parents=True, exist_ok=True)
     stored(hub / "resnet50-0676ba61.pth", constants(model, 0.5))

@@ -6,6 +6,7 @@ import io
 import pytest
 
 from snip_cli.report.cli import main
+from snip_cli.report.paper import table_named
 from snip_cli.report.published import PUBLISHED, Published
 from tests.report.runs import ADAM, record
 
@@ -207,3 +208,10 @@ def test_a_table_that_nobody_published_is_refused(tmp_path, capsys):
     assert main([str(tmp_path), "--table", "Table 7"]) == 2
     known = "Figure 3, Table 1, Table 2, Table 3, SNACS, SNACS layers"
     assert f"No published table is called 'Table 7': choose one of {known}." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "name"), [("table 3", "Table 3"), (" TABLE 3", "Table 3"), ("snacs LAYERS", "SNACS layers")]
+)
+def test_a_tables_name_may_be_written_in_letters_of_either_case(given, name):
+    assert table_named(given, ["SNACS", "SNACS layers"]) == name
