@@ -216,6 +216,10 @@ def test_the_dense_network_may_have_a_schedule_of_its_own(tmp_path):
             ["method=l1_filter", "~method.groups", "~method.samples_per_class"],
             "does not find by itself how much can go",
         ),
+        (
+            ["method=l1_filter", "~method.groups", "~method.samples_per_class", "model=lstm_s", "sparsity=0.5"],
+            "only the channels of plain convolutions and linear layers are compared: choose another model",
+        ),
         (["method.phi=wieght"], "method.phi must be one of constant, weight,"),
         (["pretrained=nowhere.pt"], "pretrained=nowhere.pt is no file that is there"),
         (["method.groups=-1"], "method.groups must be 0 (every channel for itself) or more, not -1."),

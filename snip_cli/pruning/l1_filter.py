@@ -1,5 +1,6 @@
 """Whole filters by the L1 norm of their weights (Li et al., ICLR 2017), the plain baseline of structured pruning."""
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ from snip_cli.pruning.snacs.layers import inference
 from snip_cli.pruning.snacs.pairs import Pair, find_pairs, inputs_per_channel
 from snip_cli.pruning.steps import Steps
 from snip_cli.registry import methods
+
+log = logging.getLogger("snip_cli")
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ def l1_filter(
 
     A filter goes with its bias and with the weights of the next layer that read it, so that nothing of it is left. Only filters that one
     layer alone reads can go so: in residual networks those inside a block, as in the paper. One filter of every layer stays. As many go
-    as remove at most `sparsity` of the prunable parameters.
+    as remove at most `sparsity` of the prunable parameters; a warning says where all of them are not enough.
 
     Raises ConfigError where the model has no such filters.
     """
@@ -53,8 +56,22 @@ def l1_filter(
         middle = (low + high + 1) // 2
         removed = sum(int((~keep).sum()) for keep in without(model, filters[:middle]).values())
         low, high = (middle, high) if removed <= at_most else (low, middle - 1)
+    mask = without(model, filters[:low])
+    reached = 1 - sum(int(keep.sum()) for keep in mask.values()) / total
+    if low == len(filters) and sparsity > reached:
+        log.warning(
+            "sparsity=%s is more than there are filters to remove, which make %.4f: pruned to that", sparsity, reached
+        )
     told = {pair.parent: {"filters_removed": sum(each.pair == pair for each in filters[:low])} for pair in pairs}
-    return Pruned(without(model, filters[:low]), told, {"sparsity_requested": sparsity})
+    return Pruned(mask, told, {"sparsity_requested": sparsity, "sparsity_reached": reached})
+
+
+def check(model: nn.Module, example_1CHW: Tensor) -> None:
+    """Raise ConfigError for what can be known before any network is trained, as that of `snip_cli.pruning.snacs.method`."""
+    find_pairs(model, example_1CHW)
+
+
+l1_filter.check = check  # which the pipeline asks first
 
 
 def acts_through(model: nn.Module, pair: Pair, example_1CHW: Tensor) -> bool:

@@ -69,6 +69,17 @@ def test_one_filter_of_every_layer_stays_and_so_do_the_classes():
     assert int(mask["8.weight"].any(dim=1).sum()) == 3
 
 
+def test_where_all_filters_are_not_enough_it_says_how_far_it_came(caplog):
+    found = pruned(network(), 0.999)
+    assert found.facts["sparsity_reached"] == pytest.approx(removed(found.mask))
+    assert caplog.messages == [
+        f"sparsity=0.999 is more than there are filters to remove, which make {removed(found.mask):.4f}: pruned to that"
+    ]
+    caplog.clear()
+    pruned(network(), 0.5)
+    assert not caplog.messages
+
+
 def test_in_a_residual_network_only_filters_inside_a_block_go():
     model = CifarResNet(1, 3, blocks=1)
     example = torch.zeros(1, 1, 8, 8)

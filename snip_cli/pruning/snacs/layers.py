@@ -29,7 +29,7 @@ def scorable_layers(model: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
         if grouped or not isinstance(layer, nn.Conv2d | nn.Linear):
             kind = "a grouped convolution" if grouped else f"of kind {type(layer).__name__}"
             raise ConfigError(
-                f"Layer '{name}' is {kind}, and SNACS compares the channels of plain convolutions and linear layers: choose another model, or method=snip."
+                f"Layer '{name}' is {kind}, and only the channels of plain convolutions and linear layers are compared: choose another model, or method=snip."
             )
         layers[name] = layer
     return layers

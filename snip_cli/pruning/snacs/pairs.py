@@ -70,11 +70,11 @@ def run_once(model: nn.Module, example_1CHW: Tensor) -> list[Step]:
     def note(name: str, layer: nn.Conv2d | nn.Linear, inputs: tuple[Tensor, ...]) -> None:
         if any(step.name == name for step in steps):
             raise ConfigError(
-                f"Layer '{name}' runs more than once on an image, and SNACS wants one activation of it: choose another model, or method=snip."
+                f"Layer '{name}' runs more than once on an image, and one activation of it is wanted: choose another model, or method=snip."
             )
         if inputs[0].dim() != layer.weight.dim():
             raise ConfigError(
-                f"Layer '{name}' runs at several places of an image at once, which SNACS does not compare: choose another model, or method=snip."
+                f"Layer '{name}' runs at several places of an image at once, and its channels are not compared: choose another model, or method=snip."
             )
         steps.append(Step(name, layer, inputs[0]))
 
