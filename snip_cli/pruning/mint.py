@@ -9,7 +9,7 @@ from snip_cli.errors import ConfigError
 from snip_cli.pruning.protocol import Batch, Loss, Pruned, Sparsity
 from snip_cli.pruning.snacs.choice import prune_connections
 from snip_cli.pruning.snacs.connections import check_groups, connections
-from snip_cli.pruning.snacs.connectivity import sample_activations
+from snip_cli.pruning.snacs.connectivity import require_enough, sample_activations
 from snip_cli.pruning.snacs.pairs import find_pairs
 from snip_cli.pruning.snacs.tree import layer_dependence
 from snip_cli.pruning.steps import Steps
@@ -44,6 +44,7 @@ def mint(
     activations = steps.do(
         "activations", lambda: sample_activations(model, batches, [each.pair for each in found.values()])
     )
+    require_enough(model, example, activations[""])
     first_seed = generator.initial_seed()
 
     def score(child: str) -> Tensor:

@@ -3,6 +3,7 @@
 Shapes: N images, C channels of the child, P of the parent, G and H groups of them.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -14,9 +15,12 @@ from snip_cli.pruning.protocol import Batch
 from snip_cli.pruning.snacs.acmi import layer_information
 from snip_cli.pruning.snacs.activations import channel_means
 from snip_cli.pruning.snacs.connections import Connections
+from snip_cli.pruning.snacs.layers import inference
 from snip_cli.pruning.snacs.pairs import Pair
 from snip_cli.pruning.snacs.phi import FORMS
 from snip_cli.pruning.snacs.weights import group_means
+
+log = logging.getLogger("snip_cli")
 
 # Bits. Less chance, the estimate of no information scatters around 0; below it a factor would turn the order round. EDGE's code clips at it too.
 LEAST = 0.001
@@ -32,7 +36,7 @@ WEIGHT_FACTORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def sample_activations(model: nn.Module, batches: Iterable[Batch], pairs: list[Pair]) -> dict[str, Tensor]:
-    """The layers' mean outputs, N×C each by name, and the images' classes N under the empty name."""
+    """The layers' mean outputs, N×C each by name, and the images' classes N under the empty name; a warning names layers that are dead."""
     labels: list[Tensor] = []
 
     def noted() -> Iterator[Batch]:
@@ -41,7 +45,21 @@ def sample_activations(model: nn.Module, batches: Iterable[Batch], pairs: list[P
             yield images, classes
 
     names = dict.fromkeys(name for pair in pairs for name in (pair.parent, pair.child))
-    return {**channel_means(model, noted(), list(names)), "": torch.cat(labels)}
+    means = channel_means(model, noted(), list(names))
+    dead = [name for name, means_NC in means.items() if bool((means_NC == means_NC[0]).all())]
+    if dead:
+        log.warning("the outputs of %s are the same for every image: nothing can be learnt from them", ", ".join(dead))
+    return {**means, "": torch.cat(labels)}
+
+
+def require_enough(model: nn.Module, example_1CHW: Tensor, labels_N: Tensor) -> None:
+    """Raise ConfigError for fewer images than the network tells classes apart."""
+    with inference(model):
+        classes = model(example_1CHW).shape[-1]
+    if len(labels_N) < classes:
+        raise ConfigError(
+            f"{len(labels_N)} images are too few for {classes} classes: give some of each, as method.samples_per_class does."
+        )
 
 
 def check_phi(phi: str) -> None:

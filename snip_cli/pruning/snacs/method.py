@@ -1,5 +1,6 @@
 """`method=snacs`: activations → connectivity → limits → sensitivity → mask, each step kept (Ganesh et al. 2020)."""
 
+import logging
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
@@ -11,15 +12,20 @@ from snip_cli.errors import ConfigError
 from snip_cli.pruning.protocol import Batch, Loss, Pruned, Sparsity
 from snip_cli.pruning.snacs.choice import prune_connections
 from snip_cli.pruning.snacs.connections import Connections, check_groups, connections
-from snip_cli.pruning.snacs.connectivity import check_phi, connectivity, sample_activations
+from snip_cli.pruning.snacs.connectivity import check_phi, connectivity, require_enough, sample_activations
 from snip_cli.pruning.snacs.input_means import first_that_fit, input_means
 from snip_cli.pruning.snacs.limits import GRID, SLACK, check_sweep, connections_limit
 from snip_cli.pruning.snacs.pairs import find_pairs
-from snip_cli.pruning.snacs.probe import probed
+from snip_cli.pruning.snacs.probe import guessing, probed
 from snip_cli.pruning.snacs.sensitivity import filter_sensitivity, protected_groups
 from snip_cli.pruning.snacs.weights import scaled_weights
 from snip_cli.pruning.steps import Steps
 from snip_cli.registry import methods
+
+log = logging.getLogger("snip_cli")
+
+# Of the way from guessing to no mistake: an unpruned layer by which the probe gets no further tells it as good as nothing.
+BLIND = 0.05
 
 
 @methods.register("snacs")
@@ -64,6 +70,7 @@ def snacs(
     activations = steps.do(
         "activations", lambda: sample_activations(model, batches, [each.pair for each in found.values()])
     )
+    require_enough(model, example, activations[""])
     first_seed = generator.initial_seed()
 
     def score(child: str) -> Tensor:
@@ -93,7 +100,8 @@ def find_limits(
 ) -> dict[str, dict[str, Any]]:
     """The upper limit of every child, as plain Python, by the images of the first `classes` classes, which `labels_N` names.
 
-    The network runs on them once for as many layers, of those that are not kept in `steps`, as fit into memory together.
+    The network runs on them once for as many layers, of those that are not kept in `steps`, as fit into memory together. A warning names
+    the layers of which the probe sees nothing.
     """
     means: dict[str, Tensor] = {}
 
@@ -105,7 +113,15 @@ def find_limits(
         made = connections_limit(model, found[child], scores[child], means.pop(child), labels_N, slack=slack)
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(made).items()}
 
-    return steps.each("limits", list(found), limit)
+    limits = steps.each("limits", list(found), limit)
+    guessed = guessing(labels_N)
+    blind = [name for name, each in limits.items() if each["unpruned"] - guessed < BLIND * (1 - guessed)]
+    if blind:
+        log.warning(
+            "limits set by chance: %s, by whose outputs the probe tells the classes hardly better than by guessing",
+            ", ".join(blind),
+        )
+    return limits
 
 
 def check(

@@ -1,9 +1,12 @@
 """The method as a whole: what it runs the network on, and how often."""
 
+import logging
+
 import pytest
 import torch
 from torch import nn
 
+from snip_cli.errors import ConfigError
 from snip_cli.pruning.prune import prune_in_steps
 from snip_cli.pruning.snacs import method
 from snip_cli.pruning.snacs.input_means import first_that_fit, input_means
@@ -73,3 +76,40 @@ def test_only_the_images_that_are_probed_run_for_the_limits(passes, monkeypatch)
 
     monkeypatch.setattr(method, "input_means", filtered_afterwards)
     assert same(pruned(probe_classes=2), found)
+
+
+def warnings(caplog, model, method="snacs"):
+    """What is warned of when the model is pruned."""
+    generator, loss = torch.Generator().manual_seed(0), nn.functional.cross_entropy
+    with caplog.at_level(logging.WARNING, logger="snip_cli"):
+        prune_in_steps(model, sample(), loss, method, "auto", generator, Steps(), groups=0)
+    return caplog.messages
+
+
+def test_a_layer_by_which_the_probe_sees_nothing_is_named(caplog):
+    model = network()
+    nn.init.constant_(model[7].bias, -100.0)  # its outputs are below 0 for every image, but not the same for all
+    assert warnings(caplog, model) == [
+        "limits set by chance: 7, by whose outputs the probe tells the classes hardly better than by guessing"
+    ]
+
+
+@pytest.mark.parametrize("method", ["snacs", "mint"])
+def test_layers_whose_outputs_never_change_are_named(method, caplog):
+    model = network()
+    nn.init.zeros_(model[5].weight)
+    assert "the outputs of 5, 7 are the same for every image: nothing can be learnt from them" in warnings(
+        caplog, model, method
+    )
+
+
+def test_of_a_network_that_sees_its_images_nothing_is_said(caplog):
+    assert warnings(caplog, network()) == []
+
+
+@pytest.mark.parametrize("method", ["snacs", "mint"])
+def test_fewer_images_than_classes_are_refused(method):
+    images, labels = sample()[0]
+    batches, generator = [(images[: CLASSES - 1], labels[: CLASSES - 1])], torch.Generator().manual_seed(0)
+    with pytest.raises(ConfigError, match="2 images are too few for 3 classes: give some of each"):
+        prune_in_steps(network(), batches, nn.functional.cross_entropy, method, 0.5, generator, Steps())

@@ -6,7 +6,8 @@ import torch
 from sklearn.svm import SVC
 
 from snip_cli.data.sample import class_balanced_sample
-from snip_cli.pruning.snacs.probe import Probe, probed
+from snip_cli.errors import ConfigError
+from snip_cli.pruning.snacs.probe import Probe, guessing, probed
 from tests.splits import split_of
 
 
@@ -46,6 +47,16 @@ def test_what_is_below_zero_is_not_seen():
 def test_a_layer_that_is_dead_tells_no_classes_apart():
     labels = torch.arange(60) % 3
     assert Probe(-torch.ones(60, 8), labels).accuracy(-torch.ones(60, 8)) == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("images", [0, 1, 60])
+def test_images_of_one_class_are_refused(images):
+    with pytest.raises(ConfigError, match="not of several classes: give some of each"):
+        Probe(torch.ones(images, 8), torch.full((images,), 3))
+
+
+def test_guessing_names_the_most_frequent_class():
+    assert guessing(torch.tensor([2, 0, 2, 5])) == 0.5
 
 
 def test_labels_need_not_be_neighbours():
