@@ -26,7 +26,7 @@ from snip_cli.report.paper import (
     with_missing,
 )
 from snip_cli.report.records import COLUMNS, read_tree
-from snip_cli.report.snacs import beside_published, is_listed, layers_beside_published
+from snip_cli.report.snacs import beside_published, is_listed, layers_beside_published, listed_networks
 from snip_cli.report.table import as_text, rows
 from snip_cli.report.training import draw_trainings
 
@@ -69,7 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif flags.table in LISTS:
             records = read_tree(flags.folder, may_be_empty=True)
             if not any(is_listed(record) for record in records):
-                warn_of_none(records, flags.table, flags.folder)
+                networks = ", ".join(f"{model} on {dataset}" for model, dataset in listed_networks())
+                warn_of_none(records, flags.table, flags.folder, f": it lists {networks}" if records else "")
             listed = LISTS[flags.table](records)
             form = {"headers": "keys", "tablefmt": STYLES.get(flags.format, "")}
             print(as_csv(listed) if flags.format == "csv" else tabulate(listed, **form))

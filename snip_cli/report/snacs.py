@@ -25,18 +25,18 @@ def beside_published(records: Sequence[Record]) -> list[dict[str, Any]]:
 
     Weights are those of convolutions and linear layers, without biases, as the authors count. The lowest test error is that of all
     evaluations, which is what the authors' code reports. The effective sparsity counts biases too, and as removed also what is on no path
-    from input to output. The size is that of the weights as compressed sparse matrices. Ours are means
-    over the seeds.
+    from input to output. The size is that of the weights as compressed sparse matrices. Ours are means over the seeds; `n = 0 of 1` is a run
+    that is not finished, of which nothing is known.
     """
     rows: list[dict[str, Any]] = []
-    for model, dataset in dict.fromkeys((row.model, row.dataset) for row in PUBLISHED_SNACS):
+    for model, dataset in listed_networks():
         known = [_known(row) for row in PUBLISHED_SNACS if row.model == model]
         ours = [
             _ours(record)
             for record in records
-            if record.results and (record.settings["model"], record.settings["dataset"]) == (model, dataset)
+            if (record.settings["model"], record.settings["dataset"]) == (model, dataset)
         ]
-        rows += sorted([*known, *ours], key=lambda row: row[REMOVED] or 0.0)
+        rows += sorted([*known, *ours], key=lambda row: 100.0 if row[REMOVED] is None else row[REMOVED])
     return rows
 
 
@@ -55,8 +55,9 @@ def _known(row: Row) -> dict[str, Any]:
 
 
 def _ours(record: Record) -> dict[str, Any]:
-    results = list(record.results.values())
-    images = results[0]["iterations"] * record.settings["schedule.batch_size"]
+    results, wanted = list(record.results.values()), len(record.wanted)
+    of_wanted = f" of {wanted}" if len(results) < wanted else ""
+    images = record.settings["schedule.iterations"] * record.settings["schedule.batch_size"]
     part = images / FULL_IMAGES[record.settings["model"]]
     short = "" if part >= 1 else f", short: {100 * part:.2g} % of the full training"
     effective = effective_sparsity(results)
@@ -69,14 +70,18 @@ def _ours(record: Record) -> dict[str, Any]:
         LAST: _mean([result["test_error"] for result in results]),
         LOWEST: _mean([result.get("test_error_lowest") for result in results]),
         SIZE: _mean([result.get("sparse_megabytes") for result in results]),
-        "source": f"ours, n = {len(results)}{short}",
+        "source": f"ours, n = {len(results)}{of_wanted}{short}",
     }
 
 
 def is_listed(record: Record) -> bool:
-    """Whether a run is of a network of which something is known, and finished."""
-    network = record.settings["model"], record.settings["dataset"]
-    return bool(record.results) and network in {(row.model, row.dataset) for row in PUBLISHED_SNACS}
+    """Whether a run is of a network of which something is known."""
+    return (record.settings["model"], record.settings["dataset"]) in listed_networks()
+
+
+def listed_networks() -> list[tuple[str, str]]:
+    """Model and data set of every network of which something is known."""
+    return list(dict.fromkeys((row.model, row.dataset) for row in PUBLISHED_SNACS))
 
 
 def removed(result: dict[str, Any]) -> float | None:

@@ -11,7 +11,7 @@ from snip_cli.report.snacs import beside_published, layers_beside_published
 VGG16 = (1728, 36864, 73728, 147456, 294912, 589824, 589824, 1179648, *(5 * [2359296]), 262144, 5120)
 
 
-def run(folder, method="snacs", iterations=105_600, kept=40, **settings):
+def run(folder, method="snacs", iterations=105_600, kept=40, wanted=1, finished=True, **settings):
     layers = [{"name": f"layer{place}", "total": 100, "kept": kept} for place in range(15)]
     result = {
         "iterations": iterations,
@@ -22,7 +22,8 @@ def run(folder, method="snacs", iterations=105_600, kept=40, **settings):
     }
     result |= {"test_error": 7.5, "test_error_lowest": 7.25, "sparse_megabytes": 9.5}
     own = {"method": method, "model": "vgg16", "dataset": "cifar10", "sparsity": "auto", "schedule.batch_size": 128}
-    return Record(folder, own | settings, {0: result}, [0])
+    own["schedule.iterations"] = iterations
+    return Record(folder, own | settings, {0: result} if finished else {}, list(range(wanted)))
 
 
 @pytest.mark.parametrize(("method", "percent"), [("SNACS", 84.46), ("MINT", 83.46)])
@@ -52,6 +53,21 @@ def test_our_run_stands_among_the_published_by_what_it_removed(tmp_path):
 def test_a_short_run_is_called_one(tmp_path):
     [ours] = [row["source"] for row in beside_published([run(tmp_path, iterations=1056)]) if "ours" in row["source"]]
     assert ours == "ours, n = 1, short: 1 % of the full training"
+
+
+def test_what_is_not_finished_is_marked(tmp_path):
+    rows = beside_published([run(tmp_path, wanted=3), run(tmp_path, finished=False, method="mint")])
+    ours = {row["method"]: row for row in rows if row["source"].startswith("ours")}
+    assert ours["snacs"]["source"] == "ours, n = 1 of 3"
+    assert ours["mint"]["source"] == "ours, n = 0 of 1"
+    assert {ours["mint"][name] for name in ("weights removed (%)", "test error, last (%)", "effective sparsity")} == {
+        None
+    }
+
+
+def test_the_network_that_each_of_the_two_papers_prunes_is_listed(tmp_path):
+    errors = [row["test error, lowest (%)"] for row in beside_published([]) if row["method"] == "reference"]
+    assert errors == [6.02, 6.06, 7.45, 23.87]
 
 
 def test_a_run_of_another_data_set_is_left_out(tmp_path):
