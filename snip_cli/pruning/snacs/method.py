@@ -16,7 +16,7 @@ from snip_cli.pruning.snacs.connectivity import check_phi, connectivity, require
 from snip_cli.pruning.snacs.input_means import first_that_fit, input_means
 from snip_cli.pruning.snacs.limits import GRID, SLACK, check_sweep, connections_limit
 from snip_cli.pruning.snacs.pairs import find_pairs
-from snip_cli.pruning.snacs.probe import guessing, probed
+from snip_cli.pruning.snacs.probe import guessing, probed, require_classes
 from snip_cli.pruning.snacs.sensitivity import filter_sensitivity, protected_groups
 from snip_cli.pruning.snacs.weights import scaled_weights
 from snip_cli.pruning.steps import Steps
@@ -71,6 +71,8 @@ def snacs(
         "activations", lambda: sample_activations(model, batches, [each.pair for each in found.values()])
     )
     require_enough(model, example, activations[""])
+    labels_N = activations[""][activations[""] < probe_classes]
+    require_classes(labels_N)
     first_seed = generator.initial_seed()
 
     def score(child: str) -> Tensor:
@@ -79,7 +81,6 @@ def snacs(
         return connectivity(activations, weight, scaled[child], found[child], phi=phi, device=device, seed=seed)
 
     scores = steps.each("scores", list(found), score)
-    labels_N = activations[""][activations[""] < probe_classes]
     limits = find_limits(model, batches, found, scores, labels_N, probe_classes, limit_slack, steps)
     sensitivity = filter_sensitivity(model, [each.pair for each in found.values()], groups=groups)
     protected = {

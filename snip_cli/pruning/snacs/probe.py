@@ -19,17 +19,11 @@ class Probe:
     It learns from the layer as it is and is asked about the layer as it is pruned. Of a layer whose mean outputs are below 0 for nearly all
     images it sees next to nothing. Its time grows with the square of the number of classes. The kernel's values are computed here by one product
     of matrices and handed over, which is several times as fast as scikit-learn's own loop and differs by rounding alone.
-
-    Raises ConfigError where the images are not of two classes at least.
     """
 
     def __init__(self, outputs_NC: Tensor, labels_N: Tensor) -> None:
         from sklearn.svm import SVC  # takes seconds, which a run of another method should not wait for
 
-        if len(labels_N.unique()) < 2:
-            raise ConfigError(
-                "The images that the limits are found with are not of several classes: give some of each, as method.samples_per_class does."
-            )
         self._learnt = _features(outputs_NC)
         self._labels = labels_N.cpu().numpy()
         variance = float(self._learnt.var())
@@ -52,6 +46,14 @@ class Probe:
 
 def _features(outputs_NC: Tensor) -> NDArray[numpy.float64]:
     return outputs_NC.detach().cpu().double().clamp_min(0).numpy()
+
+
+def require_classes(labels_N: Tensor) -> None:
+    """Raise ConfigError unless the images that are probed are of two classes at least."""
+    if len(labels_N.unique()) < 2:
+        raise ConfigError(
+            "The images that the limits are found with are not of several classes: give some of each, as method.samples_per_class does."
+        )
 
 
 def guessing(labels_N: Tensor) -> float:

@@ -107,6 +107,16 @@ def test_of_a_network_that_sees_its_images_nothing_is_said(caplog):
     assert warnings(caplog, network()) == []
 
 
+@pytest.mark.parametrize(("labels", "probed"), [([1] * 90, 3), ([2, 3] * 45, 2)])
+def test_a_sample_without_several_of_the_probed_classes_is_refused_before_it_is_scored(labels, probed, monkeypatch):
+    monkeypatch.setattr(method, "connectivity", None)
+    batches, generator = [(torch.cat([images for images, _ in sample()]), torch.tensor(labels))], torch.Generator()
+    with pytest.raises(ConfigError, match="not of several classes"):
+        prune_in_steps(
+            network(), batches, nn.functional.cross_entropy, "snacs", 0.5, generator, Steps(), probe_classes=probed
+        )
+
+
 @pytest.mark.parametrize("method", ["snacs", "mint"])
 def test_fewer_images_than_classes_are_refused(method):
     images, labels = sample()[0]

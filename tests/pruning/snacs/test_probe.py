@@ -7,7 +7,7 @@ from sklearn.svm import SVC
 
 from snip_cli.data.sample import class_balanced_sample
 from snip_cli.errors import ConfigError
-from snip_cli.pruning.snacs.probe import Probe, guessing, probed
+from snip_cli.pruning.snacs.probe import Probe, guessing, probed, require_classes
 from tests.splits import split_of
 
 
@@ -49,10 +49,11 @@ def test_a_layer_that_is_dead_tells_no_classes_apart():
     assert Probe(-torch.ones(60, 8), labels).accuracy(-torch.ones(60, 8)) == pytest.approx(1 / 3)
 
 
-@pytest.mark.parametrize("images", [0, 1, 60])
-def test_images_of_one_class_are_refused(images):
-    with pytest.raises(ConfigError, match="not of several classes: give some of each"):
-        Probe(torch.ones(images, 8), torch.full((images,), 3))
+def test_images_of_one_class_or_none_are_refused():
+    for labels in (torch.tensor([], dtype=torch.long), torch.tensor([3, 3])):
+        with pytest.raises(ConfigError, match="not of several classes: give some of each"):
+            require_classes(labels)
+    require_classes(torch.tensor([3, 4]))
 
 
 def test_guessing_names_the_most_frequent_class():
