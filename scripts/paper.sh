@@ -32,14 +32,17 @@ if [ -n "${PYTHON:-}" ]; then command -v "$PYTHON" > /dev/null; else [ -e "$root
 }
 cd "$root"
 
+networks= # those of the script, for who names none of them
 sweep() { # SETTING ...: snip-run on all their combinations, with the user's settings last; model=… first, by which --only chooses
+  case " $networks " in *" ${1#model=} "*) ;; *) networks="$networks ${1#model=}" ;; esac
   [ -z "${only:-}" ] || [ "model=$only" = "$1" ] || return 0
   any=yes
   "$python" -m snip_cli -m "$@" "seeds=$seeds" "output_dir=$output" ${settings[@]+"${settings[@]}"} || go_on $?
 }
 
-report() { # OPTION ...: snip-report on all runs
-  [ "$any" = yes ] || { echo "scripts/$name: it has no network '$only'" >&2; exit 2; }
+report() { # OPTION ...: snip-report on all runs; nothing where none was made but a plan told
+  [ "$any" = yes ] || { echo "scripts/$name: it has no network '$only': choose one of$networks" >&2; exit 2; }
+  case " ${settings[*]-} " in *" dry_run=true "*) return 0 ;; esac
   "$python" -m snip_cli.report "$output" "$@" || go_on $?
 }
 

@@ -38,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt as stop:
         print(
-            f"\nsnip-run: {str(stop) or 'stopped; the same command goes on from the last checkpoint.'}", file=sys.stderr
+            f"\nsnip-run: {str(stop) or 'stopped; the same command goes on from the last checkpoint or finished step.'}",
+            file=sys.stderr,
         )
         return INTERRUPTED
     except BrokenPipeError:  # the reader, `head` say, has seen enough

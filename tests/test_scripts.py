@@ -200,8 +200,16 @@ def test_one_network_alone(name, calls):
 
 @pytest.mark.parametrize("name", ["table1", "table2", "table3", "figure1", "snacs"])
 def test_a_network_that_is_not_of_the_table_is_refused(name, calls):
+    script(name)
+    networks = dict.fromkeys(run["model"] for run in runs(calls()[:-1]))
     refused = script(name, "--only", "lenet")
-    assert (refused.returncode, refused.stderr) == (2, f"scripts/{name}: it has no network 'lenet'\n")
+    said = f"scripts/{name}: it has no network 'lenet': choose one of {' '.join(networks)}\n"
+    assert (refused.returncode, refused.stderr) == (2, said)
+
+
+def test_a_plan_ends_without_a_report_as_there_is_no_run(calls):
+    assert script("table1", "dry_run=true").returncode == 0
+    assert not [call for call in calls() if "snip_cli.report" in call]
 
 
 @pytest.mark.parametrize("name", ["figure1", "figure3"])

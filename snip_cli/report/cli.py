@@ -66,11 +66,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(limits_csv(limits, model))
             else:
                 print(limits_table(limits, model, STYLES[flags.format]))
+            print(f"drawn: {flags.limits}", file=sys.stderr)
         elif flags.table in LISTS:
             records = read_tree(flags.folder, may_be_empty=True)
             if not any(is_listed(record) for record in records):
                 networks = ", ".join(f"{model} on {dataset}" for model, dataset in listed_networks())
-                warn_of_none(records, flags.table, flags.folder, f": it lists {networks}" if records else "")
+                warn_of_none(records, f"a network that the table {flags.table} lists ({networks})", flags.folder)
             listed = LISTS[flags.table](records)
             form = {"headers": "keys", "tablefmt": STYLES.get(flags.format, "")}
             print(as_csv(listed) if flags.format == "csv" else tabulate(listed, **form))

@@ -159,7 +159,7 @@ def test_where_no_run_is_of_the_table_one_sentence_says_what_the_nearest_would_n
     assert warned(tmp_path, "Table 1", capsys) == f"{none} Table 1, {need} dataset=mnist sparsity=0.95\n"
     assert f"{none} Table 3, {need} dataset=mnist" in warned(tmp_path, "Table 3", capsys)
     assert warned(tmp_path, "SNACS", capsys) == (
-        f"{none} SNACS, and what follows is as published: it lists vgg16 on cifar10, resnet56 on cifar10, resnet50 on ilsvrc2012\n"
+        f"{none} a network that the table SNACS lists (vgg16 on cifar10, resnet56 on cifar10, resnet50 on ilsvrc2012), and what follows is as published\n"
     )
     record(tmp_path, "own", [1.7])
     assert warned(tmp_path, "Table 1", capsys) == ""
