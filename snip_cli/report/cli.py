@@ -11,7 +11,7 @@ from tabulate import tabulate
 from snip_cli.errors import ConfigError, SnipError
 from snip_cli.report.batch_sizes import draw_batch_sizes
 from snip_cli.report.cells import cells
-from snip_cli.report.drawing import as_csv, save
+from snip_cli.report.drawing import as_csv, require_folder, save
 from snip_cli.report.figure import draw_errors
 from snip_cli.report.limits import draw_limits, limits_csv, limits_table, read_limits
 from snip_cli.report.masks import draw_masks
@@ -109,6 +109,8 @@ def report(flags: argparse.Namespace) -> None:
     if numbers:
         found = with_missing(found, numbers)
     pictures = {option: path for option in PICTURES if (path := getattr(flags, option))}
+    for path in pictures.values():
+        require_folder(path)
     if numbers or "figure" in pictures or not pictures:
         if flags.table in LAYOUTS and flags.format != "csv":
             print(as_printed_table(found, LAYOUTS[flags.table], STYLES[flags.format]), end="\n\n")

@@ -25,6 +25,12 @@ class Drawing:
     pixels: Sequence[Mapping[str, Any]] = ()
 
 
+def require_folder(path: Path) -> None:
+    """Raise ConfigError where a picture is to be written into a folder that is not there, so that no table is made first."""
+    if not path.parent.is_dir():
+        raise ConfigError(f"{path} cannot be written: there is no folder {path.parent}; make it, or name another file.")
+
+
 def save(drawing: Drawing, path: Path, top: Path) -> list[Path]:
     """Write a drawing to `path`, and an image below `top`/figures for TensorBoard; gives the CSV files of its numbers.
 

@@ -138,6 +138,12 @@ def test_bad_input_is_one_sentence(arguments, phrase, tmp_path, capsys):
     assert said.count("\n") == 1
 
 
+def test_a_picture_for_a_folder_that_is_not_there_is_refused_before_the_table(tmp_path, capsys):
+    record(tmp_path, "a", [1.0])
+    assert main([str(tmp_path), "--figure", "no/such/folder/error.png"]) == 2
+    assert capsys.readouterr().out == ""
+
+
 @pytest.mark.parametrize("damage", ["metrics.json", "config.yaml"])
 def test_a_folder_that_cannot_be_read_is_named_and_the_others_are_reported(damage, tmp_path, capsys):
     record(tmp_path, "good", [1.0])
