@@ -65,7 +65,7 @@ class Steps:
         """
         started = time.perf_counter()
         result, was_read = self._one(name, compute)
-        self._tell("%s: %s", name, "done already" if was_read else told(started))
+        self._tell("%s: %s", name, "done already" if was_read else since(started))
         return result
 
     def each(self, name: str, keys: Sequence[str], compute: Callable[[str], Result]) -> dict[str, Result]:
@@ -84,7 +84,7 @@ class Steps:
             if number == len(keys) or time.perf_counter() - last_told > TELL_EVERY:
                 last_told = time.perf_counter()
                 found = f", {read} of them done already" if read else ""
-                self._tell("%s: %d of %d layers%s, %s", name, number, len(keys), found, told(started))
+                self._tell("%s: %d of %d layers%s, %s", name, number, len(keys), found, since(started))
         return results
 
     def _one(self, name: str, compute: Callable[[], Result]) -> tuple[Result, bool]:
@@ -143,7 +143,7 @@ class Steps:
         return False
 
 
-def told(started: float) -> str:
+def since(started: float) -> str:
     """The seconds since `started`, in words."""
     return f"{time.perf_counter() - started:.0f} s"
 
