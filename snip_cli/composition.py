@@ -122,7 +122,7 @@ class Composer:
             key = match[1]
             if key.startswith("method.") and any(re.match("method=.*,", override) for override in overrides):
                 return f"'{key}' is not known in a sweep over methods: write ++{key}=VALUE, if all of them have it."
-            return f"There is no setting '{key}'{nearest(key, self.known_keys(overrides, key))}; `snip-run --help` lists them."
+            return missing_setting(key, self.known_keys(overrides, key))
         return " ".join(text.split())
 
     def known_keys(self, overrides: Sequence[str], unknown: str) -> list[str]:
@@ -147,6 +147,15 @@ def flat_keys(tree: object, prefix: str = "") -> Iterator[str]:
         for key, value in tree.items():
             yield f"{prefix}{key}"
             yield from flat_keys(value, f"{prefix}{key}.")
+
+
+def missing_setting(key: str, known: Sequence[str]) -> str:
+    """One sentence for a setting that does not exist: of a section that does exist, with all that the section has."""
+    section, _, name = key.rpartition(".")
+    siblings = [each.rpartition(".")[2] for each in known if section and each.rpartition(".")[0] == section]
+    if not siblings:
+        return f"There is no setting '{key}'{nearest(key, known)}; `snip-run --help` lists them."
+    return f"There is no setting '{key}'{nearest(name, siblings)}; {section} has: {', '.join(siblings)}."
 
 
 def missing_choice(error: MissingConfigException) -> str:
