@@ -2,6 +2,7 @@
 
 import itertools
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -222,3 +223,11 @@ def test_a_network_for_all_runs_is_refused(name):
 
 def test_a_picture_of_one_network_takes_no_choice():
     assert script("figure3", "--only", "lenet_300_100").returncode == 2
+
+
+def test_a_python_script_tells_a_failure_in_one_sentence(tmp_path):
+    command = [sys.executable, ROOT / "scripts" / "snacs_meaning", tmp_path]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    [line] = ended.stderr.splitlines()
+    assert line.startswith(f"scripts/snacs_meaning: {tmp_path}/config.yaml cannot be read")
