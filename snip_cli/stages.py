@@ -98,8 +98,8 @@ def find_mask(config: Config, seed: int, data: Data, dense: State | None = None)
         config.sparsity,
         generator(seed, "method"),
         steps,
+        config.method.options,
         config.method.sanity,
-        **config.method.options,
     )
     seconds = time.perf_counter() - started + steps.seconds_read
     return replace(pruned, mask={name: keep.cpu() for name, keep in pruned.mask.items()}), seconds

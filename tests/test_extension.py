@@ -14,10 +14,11 @@ from snip_cli.registry import methods
 
 
 @methods.register("smallest")
-def smallest(model, batches, loss, generator, *, power: float = 1.0):
+def smallest(model, batches, loss, generator, *, power: float = 1.0, steps: int = 1):  # an argument's name in the pipeline
+    assert steps == 3
     return {name: -p.detach().abs() ** power for name, p in prunable_parameters(model).items()}
 """,
-    "method/smallest.yaml": "name: smallest\nredraw: false\npower: 2.0\n",
+    "method/smallest.yaml": "name: smallest\nredraw: false\npower: 2.0\nsteps: 3\n",
     "linear.py": """
 from math import prod
 

@@ -77,7 +77,8 @@ class ChoosingMethod(Protocol):
 
 def chooses(method: Callable[..., Any]) -> bool:
     """Whether a method is of the second shape."""
-    return "steps" in inspect.signature(method).parameters
+    steps = inspect.signature(method).parameters.get("steps")
+    return steps is not None and steps.kind is not inspect.Parameter.KEYWORD_ONLY  # an option may be called so
 
 
 def takes_auto(method: Callable[..., Any]) -> bool:

@@ -1,6 +1,6 @@
 """Model, data, loss → mask, by any registered method."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -48,7 +48,7 @@ def prune(
     # A DataLoader gives one batch as a list of two tensors.
     batches = [batch] if isinstance(batch, tuple | list) and isinstance(batch[0], Tensor) else batch
     generator = generator or torch.Generator().manual_seed(0)
-    return prune_in_steps(model, batches, loss, method, sparsity, generator, Steps(), **options).mask
+    return prune_in_steps(model, batches, loss, method, sparsity, generator, Steps(), options).mask
 
 
 def prune_in_steps(
@@ -59,8 +59,8 @@ def prune_in_steps(
     sparsity: Sparsity,
     generator: torch.Generator,
     steps: Steps,
+    options: Mapping[str, object],
     sanity: str = "none",
-    **options: object,
 ) -> Pruned:
     """`prune` with what the method tells, with steps that are kept, and with an ablation of `snip_cli.pruning.sanity`; the options have been checked."""
     parameters = prunable_parameters(model)

@@ -26,7 +26,7 @@ def mask_of(network, method="snip", sanity="none", seed=0):
     torch.manual_seed(1)
     batch = torch.randn(20, 1, 4, 4), torch.randint(3, (20,))
     generator = torch.Generator().manual_seed(seed)
-    return prune_in_steps(network, [batch], F.cross_entropy, method, 0.7, generator, Steps(), sanity).mask
+    return prune_in_steps(network, [batch], F.cross_entropy, method, 0.7, generator, Steps(), {}, sanity).mask
 
 
 def counts(mask):

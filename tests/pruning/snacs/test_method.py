@@ -47,7 +47,7 @@ def passes(monkeypatch):
 def pruned(**options):
     batches, generator = sample(), torch.Generator().manual_seed(0)
     loss = nn.functional.cross_entropy
-    return prune_in_steps(network(), batches, loss, "snacs", "auto", generator, Steps(), groups=0, **options)
+    return prune_in_steps(network(), batches, loss, "snacs", "auto", generator, Steps(), {"groups": 0, **options})
 
 
 def same(one, two):
@@ -82,7 +82,7 @@ def warnings(caplog, model, method="snacs"):
     """What is warned of when the model is pruned."""
     generator, loss = torch.Generator().manual_seed(0), nn.functional.cross_entropy
     with caplog.at_level(logging.WARNING, logger="snip_cli"):
-        prune_in_steps(model, sample(), loss, method, "auto", generator, Steps(), groups=0)
+        prune_in_steps(model, sample(), loss, method, "auto", generator, Steps(), {"groups": 0})
     return caplog.messages
 
 
@@ -113,7 +113,7 @@ def test_a_sample_without_several_of_the_probed_classes_is_refused_before_it_is_
     batches, generator = [(torch.cat([images for images, _ in sample()]), torch.tensor(labels))], torch.Generator()
     with pytest.raises(ConfigError, match="not of several classes"):
         prune_in_steps(
-            network(), batches, nn.functional.cross_entropy, "snacs", 0.5, generator, Steps(), probe_classes=probed
+            network(), batches, nn.functional.cross_entropy, "snacs", 0.5, generator, Steps(), {"probe_classes": probed}
         )
 
 
@@ -122,4 +122,4 @@ def test_fewer_images_than_classes_are_refused(method):
     images, labels = sample()[0]
     batches, generator = [(images[: CLASSES - 1], labels[: CLASSES - 1])], torch.Generator().manual_seed(0)
     with pytest.raises(ConfigError, match="2 images are too few for 3 classes: give some of each"):
-        prune_in_steps(network(), batches, nn.functional.cross_entropy, method, 0.5, generator, Steps())
+        prune_in_steps(network(), batches, nn.functional.cross_entropy, method, 0.5, generator, Steps(), {})
