@@ -25,8 +25,9 @@ class Chain:
 
     @classmethod
     def of(cls, model: nn.Module) -> "Chain | None":
-        """The form of `model`; None where it is no such chain."""
-        modules = list(model.named_children())
+        """The form of `model`; None where it is no such chain, or two of its layers share a weight."""
+        # A ReLU may come several times, which `named_children` does not tell.
+        modules = [(name, m) for name, m in model.named_modules(remove_duplicate=False) if name and "." not in name]
         kinds = [type(module) for _, module in modules]
         if type(model) is not nn.Sequential or kinds.count(nn.Flatten) != 1:
             return None
@@ -40,7 +41,9 @@ class Chain:
             layer.groups == 1 and layer.padding_mode == "zeros" for _, layer in head if type(layer) is nn.Conv2d
         )
         biased = all(getattr(module, "bias", ...) is not None for _, module in modules)
-        return cls(head, tail) if fits and plain and biased and nn.Linear in kinds else None
+        named = dict(model.named_parameters())  # a shared one once
+        own = all(f"{name}.{part}" in named for name, module in modules for part, _ in module.named_parameters())
+        return cls(head, tail) if fits and plain and biased and own and nn.Linear in kinds else None
 
     def places(self, masks: Sequence[Mask]) -> Places:
         """What stays of the networks that the masks prune; every output stays, and every channel of an image that is convolved."""

@@ -16,7 +16,12 @@ from snip_cli.training.stack.rows import Rows
 
 
 def form_of(model: nn.Module) -> Form | None:
-    """The form of a network that can be stacked: a chain of convolutions and linear layers, or a recurrent one; else None."""
+    """The form of a network that can be stacked: a chain of convolutions and linear layers, or a recurrent one; else None.
+
+    One with frozen parameters, which no mask has, cannot be.
+    """
+    if {*prunable_parameters(model)} != {name for name, _ in model.named_parameters()}:
+        return None
     return Chain.of(model) or Rows.of(model)
 
 

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from snip_cli.training.stack.chain import Chain
+from snip_cli.training.stack.stack import Stack, form_of
 
 
 def perceptron():
@@ -83,6 +84,16 @@ def test_convolutions_one_by_one_or_as_groups_of_one(at_once):
         torch.testing.assert_close(values, model[:4](given), rtol=1e-5, atol=1e-6)
 
 
+def test_one_relu_may_stand_in_several_places():
+    relu = nn.ReLU()
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 5), relu, nn.Linear(5, 5), relu, nn.Linear(5, 2))
+    kept = [(name, slice(None)) for name, _ in model.named_parameters()]
+    images = torch.randn(1, 6, 1, 2, 2)
+    with torch.no_grad():
+        found = Stack(form_of(model), [model], [mask_of(model, kept)])(images)
+        torch.testing.assert_close(found[0], model(images[0]))
+
+
 @pytest.mark.parametrize(
     "model",
     [
@@ -98,3 +109,14 @@ def test_convolutions_one_by_one_or_as_groups_of_one(at_once):
 )
 def test_what_is_no_such_chain_is_left_alone(model):
     assert Chain.of(model) is None
+
+
+def test_layers_that_share_a_weight_are_left_alone():
+    layer = nn.Linear(3, 3)
+    assert form_of(nn.Sequential(nn.Flatten(), layer, nn.ReLU(), layer)) is None
+
+
+def test_a_network_with_a_frozen_layer_is_left_alone():
+    model = perceptron()
+    model[1].requires_grad_(False)
+    assert form_of(model) is None
