@@ -36,9 +36,20 @@ def check(config: Config) -> int:
     check_early = getattr(registry.methods[config.method.name], "check", None)
     if check_early is not None and not config.is_reference:
         check_early(model, torch.empty(1, *config.dataset.shape, device="meta"), **config.method.options)
-    if config.method.trained and not config.is_reference:
-        check_origin(config.model.weights, config.model.name, config.dataset.name)
+    if not config.is_reference:
+        check_weights(config)
     return total
+
+
+def check_weights(config: Config) -> None:
+    """Raise ConfigError where nothing would start from the weights that are given, or they come from a run of something else."""
+    weights, method = config.model.weights, config.method
+    if method.trained:
+        check_origin(weights, config.model.name, config.dataset.name)
+    elif weights and method.redraw:
+        raise ConfigError(
+            f"pretrained={weights} gives the weights to start from, and '{method.name}' with method.redraw=true draws others after pruning: set method.redraw=false."
+        )
 
 
 def check_sizes(model: nn.Module, config: Config) -> None:

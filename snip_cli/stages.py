@@ -40,9 +40,16 @@ def weightless_model(config: Config) -> nn.Module:
 
 
 def drawn_model(
-    config: Config, seed: int, stream: str, init: Init, device: torch.device, dense: State | None = None
+    config: Config,
+    seed: int,
+    stream: str,
+    init: Init,
+    device: torch.device,
+    dense: State | None = None,
+    *,
+    anew: bool = False,
 ) -> nn.Module:
-    """The network with the weights `dense`; without them with those that `model.weights` names or, without it, drawn from `stream`.
+    """The network with the weights `dense`; without them with those that `model.weights` names or, without it or `anew`, drawn from `stream`.
 
     It is made on the CPU, then put on `device`.
     """
@@ -53,7 +60,7 @@ def drawn_model(
         initialise(model, init.name, draws, **init.options)
     if dense is not None:
         model.load_state_dict(dense)
-    elif config.model.weights:
+    elif config.model.weights and not anew:
         load_weights(model, config.model.name, config.model.weights)
     return model.to(device, data_type(config), memory_format=torch.channels_last)
 
@@ -70,8 +77,8 @@ def scored_model(config: Config, seed: int, device: torch.device, dense: State |
 
 def started_model(config: Config, seed: int, device: torch.device, dense: State | None) -> nn.Module:
     """The network that training starts from: the trained one that was pruned, or one that is drawn anew."""
-    inherits = config.method.trained and not config.method.redraw
-    return drawn_model(config, seed, "weights", config.init_train, device, dense if inherits else None)
+    anew = config.method.redraw and not config.is_reference
+    return drawn_model(config, seed, "weights", config.init_train, device, None if anew else dense, anew=anew)
 
 
 def find_mask(config: Config, seed: int, data: Data, dense: State | None = None) -> tuple[Pruned, float]:

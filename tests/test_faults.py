@@ -21,6 +21,7 @@ CONFIGURATION = {
     "appended key": (["+sparcity=0.9"], ["no setting 'sparcity'", "did you mean 'sparsity'"]),
     "appended option": (["+method.decay=1"], ["no option 'decay'"]),
     "plus before a known key": (["+sparsity=0.9"], ["sparsity=VALUE without a plus"]),
+    "weights that nothing starts from": (["pretrained=w.pt"], ["draws others after pruning", "method.redraw=false"]),
     "no value": (["sparsity"], ["write key=value"]),
     "dashes before a setting": (["--sparsity=0.9"], ["no flag '--sparsity=0.9'", "sparsity=0.9"]),
     "several values without -m": (["sparsity=0,0.9"], ["add -m"]),

@@ -36,7 +36,7 @@ CONFIGURATION = {
         ["model=vgg_like", "schedule.batch_size=1", "method.batch_size=2"],
         ["model 'vgg_like' normalises over the batch", "raise schedule.batch_size above 1"],
     ),
-    "weights that are not there": (["model.weights=nowhere.pt"], ["nowhere.pt"]),
+    "weights that are not there": (["model.weights=nowhere.pt", "method.redraw=false"], ["nowhere.pt"]),
 }
 
 
@@ -87,7 +87,7 @@ def test_an_unreadable_image_is_named_before_training(content, pictures, tmp_pat
 
 def test_weights_of_another_model_are_refused_and_name_what_does_not_fit(tmp_path, capsys):
     torch.save({"fc1.weight": torch.zeros(3, 3)}, tmp_path / "other.pt")
-    said = refusal(capsys, tmp_path, f"model.weights={tmp_path / 'other.pt'}")
+    said = refusal(capsys, tmp_path, f"model.weights={tmp_path / 'other.pt'}", "method.redraw=false")
     assert str(tmp_path / "other.pt") in said
     assert "fc1" in said
 
@@ -114,9 +114,9 @@ def test_a_mixed_precision_run_is_evaluated_again_as_it_was(tmp_path, capsys):
 
 def test_a_finished_run_gives_its_weights_to_another(tmp_path):
     first = run_quick(tmp_path / "first", "model=lenet_5_caffe", "sparsity=0")
-    weights = f"model.weights={first / 'checkpoint.pt'}"
+    weights = [f"pretrained={first / 'checkpoint.pt'}", "method.redraw=false"]
     second = run_quick(
-        tmp_path / "second", "model=lenet_5_caffe", "sparsity=0.5", weights, "schedule.learning_rate=1e-9"
+        tmp_path / "second", "model=lenet_5_caffe", "sparsity=0.5", *weights, "schedule.learning_rate=1e-9"
     )
     before, after = (torch.load(path / "checkpoint.pt", weights_only=True)["weights"][0] for path in (first, second))
     masks = torch.load(second / "mask.pt", weights_only=True)[0]

@@ -282,7 +282,7 @@ def test_dry_run_needs_no_data_and_writes_nothing(tmp_path, capsys):
 
 
 def test_dry_run_tells_that_the_weights_to_start_from_are_missing(tmp_path, capsys):
-    arguments = [*QUICK, f"output_dir={tmp_path}", "dry_run=true"]
+    arguments = [*QUICK, f"output_dir={tmp_path}", "dry_run=true", "method.redraw=false"]
     weights = tmp_path / "weights.pt"
     assert main([*arguments, f"pretrained={weights}"]) == 0
     assert f"to do, but pretrained={weights} is missing\n" in capsys.readouterr().out

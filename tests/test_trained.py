@@ -112,6 +112,17 @@ def test_redraw_trains_new_weights_with_the_mask_of_the_trained_ones(tmp_path):
     assert not torch.equal(weights(tmp_path / "a")["fc1.weight"], weights(tmp_path / "b")["fc1.weight"])
 
 
+def test_redraw_trains_new_weights_where_the_trained_ones_come_from_a_file_too(tmp_path):
+    assert snip_run(tmp_path, "sparsity=0") == 0
+    given = ["sparsity=auto", "schedule.iterations=0", f"pretrained={folder(tmp_path, 'reference') / 'checkpoint.pt'}"]
+    assert snip_run(tmp_path / "a", *given, "method.sanity=redraw") == 0
+    assert snip_run(tmp_path / "b", *given) == 0
+    mask = checkpoint.load(folder(tmp_path / "a")).masks[0]["fc2.weight"]
+    started, dense = weights(tmp_path / "a")["fc2.weight"][mask], weights(tmp_path, "reference")["fc2.weight"][mask]
+    assert not torch.isclose(started, dense).any()
+    assert torch.equal(weights(tmp_path / "b")["fc2.weight"][mask], dense)
+
+
 def test_a_scoring_method_can_prune_the_trained_network_too(tmp_path):
     arguments = ["method=magnitude", "+method.trained=true", "method.redraw=false", "sparsity=0.9"]
     assert snip_run(tmp_path, *arguments, of=QUICK) == 0
