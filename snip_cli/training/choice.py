@@ -70,10 +70,15 @@ def training_of(config: Config, replicates: Sequence[Replicate], data: Data, gro
     """The training of one or more replicates, in the form that is fastest."""
     first = replicates[0]
     form = stackable(config, first.model, group)
-    if form is not None and (len(replicates) > 1 or left_over(form, first.mask) <= WORTH):
+    if form is not None and (len(replicates) > 1 or worth_taking_out(form, first.mask, data.train.device)):
         models, masks, seeds = zip(*((r.model, r.mask, r.seed) for r in replicates), strict=True)
         return Together(form, models, masks, data, config.schedule, seeds)
     [one] = replicates
     how = {"bfloat16": config.dtype == "bfloat16", "compiled": config.compile, "sync_batchnorm": config.sync_batchnorm}
     forward = Forward(one.model, group, **how)
     return Trainer(one.model, one.mask, data, config.schedule, one.seed, forward=forward, group=group)
+
+
+def worth_taking_out(form: Form, mask: Mask, device: torch.device) -> bool:
+    """Whether one network is faster without its dead units."""
+    return form.quick_alone(device) and left_over(form, mask) <= WORTH

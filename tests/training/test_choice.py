@@ -8,7 +8,8 @@ from snip_cli.config import load
 from snip_cli.errors import ConfigError
 from snip_cli.group import ALONE, Group
 from snip_cli.stages import weightless_model
-from snip_cli.training.choice import Replicate, at_once, companies, training_of
+from snip_cli.training.choice import Replicate, at_once, companies, training_of, worth_taking_out
+from snip_cli.training.stack.stack import form_of
 from snip_cli.training.together import Together
 from snip_cli.training.trainer import Trainer
 from tests.training.test_together import data_of, mask_of, network_of
@@ -59,6 +60,15 @@ def test_dead_units_are_taken_out_of_one_network_where_they_are_many(kept, kind)
     model = network_of("lenet_300_100", 0)
     replicate = Replicate(0, model, mask_of(model, 0, kept))
     assert type(training_of(config_of("model=lenet_300_100"), [replicate], data_of(8), ALONE)) is kind
+
+
+@pytest.mark.parametrize(
+    "name, device, taken_out",
+    [("gru_s", "cpu", True), ("gru_s", "cuda", False), ("lstm_s", "cpu", False), ("lenet_5_caffe", "cuda", True)],
+)
+def test_dead_units_stay_in_one_network_that_pytorch_has_a_fast_layer_for(name, device, taken_out):
+    model = network_of(name, 0)
+    assert worth_taking_out(form_of(model), mask_of(model, 0, 0.001), torch.device(device)) is taken_out
 
 
 @pytest.mark.parametrize(

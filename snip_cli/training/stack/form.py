@@ -43,6 +43,10 @@ class Form(Protocol):
     # Whether a processor trains several at a time faster than one after another.
     quick_on_cpu: bool
 
+    def quick_alone(self, device: torch.device) -> bool:
+        """Whether one network whose dead units are taken out can be faster here than the whole one with its mask."""
+        ...
+
     def places(self, masks: Sequence[Mask]) -> Places:
         """What stays of the networks that the masks prune."""
         ...

@@ -28,6 +28,10 @@ class Rows:
         self.quick_on_cpu = not self.is_lstm  # PyTorch has a fast layer for an LSTM alone
         self.bias_G = model.gate_bias.view(-1, self.units)[:, 0]
 
+    def quick_alone(self, device: torch.device) -> bool:
+        """Not where PyTorch has a fast layer: a GPU has one for both, a processor for an LSTM."""
+        return device.type == "cpu" and not self.is_lstm
+
     @cached_property
     def constants(self) -> list[float]:
         """What is added to each gate."""
