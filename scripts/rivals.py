@@ -20,7 +20,6 @@ from snip_cli.data.splits import Data
 from snip_cli.group import ALONE, Group
 from snip_cli.pruning.mask import Mask
 from snip_cli.stages import build_model, drawn_model
-from snip_cli.training.choice import Replicate, training_of
 from snip_cli.training.forward import Forward
 from snip_cli.training.together import Together
 from snip_cli.training.trainer import Trainer, make_optimizer
@@ -67,9 +66,10 @@ def ratio(seconds: Mapping[str, list[float]], one: str, other: str) -> float:
 
 
 def our_step(config: Config, data: Data, mask: Mask) -> Step:
-    """One iteration of the project's training, selection and augmentation of the batch included, as a run of one seed does it."""
+    """One iteration of the project's training of a whole network with its mask, selection and augmentation of the batch included."""
     model = drawn_model(config, 0, "weights", config.init_train, data.train.device).train()
-    return step_of(training_of(config, [Replicate(0, model, mask)], data, ALONE))
+    forward = Forward(model, ALONE, bfloat16=config.dtype == "bfloat16", compiled=config.compile)
+    return step_of(Trainer(model, mask, data, config.schedule, 0, forward=forward))
 
 
 def step_of(training: Trainer | Together) -> Step:
