@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from snip_cli.data.splits import Batch
@@ -94,24 +95,30 @@ def tell_failure(seed: int, error: DivergedError, *, others: bool) -> None:
     log.warning("seed %d: %s%s", seed, error, " The others go on." if others else "")
 
 
-def has_learned(progress: Progress, schedule: Schedule, images: int, classes: int) -> bool | None:
-    """Whether a network knows more than how often each of `classes` comes; None unless it has been trained on as many as all `images`.
+def guessing_loss(labels: Tensor) -> float:
+    """The training loss, in nats, of knowing only how often each class comes: ln of the number of classes where they are as frequent."""
+    counts = labels.bincount().double()
+    return float(torch.special.entr(counts / counts.sum()).sum())
 
-    One that does not, as its units are dead, say, has the training loss of guessing, ln `classes`, or more, to a hundredth.
+
+def has_learned(progress: Progress, schedule: Schedule, labels: Tensor) -> bool | None:
+    """Whether a network knows more than how often each class comes; None unless it has been trained on as many images as there are `labels`.
+
+    One that does not, as its units are dead, say, has the training loss of guessing or more, to a hundredth.
     """
-    if schedule.iterations * schedule.batch_size < images:
+    if schedule.iterations * schedule.batch_size < len(labels):
         return None
-    return progress.evaluations[-1]["train_loss"] <= 0.99 * math.log(classes)
+    return progress.evaluations[-1]["train_loss"] <= 0.99 * guessing_loss(labels)
 
 
-def tell_of_guessing(seed: int, progress: Progress, classes: int) -> None:
+def tell_of_guessing(seed: int, progress: Progress, labels: Tensor) -> None:
     """Warn of a seed that has learned nothing."""
     log.warning(
         "seed %d has learned nothing: its training loss is %.3f, and guessing costs %.3f; try schedule.warmup=100, a lower "
         "schedule.learning_rate or another init_train",
         seed,
         progress.evaluations[-1]["train_loss"],
-        math.log(classes),
+        guessing_loss(labels),
     )
 
 

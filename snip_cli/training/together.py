@@ -128,7 +128,10 @@ class Together:
         loop.tell_failure(seed, error, others=True)
 
     def evaluations(self, images_per_second: float) -> dict[int, dict[str, float]]:
-        """One row of metrics.csv for each replicate, by its place, and the rate of images since the last ones."""
+        """One row of metrics.csv for each replicate, by its place, and the rate of its images in its share of the time since the last ones.
+
+        `images_per_second` are those of one replicate in all of that time.
+        """
         validation, test = (evaluate_stack(self.stack, split) for split in (self.data.validation, self.data.test))
         train = evaluate_stack(self.stack, self.data.train) if self.schedule.train_error else None
         rows = {}
@@ -137,7 +140,7 @@ class Together:
             progress.iteration = self.progress.iteration
             try:
                 errors = validation[number], test[number], train[number] if train else None
-                rows[number] = loop.row_of(self.schedule, progress, *errors, images_per_second)
+                rows[number] = loop.row_of(self.schedule, progress, *errors, images_per_second * len(self.each))
             except loop.DivergedError as error:
                 self.fail(number, error)
         return rows
