@@ -124,6 +124,10 @@ class RunFolder:
         """Write `env.json` again, with the wall time and each newly trained seed's rate, and last `metrics.json`."""
         wall_seconds = round(time.perf_counter() - self.started, 3)
         self._write_environment(wall_seconds=wall_seconds, images_per_second=images_per_second)
+        self.tell(metrics)
+
+    def tell(self, metrics: dict[str, Any]) -> None:
+        """Write `metrics.json`."""
         write_text(self.path / "metrics.json", json.dumps(metrics, indent=2) + "\n")
 
 

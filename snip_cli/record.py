@@ -43,16 +43,15 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda file: file.write(text.encode()) and None)
 
 
-def summarise(config: Config, results: dict[int, Result], total: int) -> dict[str, Any]:
-    """The content of `metrics.json` for the results of all seeds; counts and sparsities are the first one's.
+def summarise(config: Config, results: dict[int, Result]) -> dict[str, Any]:
+    """The content of `metrics.json` for the results of all seeds that are done; counts and sparsities are the first one's.
 
     The effective sparsity leaves out what is kept on no path from input to output; null where the network cannot be followed, and in
     results that were made before it was told.
     """
     seeds = [results[seed] for seed in sorted(results)]
-    layers = results[config.seed]["layers"]
-    effective = results[config.seed].get("effective_kept")
-    kept = sum(layer["kept"] for layer in layers)
+    layers, effective = seeds[0]["layers"], seeds[0].get("effective_kept")
+    kept, total = (sum(layer[count] for layer in layers) for count in ("kept", "total"))
     errors = [seed["test_error"] for seed in seeds]
     return {
         "method": config.method_name,

@@ -68,23 +68,25 @@ class Recorder:
     def finish_seeds(
         self, results: list[record.Result], weights: dict[int, dict[str, Tensor]], batch_size: int
     ) -> None:
-        """Keep the results of seeds that end at once, and their final weights (of `weights`, which may hold those of failed seeds too)."""
+        """Keep the results of seeds that end at once, and their final weights (of `weights`, which may hold those of failed seeds too).
+
+        While others are to be trained, `metrics.json` has those that are done.
+        """
         for result in results:
             seed, seconds = result["seed"], result["train_seconds"]
             self.saved.results[seed], self.saved.weights[seed] = result, weights[seed]
             self.saved.training.pop(seed, None)
             self._rates[seed] = result["iterations"] * batch_size / seconds if seconds else 0.0
         checkpoint.save(self._folder.path, self.saved)
+        if not self.saved.results.keys() >= set(self.config.all_seeds):
+            self._folder.tell(record.summarise(self.config, self.saved.results))
 
-    def finish(self, total: int) -> dict[str, Any]:
-        """Write `metrics.json`, of all seeds and m = `total`, and give its content."""
-        metrics = record.summarise(self.config, self.saved.results, total)
+    def finish(self) -> dict[str, Any]:
+        """Write `metrics.json`, of all seeds, and give its content."""
+        metrics = record.summarise(self.config, self.saved.results)
         self._events.finish(metrics)
-        if self.saved.training:  # of seeds that were asked for once and are not now
-            for seed in self.saved.training:
-                log.warning("the unfinished training of seed %d, which is no longer asked for, is dropped", seed)
-            self.saved.training = {}
-            checkpoint.save(self._folder.path, self.saved)
+        for seed in self.saved.training:  # asked for once and not now
+            log.info("the unfinished training of seed %d is kept, and goes on when it is asked for again", seed)
         self._folder.finish(metrics, self._rates)
         return metrics
 

@@ -84,7 +84,7 @@ def do(config: Config, device: torch.device, group: Group, *, wait: bool = False
         # The weights of finished seeds concern nobody else.
         group.first_says(Saved(results=recorder.saved.results, training=recorder.saved.training))
         train_seeds(config, device, group, recorder)
-        metrics = recorder.finish(check(config))
+        metrics = recorder.finish()
     log.info("test error %s  →  %s", told(metrics), config.folder)
     return metrics
 
@@ -149,16 +149,14 @@ def run_seeds(
         training.train(evaluated=recorder.evaluated, checkpoint=keep, bar=group.is_first and sys.stderr.isatty())
     trained = {seed: p for seed, p in progress.items() if seed not in training.failed}
     weights = dict(zip(seeds, training.weights(), strict=True))
-    known = {
-        seed: has_learned(p, config.schedule, len(data.train), config.dataset.classes) for seed, p in trained.items()
-    }
+    known = {seed: has_learned(p, config.schedule, data.train.labels) for seed, p in trained.items()}
     results = [result_of(starts[seed], p, weights[seed], known[seed]) for seed, p in trained.items()]
     for result in results if group.is_first else ():
         expected = (
             config.dataset.random_labels or result["effective_kept"] == 0
         )  # of what is cut through it has been told
         if result["learned"] is False and not expected:
-            tell_of_guessing(result["seed"], trained[result["seed"]], config.dataset.classes)
+            tell_of_guessing(result["seed"], trained[result["seed"]], data.train.labels)
     if results:
         recorder.finish_seeds(results, weights, config.schedule.batch_size)
     return training.failed

@@ -10,6 +10,7 @@ import torch
 from snip_cli import run
 from snip_cli.cli import main
 from snip_cli.record import read_metrics
+from snip_cli.recorder import Recorder
 from snip_cli.training.together import Together
 from tests.commands import QUICK, only_run, run_quick, train_until_checkpoint
 from tests.test_run import without_seconds
@@ -107,7 +108,7 @@ def test_one_seed_that_diverges_leaves_the_others_their_results(way, tmp_path, c
     assert said.out.count(DIVERGED) == 1
     assert f"seed 1: {DIVERGED} The others go on.\n" in said.out
     folder = only_run(tmp_path)
-    assert not (folder / "metrics.json").exists()
+    assert [seed["seed"] for seed in read_metrics(folder)["seeds"]] == [0, 2]
     content = torch.load(folder / "checkpoint.pt", weights_only=True)
     assert set(content["results"]) == set(content["weights"]) == {0, 2}
 
@@ -115,6 +116,30 @@ def test_one_seed_that_diverges_leaves_the_others_their_results(way, tmp_path, c
     assert main(command) == 0
     assert [seed["seed"] for seed in read_metrics(folder)["seeds"]] == [0, 1, 2]
     assert set(json.loads((folder / "env.json").read_text())["images_per_second"]) == {"1"}
+
+
+@pytest.mark.parametrize(
+    ("replicates", "told"), [("together", "the unfinished training of seed 1 is kept"), ("apart", "finished already")]
+)
+def test_what_fewer_seeds_do_not_ask_for_is_kept(replicates, told, tmp_path, capsys, monkeypatch):
+    command = [*MANY, f"replicates={replicates}", "schedule.checkpoint_every=2"]
+    whole = run_quick(tmp_path / "whole", *command)
+    keep = Recorder.keep
+
+    def stop(recorder, training):
+        keep(recorder, training)
+        if 1 in training:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Recorder, "keep", stop)
+    assert main([*QUICK, *command, f"output_dir={tmp_path / 'stopped'}"]) == 130
+    monkeypatch.undo()
+    folder = run_quick(tmp_path / "stopped", *command, "seeds=1")
+    assert len(read_metrics(folder)["seeds"]) == 1
+    assert told in capsys.readouterr().out
+    assert run_quick(tmp_path / "stopped", *command) == folder
+    assert "goes on from iteration 2" in capsys.readouterr().out
+    assert_same_record(folder, whole)
 
 
 def parameters_of(training, seed):
