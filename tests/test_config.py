@@ -173,6 +173,10 @@ def test_what_lies_on_the_border_of_what_is_allowed_passes(changes):
     assert isinstance(config_of(changes), configuration.Config)
 
 
+def test_a_method_that_names_no_batch_is_given_one_as_large_as_a_training_batch():
+    assert config_of({"method.batch_size": GONE, "schedule.batch_size": 7}).method.batch_size == 7
+
+
 def test_initialisers_that_differ_in_an_option_differ():
     changes = {"method.redraw": False, "init": {"name": "rn", "std": 0.5}, "init_train": {"name": "rn", "std": 1.0}}
     assert "init and init_train must agree" in error_of(changes)

@@ -78,14 +78,8 @@ def test_a_method_of_ones_own(folder, tmp_path):
 
 def test_everything_of_ones_own_in_a_sweep(folder, tmp_path):
     choices = ["method=smallest,snip", "model=linear", "dataset=stripes", "init=constant", "method.redraw=true"]
-    short = [
-        "schedule.iterations=8",
-        "schedule.batch_size=10",
-        "schedule.evaluate_every=4",
-        "+method.batch_size=10",
-        "device=cpu",
-    ]
-    arguments = [*choices, *short[:3], "device=cpu", "sparsity=0.5", f"output_dir={tmp_path / 'runs'}"]
+    short = ["schedule.iterations=8", "schedule.batch_size=10", "schedule.evaluate_every=4", "device=cpu"]
+    arguments = [*choices, *short, "sparsity=0.5", f"output_dir={tmp_path / 'runs'}"]
     assert main(["-m", "--config-dir", str(folder), *arguments]) == 0
     assert len(list((tmp_path / "runs").glob("*/metrics.json"))) == 2
 
