@@ -7,8 +7,8 @@ from typing import Any
 from snip_cli.report.published_snacs import PUBLISHED_LAYERS, PUBLISHED_SNACS, Row
 from snip_cli.report.records import Record, effective_sparsity
 
-# Training images that MINT's run scripts retrain with: 300 epochs of CIFAR-10 (of the 45,000 that train here), 100 of ImageNet.
-FULL_IMAGES = {"vgg16": 300 * 45_000, "resnet56": 300 * 45_000, "resnet50": 100 * 1_281_167}
+# Training images that MINT's run scripts retrain with: 300 epochs of CIFAR-10 (of the 45,000 that train here), 100 of ImageNet (of 1,268,355).
+FULL_IMAGES = {"vgg16": 300 * 45_000, "resnet56": 300 * 45_000, "resnet50": 100 * 1_268_355}
 
 # The columns of numbers.
 REMOVED, EFFECTIVE, LAST, LOWEST, SIZE = (
@@ -59,7 +59,7 @@ def _ours(record: Record) -> dict[str, Any]:
     of_wanted = f" of {wanted}" if len(results) < wanted else ""
     images = record.settings["schedule.iterations"] * record.settings["schedule.batch_size"]
     part = images / FULL_IMAGES[record.settings["model"]]
-    short = "" if part >= 1 else f", short: {100 * part:.2g} % of the full training"
+    short = "" if part > 0.999 else f", short: {100 * part:.2g} % of the full training"
     effective = effective_sparsity(results)
     return {
         "model": record.settings["model"],
@@ -96,7 +96,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def layers_beside_published(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """A row for each layer of each known network: per cent of its parameters that is removed, published and in our runs (first seed)."""
+    """A row for each layer of each known network: per cent that is removed, published of its weights, in our runs (first seed) of weights and biases."""
     rows: list[dict[str, Any]] = []
     for model, published in PUBLISHED_LAYERS.items():
         dataset = next(row.dataset for row in PUBLISHED_SNACS if row.model == model)
@@ -108,10 +108,14 @@ def layers_beside_published(records: Sequence[Record]) -> list[dict[str, Any]]:
         pruned = [record for record in ours if record.settings["method"] != "reference"]
         for place in range(len(published["SNACS"])):
             row: dict[str, Any] = {"model": model, "layer": place + 1, "name": None}
-            row |= {f"{name}, published (% removed)": percents[place] for name, percents in published.items()}
+            row |= {
+                f"{name}, published (% of weights removed)": percents[place] for name, percents in published.items()
+            }
             for record in pruned:
                 layer = record.results[min(record.results)]["layers"][place]
                 row["name"] = layer["name"]
-                row[f"{record.folder.name} (% removed)"] = round(100 * (1 - layer["kept"] / layer["total"]), 2)
+                row[f"{record.folder.name} (% of parameters removed)"] = round(
+                    100 * (1 - layer["kept"] / layer["total"]), 2
+                )
             rows.append(row)
     return rows

@@ -2,6 +2,7 @@
 
 import pytest
 
+from snip_cli.composition import composer
 from snip_cli.report.cli import main
 from snip_cli.report.published_snacs import PUBLISHED_LAYERS, PUBLISHED_SNACS
 from snip_cli.report.records import Record
@@ -55,6 +56,23 @@ def test_a_short_run_is_called_one(tmp_path):
     assert ours == "ours, n = 1, short: 1 % of the full training"
 
 
+@pytest.mark.parametrize(
+    ("model", "dataset", "schedule"),
+    [
+        ("vgg16", "cifar10", "cifar_300"),
+        ("resnet56", "cifar10", "cifar_300"),
+        ("resnet50", "ilsvrc2012", "resnet50_100"),
+        ("resnet50", "ilsvrc2012", "resnet50_100 schedule.batch_size=256"),
+    ],
+)
+def test_the_schedules_of_the_benchmarks_are_full_ones(model, dataset, schedule, tmp_path):
+    with composer(None) as compose:
+        chosen = compose.compose([f"model={model}", f"dataset={dataset}", *f"schedule={schedule}".split()]).schedule
+    settings = {"model": model, "dataset": dataset, "schedule.batch_size": chosen.batch_size}
+    record = run(tmp_path, iterations=chosen.iterations, **settings)
+    assert [row["source"] for row in beside_published([record]) if "ours" in row["source"]] == ["ours, n = 1"]
+
+
 def test_what_is_not_finished_is_marked(tmp_path):
     rows = beside_published([run(tmp_path, wanted=3), run(tmp_path, finished=False, method="mint")])
     ours = {row["method"]: row for row in rows if row["source"].startswith("ours")}
@@ -73,15 +91,22 @@ def test_the_network_that_each_of_the_two_papers_prunes_is_listed(tmp_path):
 def test_a_run_of_another_data_set_is_left_out(tmp_path):
     other = run(tmp_path, dataset="digits")
     assert not any("ours" in row["source"] for row in beside_published([other]))
-    assert not any(f"{tmp_path.name} (% removed)" in row for row in layers_beside_published([other]))
+    assert not any(f"{tmp_path.name} (% of parameters removed)" in row for row in layers_beside_published([other]))
 
 
 def test_every_layer_has_a_row_with_each_of_our_runs(tmp_path):
     runs = [run(tmp_path / "one", kept=40), run(tmp_path / "two", kept=10)]
     rows = [row for row in layers_beside_published(runs) if row["model"] == "vgg16"]
     assert len(rows) == 15
-    published = [f"{name}, published (% removed)" for name in ("SNACS", "MINT")]
-    assert list(rows[3]) == ["model", "layer", "name", *published, "one (% removed)", "two (% removed)"]
+    published = [f"{name}, published (% of weights removed)" for name in ("SNACS", "MINT")]
+    assert list(rows[3]) == [
+        "model",
+        "layer",
+        "name",
+        *published,
+        "one (% of parameters removed)",
+        "two (% of parameters removed)",
+    ]
     assert list(rows[3].values()) == ["vgg16", 4, "layer3", 21.04, 0, 60.0, 90.0]
 
 
