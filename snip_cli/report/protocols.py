@@ -12,6 +12,7 @@ SNIP = {
     "schedule.warmup": 0,
     "schedule.decay": 0.1,
     "dataset.held_out": 0.1,
+    "dataset.split_seed": 9,
     "model.weights": "",
     "model.gate_bias": 1.0,
     "init.name": "vs_x",
@@ -31,6 +32,7 @@ LENET = SNIP | {
     "schedule.batch_size": 100,
     "schedule.milestones": [25_000, 50_000, 75_000],
     "method.batch_size": 100,
+    "dataset.augmentation": "none",
 }
 # Of LeNet-5-Caffe with a warm-up or without (scripts/table1).
 LENET_5 = {name: value for name, value in LENET.items() if name != "schedule.warmup"}
