@@ -16,6 +16,9 @@ while [ $# -gt 0 ]; do
   case $1 in
     -h | --help) sed -n '2,/^[^#]/s/^# //p' "$0"; exit ;;
     model=*) echo "scripts/$name: $1 would hold for all of its runs; ${only+choose a network with --only, or }use snip-run" >&2; exit 2 ;;
+    output_dir=* | seeds=* | schedule.iterations=*)
+      option=${1%%=*} option=${option#schedule.}
+      echo "scripts/$name: write --${option%_dir} ${1#*=} instead of $1" >&2; exit 2 ;;
     --only) [ -n "${only+taken}" ] || { echo "$usage" >&2; exit 2; }; only=$2; shift 2 ;;
     --seeds) seeds=$2; shift 2 ;;
     --iterations) iterations=$2; shift 2 ;;

@@ -221,6 +221,16 @@ def test_a_network_for_all_runs_is_refused(name):
     assert ("--only" in refused.stderr) == (name == "figure1")
 
 
+@pytest.mark.parametrize(
+    ("setting", "option"),
+    [("seeds=3", "--seeds 3"), ("schedule.iterations=5", "--iterations 5"), ("output_dir=x", "--output x")],
+)
+def test_a_setting_that_the_report_must_know_has_an_option(setting, option):
+    refused = script("table2", setting)
+    assert refused.returncode == 2
+    assert refused.stderr == f"scripts/table2: write {option} instead of {setting}\n"
+
+
 def test_a_picture_of_one_network_takes_no_choice():
     assert script("figure3", "--only", "lenet_300_100").returncode == 2
 
