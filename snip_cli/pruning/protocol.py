@@ -19,15 +19,13 @@ image, both on the meta device, and the options, which raises ConfigError for wh
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from snip_cli.pruning.mask import Mask
-from snip_cli.pruning.steps import Steps
 
 Batch = tuple[Tensor, Tensor]
 # (outputs, labels) → scalar, the mean over the batch.
@@ -50,29 +48,6 @@ class Pruned:
     mask: Mask
     layers: dict[str, dict[str, Any]] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
-
-
-class ScoringMethod(Protocol):
-    """Network, batches of (inputs, labels), loss and a generator for what is drawn → scores by parameter name."""
-
-    def __call__(
-        self, model: nn.Module, batches: Sequence[Batch], loss: Loss, generator: torch.Generator, **options: Any
-    ) -> dict[str, Tensor]: ...
-
-
-class ChoosingMethod(Protocol):
-    """The same, with the sparsity that is asked for and the steps that are done already → the mask."""
-
-    def __call__(
-        self,
-        model: nn.Module,
-        batches: Iterable[Batch],
-        loss: Loss,
-        generator: torch.Generator,
-        sparsity: Sparsity,
-        steps: Steps,
-        **options: Any,
-    ) -> Pruned: ...
 
 
 def chooses(method: Callable[..., Any]) -> bool:
