@@ -135,4 +135,5 @@ def steps_of(config: Config, seed: int, dense: State | None) -> Steps:
     of_steps["weights"] = None if dense is None else hash_of(dense)  # the same settings give others on another device
     name = f"seed{seed}-{digest(of_steps)}"
     own = config.folder / "steps" / name
-    return Steps(own, [other for other in sorted(Path(config.output_dir).glob(f"*/steps/{name}")) if other != own])
+    others = [other for other in sorted(Path(config.output_dir).glob(f"*/steps/{name}")) if other != own]
+    return Steps(own, others, of=f"seed {seed}, " if config.seeds > 1 else "")

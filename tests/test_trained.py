@@ -73,6 +73,12 @@ def test_the_log_tells_what_was_computed_and_what_was_there(tmp_path):
     assert "limits: 2 of 2 layers, 2 of them done already, 0 s" in second
 
 
+def test_the_log_of_several_seeds_tells_whose_steps_they_are(tmp_path):
+    assert snip_run(tmp_path, "sparsity=0.2", "seeds=2") == 0
+    told = (folder(tmp_path) / "run.log").read_text()
+    assert all(re.search(rf"seed {seed}, scores: 2 of 2 layers, \d+ s\n", told) for seed in (0, 1))
+
+
 def test_the_reference_is_the_one_that_sparsity_0_trains(tmp_path):
     assert snip_run(tmp_path, "sparsity=0") == 0
     made = folder(tmp_path, "reference")

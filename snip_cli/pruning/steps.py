@@ -50,10 +50,11 @@ class Steps:
     Args:
         folder: made when the first step is finished; it lies as `runs/RUN/steps/NAME`.
         others: folders of other runs whose steps of the same name are the same.
+        of: whose steps they are, which comes before what the log tells.
     """
 
-    def __init__(self, folder: Path | None = None, others: list[Path] | None = None) -> None:
-        self.folder, self.others = folder, others or []
+    def __init__(self, folder: Path | None = None, others: list[Path] | None = None, of: str = "") -> None:
+        self.folder, self.others, self.of = folder, others or [], of
         self.seconds_read = 0.0
         self._warned = False
         self._taken: set[Path] = set()
@@ -108,7 +109,7 @@ class Steps:
     def _tell(self, message: str, *values: object) -> None:
         """A line in the log; none where nothing is kept, as then a program asks for a mask."""
         if self.folder is not None:
-            log.info(message, *values)
+            log.info(self.of + message, *values)
 
     @cached_property
     def _commit(self) -> str | None:
