@@ -78,7 +78,9 @@ def scored_model(config: Config, seed: int, device: torch.device, dense: State |
 def started_model(config: Config, seed: int, device: torch.device, dense: State | None) -> nn.Module:
     """The network that training starts from: the trained one that was pruned, or one that is drawn anew."""
     anew = config.method.redraw and not config.is_reference
-    return drawn_model(config, seed, "weights", config.init_train, device, None if anew else dense, anew=anew)
+    # The trained network itself started from the stream of all others: to start there again would not be anew.
+    stream = "redrawn weights" if anew and config.method.trained else "weights"
+    return drawn_model(config, seed, stream, config.init_train, device, None if anew else dense, anew=anew)
 
 
 def find_mask(config: Config, seed: int, data: Data, dense: State | None = None) -> tuple[Pruned, float]:

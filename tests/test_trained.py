@@ -129,6 +129,15 @@ def test_redraw_trains_new_weights_where_the_trained_ones_come_from_a_file_too(t
     assert torch.equal(weights(tmp_path / "b")["fc2.weight"][mask], dense)
 
 
+def test_redrawn_weights_are_not_those_that_the_trained_network_started_from(tmp_path):
+    assert snip_run(tmp_path, "sparsity=0", "schedule.iterations=0") == 0
+    first = weights(tmp_path, "reference")["fc2.weight"]
+    trained = ["dense_schedule.iterations=8", "schedule@dense_schedule=quick", "schedule.iterations=0"]
+    assert snip_run(tmp_path / "a", "sparsity=auto", *trained, "method.redraw=true") == 0
+    mask = checkpoint.load(folder(tmp_path / "a")).masks[0]["fc2.weight"]
+    assert not torch.isclose(weights(tmp_path / "a")["fc2.weight"][mask], first[mask]).any()
+
+
 def test_a_scoring_method_can_prune_the_trained_network_too(tmp_path):
     arguments = ["method=magnitude", "+method.trained=true", "method.redraw=false", "sparsity=0.9"]
     assert snip_run(tmp_path, *arguments, of=QUICK) == 0
