@@ -4,16 +4,15 @@ Shapes: G gates (the third is the candidate, which alone can move a unit from ze
 """
 
 import copy
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from snip_cli.compact.layers import Size, State
-from snip_cli.models.recurrent import RowByRow
+from snip_cli.models.recurrent import CANDIDATE, RowByRow, spread
 from snip_cli.pruning.mask import Mask
+from snip_cli.training.stack.rows import Rows
 
-CANDIDATE = 2
 RESET = 0  # of a GRU
 
 
@@ -22,28 +21,11 @@ def kept_parts(model: RowByRow) -> tuple[Tensor, Tensor]:
 
     A unit starts at zero, and stays there while the candidate's bias is zero and the candidate reads zeros.
     """
-    layer, units = model.recurrent, model.recurrent.hidden_size
-    input_GUP = layer.weight_ih_l0.detach().view(-1, units, layer.input_size) != 0
-    state_GUU = layer.weight_hh_l0.detach().view(-1, units, units) != 0
-    biases = (layer.bias_ih_l0, layer.bias_hh_l0)
-    biased_U = sum((bias.detach().view(-1, units)[CANDIDATE] != 0) for bias in biases).bool()
-    moved_P = (model.projection.weight.detach() != 0).any(dim=1)
-    moved_U = biased_U | (input_GUP[CANDIDATE] & moved_P).any(dim=1)
-    moved_U = spread(moved_U, lambda found_U: (state_GUU[CANDIDATE] & found_U).any(dim=1))
-    kept_U = (model.classifier.weight.detach() != 0).any(dim=0) & moved_U
-    read_UU = state_GUU.any(dim=0)
-    kept_U = spread(kept_U, lambda found_U: read_UU[found_U].any(dim=0) & moved_U)
-    kept_P = input_GUP.any(dim=0)[kept_U].any(dim=0) & moved_P
+    nonzero = {name: parameter.detach() != 0 for name, parameter in model.named_parameters()}
+    _, kept_P, kept_U = Rows(model).alive(nonzero)
     for kept in (kept_P, kept_U):
         kept[0] |= ~kept.any()
     return kept_P, kept_U
-
-
-def spread(found_U: Tensor, step: Callable[[Tensor], Tensor]) -> Tensor:
-    """`found_U` and all that `step` finds from it, from unit to unit."""
-    while (more_U := found_U | step(found_U)).sum() > found_U.sum():
-        found_U = more_U
-    return found_U
 
 
 def shrunk(model: RowByRow) -> tuple[dict[str, Size], State]:
@@ -98,15 +80,15 @@ def on_paths(model: RowByRow, mask: Mask) -> Mask:
     )
     reached_P = keep["projection.weight"].any(dim=1)
     moved_U = input_bias_GU[CANDIDATE] | state_bias_GU[CANDIDATE] | (input_GUP[CANDIDATE] & reached_P).any(dim=1)
-    moved_U = spread(moved_U, lambda found_U: (state_GUU[CANDIDATE] & found_U).any(dim=1))
+    moved_U = spread(moved_U, state_GUU[CANDIDATE])
     works_GU = moved_U.expand(len(input_GUP), -1).clone()
     if isinstance(model.recurrent, nn.GRU):
         works_GU[RESET] &= state_bias_GU[CANDIDATE] | (state_GUU[CANDIDATE] & moved_U).any(dim=1)
     input_GUP, state_GUU = input_GUP & works_GU[:, :, None], state_GUU & works_GU[:, :, None]
     reached_U = (input_GUP & reached_P).any(dim=(0, 2))
-    reached_U = spread(reached_U, lambda found_U: (state_GUU & found_U).any(dim=(0, 2)))
+    reached_U = spread(reached_U, state_GUU.any(dim=0))
     path_U = keep["classifier.weight"].any(dim=0) & reached_U
-    path_U = spread(path_U, lambda found_U: state_GUU[:, found_U].any(dim=(0, 1)) & reached_U)
+    path_U = spread(path_U, (state_GUU & reached_U).any(dim=0).T)
     input_GUP, state_GUU = input_GUP & path_U[:, None] & reached_P, state_GUU & path_U[:, None] & reached_U
     classifier_CU = keep["classifier.weight"] & reached_U
     found = {

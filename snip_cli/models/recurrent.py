@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from snip_cli.models.shapes import check_channels
 from snip_cli.registry import models
 
+# PyTorch's order of the gates: input, forget, cell, output; and reset, update, new. A unit whose third is empty stays at zero.
+CANDIDATE = 2
+
 
 @models.register("lstm_s")
 def lstm_s(shape: tuple[int, int, int], classes: int, *, gate_bias: float = 1.0) -> nn.Module:
@@ -88,3 +91,12 @@ class RowByRow(nn.Module):
         flat = torch.cat([part.flatten() for part in parts])
         pieces = flat.split([part.numel() for part in parts])
         return [piece.view_as(part) for piece, part in zip(pieces, parts, strict=True)]
+
+
+def spread(start_U: Tensor, onto_UU: Tensor) -> Tensor:
+    """All units that are reached from `start` along `onto` (row: to, column: from), themselves included."""
+    while True:
+        further_U = start_U | (onto_UU & start_U).any(dim=1)
+        if torch.equal(further_U, start_U):
+            return start_U
+        start_U = further_U

@@ -11,12 +11,9 @@ from functools import cached_property, reduce
 import torch
 from torch import Tensor, nn
 
-from snip_cli.models.recurrent import RowByRow
+from snip_cli.models.recurrent import CANDIDATE, RowByRow, spread
 from snip_cli.pruning.mask import Mask
 from snip_cli.training.stack.form import Places, Weights, level, select
-
-# PyTorch's order of the gates: input, forget, cell, output; and reset, update, new. A unit whose third is empty stays at zero.
-CELL = 2
 
 
 class Rows:
@@ -67,7 +64,7 @@ class Rows:
         read_GUP, back_GUU = self.by_gate(mask, "weight_ih"), self.by_gate(mask, "weight_hh")
         biases_GU = self.by_gate(mask, "bias_ih") | self.by_gate(mask, "bias_hh")
         projected_P = projection_PF.any(dim=1)
-        reached_U = spread(biases_GU[CELL] | (read_GUP[CELL] & projected_P).any(dim=1), back_GUU[CELL])
+        reached_U = spread(biases_GU[CANDIDATE] | (read_GUP[CANDIDATE] & projected_P).any(dim=1), back_GUU[CANDIDATE])
         back_UU = back_GUU.any(dim=0) & reached_U & reached_U[:, None]
         hidden_U = spread(mask["classifier.weight"].any(dim=0) & reached_U, back_UU.T)
         projected_P = projected_P & (read_GUP.any(dim=0) & hidden_U[:, None]).any(dim=0)
@@ -79,7 +76,7 @@ class Rows:
         for mask, alive_U in zip(masks, hidden, strict=True):
             kept_GU = self.by_gate(mask, f"weight_{side}").any(dim=2) | self.by_gate(mask, f"bias_{side}")
             reached |= (kept_GU & alive_U).any(dim=1)
-        return reached.nonzero().flatten().tolist() or [CELL]
+        return reached.nonzero().flatten().tolist() or [CANDIDATE]
 
     def outputs(self, weights: Weights, places: Places, images_RBCHW: Tensor) -> Tensor:
         """R×B×classes."""
@@ -110,15 +107,15 @@ class Rows:
     def lstm(self, read: dict[int, Tensor], back: dict[int, Tensor], cell: Tensor) -> tuple[Tensor, Tensor]:
         """One row: the next output and cell state."""
         write, forget, output = (self.gate(number, read, back) for number in (0, 1, 3))
-        cell = forget * cell + write * torch.tanh(total(CELL, read, back))
+        cell = forget * cell + write * torch.tanh(total(CANDIDATE, read, back))
         return output * torch.tanh(cell), cell
 
     def gru(self, read: dict[int, Tensor], back: dict[int, Tensor], hidden: Tensor) -> Tensor:
         """One row: the next output."""
         reset, update = (self.gate(number, read, back) for number in (0, 1))
-        if CELL in back:
-            back = {CELL: reset * back[CELL]}
-        new = torch.tanh(total(CELL, read, back))
+        if CANDIDATE in back:
+            back = {CANDIDATE: reset * back[CANDIDATE]}
+        new = torch.tanh(total(CANDIDATE, read, back))
         return new + update * (hidden - new)
 
     def gate(self, number: int, read: dict[int, Tensor], back: dict[int, Tensor]) -> Tensor | float:
@@ -133,12 +130,3 @@ class Rows:
 def total(number: int, read: dict[int, Tensor], back: dict[int, Tensor]) -> Tensor:
     """What reaches a gate from both products; from one at least."""
     return reduce(torch.add, [side[number] for side in (read, back) if number in side])
-
-
-def spread(start_U: Tensor, onto_UU: Tensor) -> Tensor:
-    """All units that are reached from `start` along `onto` (row: to, column: from), themselves included."""
-    while True:
-        further_U = start_U | (onto_UU & start_U).any(dim=1)
-        if torch.equal(further_U, start_U):
-            return start_U
-        start_U = further_U

@@ -3,7 +3,8 @@
 import torch
 
 from snip_cli import registry
-from snip_cli.training.stack.rows import Rows, spread
+from snip_cli.models.recurrent import spread
+from snip_cli.training.stack.rows import Rows
 
 UNITS = 128
 
