@@ -149,9 +149,7 @@ def load(composed: DictConfig) -> Config:
         sections["dense_schedule"] = section_of("dense_schedule", plain["dense_schedule"])
     if pretrained:
         sections["model"] = _pretrained(sections["model"], pretrained)
-    if (
-        "batch_size" not in plain["method"]
-    ):  # as for those whose YAML says so: a batch that the training images suffice for
+    if "batch_size" not in plain["method"]:  # a batch that the training images suffice for
         sections["method"] = replace(sections["method"], batch_size=sections["schedule"].batch_size)
     if sections["method"].sanity == "redraw":  # another name for it
         sections["method"] = replace(sections["method"], redraw=True, sanity="none")

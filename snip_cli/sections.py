@@ -86,7 +86,8 @@ class Method:
     `trained`: the network that is scored is the trained reference, which is trained first where it is not there. `redraw`: the pruned
     network starts from newly drawn weights, not from those that were scored. Scores are computed from `batches` batches of `batch_size`
     random training images (where a YAML does not say, as many as in a training batch), of all classes or of `classes` alone, or, where it
-    is not 0, from `samples_per_class` of every class. `sanity` is an ablation: the mask is shuffled within each layer, the weights are drawn anew, or the lowest scores are kept.
+    is not 0, from `samples_per_class` of every class. `sanity` is an ablation: the mask is shuffled within each layer, the weights are
+    drawn anew, or the lowest scores are kept.
     """
 
     name: str
