@@ -10,6 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from snip_cli import registry
+
 PACKAGES = ("snip-run", "torch", "torchvision", "hydra-core", "omegaconf", "tensorboard", "numpy")
 # What of a checkout decides a result.
 PROGRAM = ("snip_cli", "configs", "pyproject.toml")
@@ -27,6 +29,7 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "processors": os.cpu_count(),
         "python": platform.python_version(),
+        "own_files": registry.own_files,
         "packages": {name: _version(name) for name in PACKAGES},
     }
 

@@ -18,7 +18,16 @@ from snip_cli import config as configuration
 from snip_cli.config import Config
 from snip_cli.environment import environment
 from snip_cli.errors import ConfigError
-from snip_cli.record import EVALUATION_COLUMNS, ON_REQUEST, Evaluation, read_evaluations, read_json, write_text
+from snip_cli.identity import content_of
+from snip_cli.record import (
+    EVALUATION_COLUMNS,
+    ON_REQUEST,
+    Evaluation,
+    other_files,
+    read_evaluations,
+    read_json,
+    write_text,
+)
 
 log = logging.getLogger("snip_cli")
 
@@ -86,8 +95,14 @@ class RunFolder:
         """Write `config.yaml` and `env.json`."""
         write_text(self.path / "config.yaml", configuration.to_yaml(self.config))
         self.environment = {**environment(), "device": device}
+        if self.config.model.weights:
+            self.environment["weights"] = content_of(self.config.model.weights)
         earlier = read_json(self.path / "env.json")
         if earlier:
+            if changed := other_files(earlier):
+                log.warning(
+                    "goes on with another %s than before: delete %s to start over", ", ".join(changed), self.path
+                )
             older = earlier.pop("earlier", [])
             self.environment["earlier"] = [*older, earlier]
         self._write_environment(wall_seconds=None)

@@ -8,10 +8,11 @@ import csv
 import json
 import os
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from snip_cli import registry
 from snip_cli.config import Config
 from snip_cli.environment import git_state
 from snip_cli.errors import ConfigError
@@ -126,9 +127,17 @@ def read_evaluations(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
+def other_files(made: Mapping[str, Any]) -> list[str]:
+    """The names of the user's own Python files that have changed since the environment `made`, of those that are there."""
+    return [name for name, was in made.get("own_files", {}).items() if registry.own_files.get(name, was) != was]
+
+
 def other_commit(folder: Path) -> str:
-    """A note that names the commit that made a folder's results, where it is not the present one or had changes; else nothing."""
+    """A note that names the commit that made a folder's results, where it is not the present one or had changes, or the user's files that
+    have changed since; else nothing."""
     made = read_json(folder / "env.json") or {}
+    if changed := other_files(made):
+        return f" by an earlier {', '.join(changed)} (delete the folder to do it anew)"
     before, now = made.get("commit"), git_state()[0]
     if before and now and before != now:
         return f" by commit {before[:9]} (now {now[:9]})"

@@ -99,6 +99,10 @@ def load_builtin() -> None:
             importlib.import_module(f"{package_name}.{module.name}")
 
 
+# The Python files of the user's that were imported, by name, and a hash of each.
+own_files: dict[str, str] = {}
+
+
 def load_folder(folder: Path) -> None:
     """Import a user's own methods, models and data sets: the Python files in `folder` and beside the YAML files in its groups."""
     groups = {path.parent for path in folder.glob("*/*.yaml")}
@@ -107,6 +111,7 @@ def load_folder(folder: Path) -> None:
         name = f"snip_user_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
         if name in sys.modules:
             continue
+        own_files[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
         spec = importlib.util.spec_from_file_location(name, path)
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from snip_cli import registry
 from snip_cli.cli import main
 from snip_cli.record import read_metrics
 from tests.commands import QUICK, only_run, train_until_checkpoint
@@ -82,6 +83,23 @@ def test_everything_of_ones_own_in_a_sweep(folder, tmp_path):
     arguments = [*choices, *short, "sparsity=0.5", f"output_dir={tmp_path / 'runs'}"]
     assert main(["-m", "--config-dir", str(folder), *arguments]) == 0
     assert len(list((tmp_path / "runs").glob("*/metrics.json"))) == 2
+
+
+def test_a_run_of_it_as_it_was_is_told_from_one_as_it_is(folder, tmp_path, capsys, monkeypatch):
+    command = [
+        *QUICK,
+        "--config-dir",
+        str(folder),
+        "method=smallest",
+        "sparsity=0.5",
+        f"output_dir={tmp_path / 'runs'}",
+    ]
+    assert main(command) == 0
+    monkeypatch.setitem(registry.own_files, "smallest.py", "the hash that another process finds after a change")
+    assert main(command) == 0
+    assert "finished already by an earlier smallest.py (delete the folder to do it anew)" in capsys.readouterr().out
+    assert main([*command, "seeds=2"]) == 0
+    assert "goes on with another smallest.py than before: delete" in capsys.readouterr().out
 
 
 def test_its_options_are_checked(folder, tmp_path, capsys):

@@ -8,6 +8,8 @@ import torch
 
 from snip_cli import registry
 from snip_cli.cli import main
+from snip_cli.report.cells import cells
+from snip_cli.report.records import read_tree
 from tests.commands import QUICK, run_quick
 from tests.data.pictures import draw_classes
 from tests.test_config import config_of
@@ -102,6 +104,18 @@ def test_other_weights_in_the_same_file_make_another_run(tmp_path):
         folders.append(config.folder)
         os.utime(weights, ns=(0, len(folders)))
     assert folders[0] == folders[2] != folders[1]
+
+
+def test_the_report_tells_runs_apart_whose_weights_lay_in_the_same_file(tmp_path):
+    weights = tmp_path / "weights.pt"
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        torch.save(registry.models["lenet_300_100"]((1, 28, 28), 10).state_dict(), weights)
+        os.utime(weights, ns=(0, seed))
+        assert main([*QUICK, f"pretrained={weights}", "method.redraw=false", f"output_dir={tmp_path / 'runs'}"]) == 0
+    made = cells(read_tree(tmp_path / "runs"))
+    assert [len(cell.errors) for cell in made] == [1, 1]
+    assert len({cell.settings["model.weights"] for cell in made}) == 2
 
 
 def test_a_mixed_precision_run_is_evaluated_again_as_it_was(tmp_path, capsys):

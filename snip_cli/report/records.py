@@ -54,7 +54,11 @@ def read(folder: Path) -> Record:
     config = configuration.read(folder / "config.yaml")
     metrics = record.read_metrics(folder)
     results = {result["seed"]: result for result in metrics["seeds"]} if metrics else {}
-    return Record(folder, settings_of(config), results, config.all_seeds)
+    settings = settings_of(config)
+    content = (record.read_json(folder / "env.json") or {}).get("weights", config.model.weights)
+    if content != config.model.weights:  # a file, which may hold others another time
+        settings["model.weights"] += f" ({content[:8]})"
+    return Record(folder, settings, results, config.all_seeds)
 
 
 def settings_of(config: Config) -> dict[str, Any]:
