@@ -42,7 +42,8 @@ def check(config: Config) -> int:
 
 
 def check_weights(config: Config) -> None:
-    """Raise ConfigError where nothing would start from the weights that are given, or they come from a run of something else."""
+    """Raise ConfigError where nothing would start from the weights that are given, or a method that prunes a trained network is given those
+    of a run of another one. Weights to start from at initialisation may come from another data set."""
     weights, method = config.model.weights, config.method
     if method.trained:
         check_origin(weights, config.model.name, config.dataset.name)

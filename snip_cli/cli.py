@@ -56,7 +56,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Flags and overrides, in any order; raises ConfigError where a flag is unknown or not supported here."""
     flags, unknown = get_args_parser().parse_known_intermixed_args(list(arguments))
     for word in unknown:
-        hint = f" Settings are written without dashes: {word.lstrip('-')}." if "=" in word else ""
+        setting = word.lstrip("-") if "=" in word else f"{word.lstrip('-')}=VALUE"
+        hint = f" Settings are written without dashes: {setting}." if word.startswith("--") else ""
         raise ConfigError(f"There is no flag '{word}'; `snip-run --help` lists them.{hint}")
     for name in ("config_name", "config_path", "experimental_rerun"):
         if getattr(flags, name):

@@ -83,10 +83,22 @@ def do(config: Config, device: torch.device, group: Group, *, wait: bool = False
         log.info("%s", announce(config, device, group))
         # The weights of finished seeds concern nobody else.
         group.first_says(Saved(results=recorder.saved.results, training=recorder.saved.training))
-        train_seeds(config, device, group, recorder)
+        try:
+            train_seeds(config, device, group, recorder)
+        except DivergedError:
+            tell_done(config)
+            raise
         metrics = recorder.finish()
     log.info("test error %s  →  %s", told(metrics), config.folder)
     return metrics
+
+
+def tell_done(config: Config) -> None:
+    """Say how many of a run's seeds are done, and with what error, where others have failed."""
+    metrics = record.read_metrics(config.folder)
+    if metrics is not None:
+        done = f"{len(record.finished_seeds(config))} of {config.seeds} seeds are done"
+        log.info("%s: test error %s  →  %s", done, told(metrics), config.folder)
 
 
 @contextmanager

@@ -100,7 +100,8 @@ def warn_of_collapse(starts: Mapping[int, Start]) -> None:
         layers = ", ".join(told) + (f" and {more} more" if more else "")
         if start.effective_kept == 0:
             log.warning(
-                "seed %d: the network is cut through and answers every image alike, as nothing that is kept connects input and output: %s",
+                "seed %d: the network is cut through and answers every image alike, as nothing that is kept connects input and output: %s; "
+                "it is trained all the same: stop it, and lower sparsity or choose another method or init",
                 seed,
                 layers,
             )

@@ -126,9 +126,10 @@ def test_a_mixed_precision_run_is_evaluated_again_as_it_was(tmp_path, capsys):
     assert error == recorded
 
 
-def test_a_finished_run_gives_its_weights_to_another(tmp_path):
+def test_a_finished_run_gives_its_weights_to_another(tmp_path, capsys):
     first = run_quick(tmp_path / "first", "model=lenet_5_caffe", "sparsity=0")
     weights = [f"pretrained={first / 'checkpoint.pt'}", "method.redraw=false"]
+    assert first.name in refusal(capsys, tmp_path / "no", f"pretrained={first}", "method.redraw=false")
     second = run_quick(
         tmp_path / "second", "model=lenet_5_caffe", "sparsity=0.5", *weights, "schedule.learning_rate=1e-9"
     )

@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import re
 
 import pytest
 import torch
@@ -107,6 +108,7 @@ def test_one_seed_that_diverges_leaves_the_others_their_results(way, tmp_path, c
     assert said.err == f"snip-run: {DIVERGED}\n"
     assert said.out.count(DIVERGED) == 1
     assert f"seed 1: {DIVERGED} The others go on.\n" in said.out
+    assert re.search(r"2 of 3 seeds are done: test error [\d.]+ % ± [\d.]+ \(n = 2\)", said.out)
     folder = only_run(tmp_path)
     assert [seed["seed"] for seed in read_metrics(folder)["seeds"]] == [0, 2]
     content = torch.load(folder / "checkpoint.pt", weights_only=True)
