@@ -44,16 +44,26 @@ def rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
 def as_text(cells: Sequence[Cell], style: str = "simple") -> str:
     """The rows for reading; `style` is a format of tabulate: `simple`, `github` (Markdown) or `latex_booktabs`.
 
-    A published number whose protocol a row does not follow has a star, and a line below the table says what differs; an error of a
+    A published number whose protocol a row does not follow has a star, numbered where rows differ from it in different ways, and a line
+    below the table says in what; an error of a
     network that is cut through, or of which a layer is cut off, has a dagger and a line too, and one of seeds that learned nothing another.
     """
     other = any(cell.results and cell.sparsity != cell.settings["sparsity"] for cell in cells)
     judged = any(row["verdict"] for row in rows(cells))
-    table = [_shown(row, cell, reached=other, judged=judged) for row, cell in zip(rows(cells), cells, strict=True)]
+    star = stars(cells)
+    table = [
+        _shown(row, cell, star.get(tuple(cell.deviations), ""), reached=other, judged=judged)
+        for row, cell in zip(rows(cells), cells, strict=True)
+    ]
     text = tabulate(table, headers="keys", tablefmt=style, disable_numparse=True)
-    differing = dict.fromkeys(setting for cell in cells for setting in cell.deviations)
-    star = f"* not the published protocol: {', '.join(differing)}" if differing else None
-    return "\n\n".join(part for part in (text, star, *notes(cell.results for cell in cells)) if part)
+    told = "\n".join(f"{mark} not the published protocol: {', '.join(settings)}" for settings, mark in star.items())
+    return "\n\n".join(part for part in (text, told, *notes(cell.results for cell in cells)) if part)
+
+
+def stars(cells: Sequence[Cell]) -> dict[tuple[str, ...], str]:
+    """The mark of every set of deviations."""
+    found = list(dict.fromkeys(tuple(cell.deviations) for cell in cells if cell.deviations))
+    return {each: f"*{number}" if len(found) > 1 else "*" for number, each in enumerate(found, 1)}
 
 
 def seeds_done(cell: Cell) -> str:
@@ -75,8 +85,8 @@ def as_printed(published: Published) -> str:
     return str(published.error) if published.std is None else with_std(published.error, published.std)
 
 
-def _shown(row: dict[str, Any], cell: Cell, *, reached: bool, judged: bool) -> dict[str, str]:
-    star = " *" if cell.deviations else ""
+def _shown(row: dict[str, Any], cell: Cell, star: str, *, reached: bool, judged: bool) -> dict[str, str]:
+    star = f" {star}" if star else ""
     return {
         **{name: str(value) for name, value in cell.key.items()},
         **({"reached": f"{cell.reached or cell.sparsity:.4f}" if cell.results else UNFINISHED} if reached else {}),

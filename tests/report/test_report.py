@@ -82,6 +82,17 @@ def test_fewer_seeds_than_the_papers_are_marked(tmp_path, capsys):
     assert note == "* not the published protocol: n=3 of 20"
 
 
+def test_rows_that_differ_from_the_protocol_in_different_ways_have_a_star_each(tmp_path, capsys):
+    record(tmp_path, "a", [7.2] * 20, iterations=300)
+    record(tmp_path, "b", [2.4] * 3, sparsity=0.98)
+    main([str(tmp_path)])
+    short, few, *_, first, second = (line for line in capsys.readouterr().out.splitlines()[2:] if line)
+    assert "1.6 *1" in short
+    assert "2.4 *2" in few
+    assert first == "*1 not the published protocol: schedule.iterations=300"
+    assert second == "*2 not the published protocol: n=3 of 20"
+
+
 def test_a_setting_that_is_at_its_default_deviates_too(tmp_path):
     record(tmp_path, "a", [14.0], model="alexnet_s", dataset="cifar10", sparsity=0.9)
     [row] = table(tmp_path)
