@@ -6,7 +6,7 @@ import torch
 
 from snip_cli.config import Config
 from snip_cli.group import Group
-from snip_cli.sections import AUTO
+from snip_cli.sections import AUTO, Schedule
 
 
 def announce(config: Config, device: torch.device, group: Group) -> str:
@@ -14,9 +14,17 @@ def announce(config: Config, device: torch.device, group: Group) -> str:
     s = config.schedule
     choice = [config.method_name, config.model.name, config.dataset.name, f"sparsity {config.sparsity}"]
     seeds = f"seed {config.seed}" if config.seeds == 1 else f"seeds {config.seed} to {config.all_seeds[-1]}"
-    schedule = f"schedule {s.name}: {s.iterations:,} iterations of {s.batch_size}, learning rate {s.learning_rate:g}"
+    schedule = f"schedule {s.name}: {s.iterations:,} iterations of {s.batch_size}, learning rate {rates(s)}"
     where = str(device) if group.size == 1 else f"{group.size} processes on {device.type}"
     return " · ".join([*choice, seeds, schedule, where, config.dtype])
+
+
+def rates(schedule: Schedule) -> str:
+    """The learning rate, and at which iterations it falls."""
+    falls = [f"{milestone:,}" for milestone in schedule.milestones if milestone < schedule.iterations]
+    if not falls:
+        return f"{schedule.learning_rate:g} throughout" + " but for the warm-up" * (schedule.warmup > 0)
+    return f"{schedule.learning_rate:g}, × {schedule.decay:g} at {', '.join(falls)}"
 
 
 def told(metrics: dict[str, Any]) -> str:
