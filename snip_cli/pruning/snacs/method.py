@@ -102,7 +102,7 @@ def find_limits(
     """The upper limit of every child, as plain Python, by the images of the first `classes` classes, which `labels_N` names.
 
     The network runs on them once for as many layers, of those that are not kept in `steps`, as fit into memory together. A warning names
-    the layers of which the probe sees nothing.
+    the layers of which the probe sees nothing, and they are `bound_by` chance.
     """
     means: dict[str, Tensor] = {}
 
@@ -122,7 +122,7 @@ def find_limits(
             "limits set by chance: %s, by whose outputs the probe tells the classes hardly better than by guessing",
             ", ".join(blind),
         )
-    return limits
+    return limits | {name: limits[name] | {"bound_by": "chance"} for name in blind}
 
 
 def check(

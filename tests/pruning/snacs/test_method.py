@@ -78,11 +78,15 @@ def test_only_the_images_that_are_probed_run_for_the_limits(passes, monkeypatch)
     assert same(pruned(probe_classes=2), found)
 
 
+def to_its_limits(model, method="snacs"):
+    generator, loss = torch.Generator().manual_seed(0), nn.functional.cross_entropy
+    return prune_in_steps(model, sample(), loss, method, "auto", generator, Steps(), {"groups": 0})
+
+
 def warnings(caplog, model, method="snacs"):
     """What is warned of when the model is pruned."""
-    generator, loss = torch.Generator().manual_seed(0), nn.functional.cross_entropy
     with caplog.at_level(logging.WARNING, logger="snip_cli"):
-        prune_in_steps(model, sample(), loss, method, "auto", generator, Steps(), {"groups": 0})
+        to_its_limits(model, method)
     return caplog.messages
 
 
@@ -92,6 +96,9 @@ def test_a_layer_by_which_the_probe_sees_nothing_is_named(caplog):
     assert warnings(caplog, model) == [
         "limits set by chance: 7, by whose outputs the probe tells the classes hardly better than by guessing"
     ]
+    set_by = {name: told.get("bound_by") for name, told in to_its_limits(model).layers.items()}
+    assert set_by["7"] == "chance"
+    assert set_by["5"] != "chance"
 
 
 @pytest.mark.parametrize("method", ["snacs", "mint"])
