@@ -99,7 +99,7 @@ def load_builtin() -> None:
             importlib.import_module(f"{package_name}.{module.name}")
 
 
-# The Python files of the user's that were imported, by name, and a hash of each.
+# The Python files of the user's that were imported, by their path in `--config-dir`, and a hash of each.
 own_files: dict[str, str] = {}
 
 
@@ -111,7 +111,7 @@ def load_folder(folder: Path) -> None:
         name = f"snip_user_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
         if name in sys.modules:
             continue
-        own_files[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        own_files[str(path.relative_to(folder))] = hashlib.sha256(path.read_bytes()).hexdigest()
         spec = importlib.util.spec_from_file_location(name, path)
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)

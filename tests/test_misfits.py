@@ -126,6 +126,12 @@ def test_a_mixed_precision_run_is_evaluated_again_as_it_was(tmp_path, capsys):
     assert error == recorded
 
 
+def test_a_run_that_names_no_weights_does_not_mind_a_checkpoint_in_the_current_folder(tmp_path, monkeypatch):
+    (tmp_path / "checkpoint.pt").touch()
+    monkeypatch.chdir(tmp_path)
+    run_quick(tmp_path / "runs")
+
+
 def test_a_finished_run_gives_its_weights_to_another(tmp_path, capsys):
     first = run_quick(tmp_path / "first", "model=lenet_5_caffe", "sparsity=0")
     weights = [f"pretrained={first / 'checkpoint.pt'}", "method.redraw=false"]

@@ -50,7 +50,7 @@ def is_missing(weights: str) -> bool:
 
 def check_there(weights: str) -> None:
     """Raise ConfigError where the file called `weights` is missing, so that a run does not begin in vain."""
-    if (Path(weights) / "checkpoint.pt").is_file():
+    if weights and (Path(weights) / "checkpoint.pt").is_file():
         raise ConfigError(f"pretrained={weights} is a run's folder: give {Path(weights) / 'checkpoint.pt'}.")
     if is_missing(weights):
         raise ConfigError(

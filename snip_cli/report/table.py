@@ -45,8 +45,8 @@ def as_text(cells: Sequence[Cell], style: str = "simple") -> str:
     """The rows for reading; `style` is a format of tabulate: `simple`, `github` (Markdown) or `latex_booktabs`.
 
     A published number whose protocol a row does not follow has a star, numbered where rows differ from it in different ways, and a line
-    below the table says in what; an error of a
-    network that is cut through, or of which a layer is cut off, has a dagger and a line too, and one of seeds that learned nothing another.
+    below the table says in what; an error of a network that is cut through, or of which a layer is cut off, has a dagger and a line too,
+    and one of seeds that learned nothing another.
     """
     other = any(cell.results and cell.sparsity != cell.settings["sparsity"] for cell in cells)
     judged = any(row["verdict"] for row in rows(cells))
