@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snip_cli.data.splits import Batch, Data, Draw, draws
@@ -44,19 +43,10 @@ class Together:
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
         """One iteration of all on R·B images, one replicate's after the other's; gives the R losses, still on the device."""
-        losses = self.losses(images, labels)
-        for parameter in self.stack.blocks:
-            parameter.grad = None
-        # The gradient of the sum of the replicates' means.
-        losses.backward(torch.full_like(losses, len(self.seeds) / len(losses)))
+        losses_R = self.stack.differentiate(*(part.unflatten(0, (len(self.seeds), -1)) for part in (images, labels)))
         self.optimizer.step()
         self.stack.apply_masks()
-        return losses.detach().view(len(self.seeds), -1).mean(dim=1)
-
-    def losses(self, images: Tensor, labels: Tensor) -> Tensor:
-        """The loss of each of R·B images, one replicate's after the other's."""
-        outputs_RBK = self.stack(images.unflatten(0, (len(self.seeds), -1)))
-        return F.cross_entropy(outputs_RBK.flatten(0, 1), labels, reduction="none")
+        return losses_R
 
     def train(
         self,

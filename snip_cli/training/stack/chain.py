@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snip_cli.pruning.mask import Mask
+from snip_cli.training.stack import linear
 from snip_cli.training.stack.form import Places, Weights, level, select
 
 Layers = list[tuple[str, nn.Module]]
@@ -22,6 +23,7 @@ class Chain:
         self.head, self.tail = head, tail
         self.quick_on_cpu = not head  # a convolution takes as long for each of many as for one
         self.layers = [(name, layer) for name, layer in [*head, *tail] if isinstance(layer, nn.Conv2d | nn.Linear)]
+        self.first_linear = next(name for name, layer in tail if isinstance(layer, nn.Linear))
 
     @classmethod
     def of(cls, model: nn.Module) -> "Chain | None":
@@ -100,15 +102,21 @@ class Chain:
         # On a processor nothing is gained by convolving several replicates at a time.
         at_once = 1 if images_RBCHW.device.type == "cpu" else len(images_RBCHW)
         values = self.convolved(weights, images_RBCHW, at_once) if self.head else images_RBCHW
-        values = values.flatten(2)
-        for name, module in self.tail:
-            if isinstance(module, nn.ReLU):
-                values = F.relu(values)
-                continue
-            if name in places.columns:
-                values = select(values, places.columns[name])
-            values = torch.baddbmm(weights[f"{name}.bias"][:, None], values, weights[f"{name}.weight"].mT)
-        return values
+        return linear.outputs(self.tail, weights, self.read(places, values))[-1]
+
+    def gradients(
+        self, weights: Weights, places: Places, images_RBCHW: Tensor, labels_RB: Tensor
+    ) -> tuple[Tensor, Weights] | None:
+        """The R mean losses and their gradients; None with convolutions, beside which autograd takes no time."""
+        if self.head:
+            return None
+        return linear.gradients(self.tail, weights, self.read(places, images_RBCHW), labels_RB)
+
+    def read(self, places: Places, values: Tensor) -> Tensor:
+        """R×B×I: what the first linear layer reads of R×B×C×H×W."""
+        features_RBF = values.flatten(2)
+        columns = places.columns.get(self.first_linear)
+        return features_RBF if columns is None else select(features_RBF, columns)
 
     def convolved(self, weights: Weights, images_RBCHW: Tensor, at_once: int) -> Tensor:
         """R×B×C×H×W behind the last convolution, from `at_once` replicates at a time as groups of one convolution."""

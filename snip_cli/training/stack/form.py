@@ -55,6 +55,12 @@ class Form(Protocol):
         """R×B×classes, for the weights that stay, stacked."""
         ...
 
+    def gradients(
+        self, weights: Weights, places: Places, images_RBCHW: Tensor, labels_RB: Tensor
+    ) -> tuple[Tensor, Weights] | None:
+        """The R mean losses and their gradients by the weights, where this is faster than autograd; else None."""
+        ...
+
 
 def level(alive_RU: Tensor, among_RU: Tensor | None = None) -> Tensor:
     """R×n numbers of units, rising: the living ones and, where a replicate has fewer than another, dead ones (of `among`, if given).

@@ -100,6 +100,9 @@ class Rows:
                 hidden = self.gru(parts_read, parts_back, hidden)
         return torch.baddbmm(weights["classifier.bias"][:, None], hidden, weights["classifier.weight"].mT)
 
+    def gradients(self, weights: Weights, places: Places, images_RBCHW: Tensor, labels_RB: Tensor) -> None:
+        """None: they are left to autograd."""
+
     @staticmethod
     def parts(values: Tensor, gates: list[int]) -> dict[int, Tensor]:
         return dict(zip(gates, values.chunk(len(gates), dim=2), strict=True))

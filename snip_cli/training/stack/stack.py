@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from math import prod
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snip_cli.pruning.mask import Mask, prunable_parameters
@@ -68,8 +69,25 @@ class Stack:
 
     def __call__(self, images_RBCHW: Tensor) -> Tensor:
         """R×B×classes."""
-        weights = {name: transposed(block) for name, block in zip(self.names, self.blocks, strict=True)}
-        return self.form.outputs(weights, self._places, images_RBCHW)
+        return self.form.outputs(self._weights(), self._places, images_RBCHW)
+
+    def differentiate(self, images_RBCHW: Tensor, labels_RB: Tensor) -> Tensor:
+        """Set the gradient of each replicate's mean loss; gives the R losses."""
+        with torch.no_grad():
+            found = self.form.gradients(self._weights(), self._places, images_RBCHW, labels_RB)
+        if found is not None:
+            losses_R, by_name = found
+            gradients = [transposed(by_name[name]) for name in self.names]
+        else:
+            losses = F.cross_entropy(self(images_RBCHW).flatten(0, 1), labels_RB.flatten(), reduction="none")
+            losses_R = losses.view_as(labels_RB).mean(dim=1)
+            gradients = torch.autograd.grad(losses_R.sum(), self.blocks)
+        for block, gradient in zip(self.blocks, gradients, strict=True):
+            block.grad = gradient
+        return losses_R.detach()
+
+    def _weights(self) -> Weights:
+        return {name: transposed(block) for name, block in zip(self.names, self.blocks, strict=True)}
 
     @torch.no_grad()
     def apply_masks(self) -> None:
