@@ -37,6 +37,7 @@ examples:
   snip-report runs/
   snip-report runs/ --format markdown > results.md
   snip-report runs/ --figure error.png
+  snip-report runs/*-lenet_5_caffe-* --figure lenet_5_caffe.png
   snip-report runs/ --masks masks.png
   snip-report runs/ --curves curves.png
   snip-report runs/ --table "Table 3" --format latex
@@ -52,7 +53,7 @@ STYLES = {"text": "simple", "markdown": "github", "latex": "latex_booktabs"}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `snip-report` with `arguments` (default: those of the process); gives the exit code."""
-    flags = parser().parse_args(arguments)
+    flags = parser().parse_intermixed_args(arguments)
     warnings = logging.StreamHandler(sys.stderr)
     log.addHandler(warnings)
     try:
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             flags.table = table_named(flags.table, LISTS)
         check_together(flags)
         if flags.limits:
-            limits, model = read_limits(flags.folder)
+            limits, model = read_limits(flags.folders[0])
             draw_limits(limits, model, flags.limits)
             if flags.format == "csv":
                 print(limits_csv(limits, model))
@@ -68,10 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(limits_table(limits, model, STYLES[flags.format]))
             print(f"drawn: {flags.limits}", file=sys.stderr)
         elif flags.table in LISTS:
-            records = read_tree(flags.folder, may_be_empty=True)
+            records = read_tree(*flags.folders, may_be_empty=True)
             if not any(is_listed(record) for record in records):
                 networks = ", ".join(f"{model} on {dataset}" for model, dataset in listed_networks())
-                warn_of_none(records, f"a network that the table {flags.table} lists ({networks})", flags.folder)
+                warn_of_none(records, f"a network that the table {flags.table} lists ({networks})", flags.folders)
             listed = LISTS[flags.table](records)
             form = {"headers": "keys", "tablefmt": STYLES.get(flags.format, "")}
             print(as_csv(listed) if flags.format == "csv" else tabulate(listed, **form))
@@ -89,7 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def check_together(flags: argparse.Namespace) -> None:
-    """Raise ConfigError where something is asked for beside what comes alone: the limits, and the lists of SNACS."""
+    """Raise ConfigError where something is asked for beside what comes alone: the limits, of one run, and the lists of SNACS."""
+    if flags.limits and len(flags.folders) > 1:
+        raise ConfigError(f"--limits is of one run, not of {len(flags.folders)}: name one folder.")
     alone = "--limits" if flags.limits else f"--table {flags.table!r}" if flags.table in LISTS else ""
     others = [
         option for option in ("table", *PICTURES) if getattr(flags, option) and (flags.limits or option != "table")
@@ -102,9 +105,9 @@ def check_together(flags: argparse.Namespace) -> None:
 def report(flags: argparse.Namespace) -> None:
     """Print the table and draw the pictures that were asked for; pictures other than of the table's errors come without a table."""
     numbers = numbers_of(flags.table) if flags.table else []
-    records = read_tree(flags.folder, may_be_empty=bool(numbers))
+    records = read_tree(*flags.folders, may_be_empty=bool(numbers))
     if numbers:  # so that only what differs between its own runs is a column
-        records = of_table(records, numbers, flags.table, flags.folder)
+        records = of_table(records, numbers, flags.table, flags.folders)
     found = cells(records, [*flags.by.split(","), *columns_of(numbers, records)])
     if numbers:
         found = with_missing(found, numbers)
@@ -116,8 +119,14 @@ def report(flags: argparse.Namespace) -> None:
             print(as_printed_table(found, LAYOUTS[flags.table], STYLES[flags.format]), end="\n\n")
         print(as_csv(rows(found)) if flags.format == "csv" else as_text(found, STYLES[flags.format]))
     for option, path in pictures.items():
-        numbers_in = save(PICTURES[option](found), path, flags.folder)
+        numbers_in = save(PICTURES[option](found), path, top_of(flags.folders))
         print(f"drawn: {path}, its numbers: {', '.join(map(str, numbers_in))}", file=sys.stderr)
+
+
+def top_of(folders: Sequence[Path]) -> Path:
+    """Where pictures of the runs in these folders lie for TensorBoard: beside single runs of one output_dir, in the first folder else."""
+    parents = {folder.parent for folder in folders}
+    return parents.pop() if len(folders) > 1 and len(parents) == 1 else folders[0]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -129,7 +138,12 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument(
-        "folder", type=Path, nargs="?", default=Path("runs"), help="output_dir of snip-run (default: runs)"
+        "folders",
+        metavar="folder",
+        type=Path,
+        nargs="*",
+        default=[Path("runs")],
+        help="output_dir of snip-run, or single runs in it (default: runs)",
     )
     made.add_argument(
         "--table",

@@ -11,7 +11,7 @@ from snip_cli.report.cells import Cell
 from snip_cli.report.lines import shown
 from snip_cli.report.marks import marks
 from snip_cli.report.published import PUBLISHED, Published
-from snip_cli.report.records import COLUMNS, Record
+from snip_cli.report.records import COLUMNS, Record, listed
 from snip_cli.report.table import as_printed, rows, with_std
 
 log = logging.getLogger("snip_cli")
@@ -44,17 +44,20 @@ def columns_of(numbers: Sequence[Published], records: Sequence[Record]) -> list[
     return [name for name in varied if not records or any(name in record.settings for record in records)]
 
 
-def of_table(records: Sequence[Record], numbers: Sequence[Published], source: str, top: Path) -> list[Record]:
-    """The runs below `top` that are compared with a number of the table `source`, with a warning where none is, that says what one would need."""
+def of_table(
+    records: Sequence[Record], numbers: Sequence[Published], source: str, tops: Sequence[Path]
+) -> list[Record]:
+    """The runs below `tops` that are compared with a number of the table `source`, with a warning where none is, that says what one would need."""
     found = [record for record in records if any(number.is_of(record.settings) for number in numbers)]
     if not found:
-        warn_of_none(records, source, top, _needed(records, numbers))
+        warn_of_none(records, source, tops, _needed(records, numbers))
     return found
 
 
-def warn_of_none(records: Sequence[Record], source: str, top: Path, hint: str = "") -> None:
-    """Say that none of the runs below `top` is in the table `source`."""
-    found = f"none of the {len(records)} runs below {top} is of {source}" if records else f"there is no run below {top}"
+def warn_of_none(records: Sequence[Record], source: str, tops: Sequence[Path], hint: str = "") -> None:
+    """Say that none of the runs below `tops` is in the table `source`."""
+    below = f"below {listed(tops)}"
+    found = f"none of the {len(records)} runs {below} is of {source}" if records else f"there is no run {below}"
     log.warning("%s, and what follows is as published%s", found, hint)
 
 

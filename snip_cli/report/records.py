@@ -28,13 +28,21 @@ class Record:
     wanted: list[int]
 
 
-def read_tree(top: Path, *, may_be_empty: bool = False) -> list[Record]:
-    """All runs below `top`, by folder name. Raises ConfigError where there is no such folder or, unless that may be, no run in it."""
-    folders = sorted({path.parent for name in ("config.yaml", "metrics.json") for path in top.rglob(name)})
-    records = read_folders(folders)
-    if not records and not (may_be_empty and top.is_dir()):
-        raise ConfigError(f"There is no run below {top}: name the output_dir of snip-run.")
+def read_tree(*tops: Path, may_be_empty: bool = False) -> list[Record]:
+    """All runs below `tops`, by folder name. Raises ConfigError where one is not there or, unless that may be, no run in any."""
+    missing = [top for top in tops if not top.exists()]
+    names = ("config.yaml", "metrics.json")
+    records = read_folders(sorted({path.parent for top in tops for name in names for path in top.rglob(name)}))
+    if missing or not (records or may_be_empty):
+        raise ConfigError(f"There is no run below {listed(missing or tops)}: name the output_dir of snip-run.")
     return records
+
+
+def listed(folders: Iterable[Path]) -> str:
+    """Folders in words, at most three of them by name."""
+    first, *others = map(str, folders)
+    named = ", ".join([first, *others[:2]])
+    return f"{named} and {len(others) - 2} more" if len(others) > 2 else named
 
 
 def read_folders(folders: Iterable[Path]) -> list[Record]:

@@ -138,6 +138,8 @@ def test_formats(style, sign, tmp_path, capsys):
         (["RUNS", "--figure", "no/such/folder/error.png"], "cannot be written"),
         (["RUNS", "--figure", "error.docx"], "cannot be written"),
         (["RUNS", "--table", "SNACS", "--figure", "error.png"], "--table 'SNACS' comes alone: ask for --figure in a"),
+        (["RUNS", "RUNS", "--limits", "limits.png"], "--limits is of one run, not of 2"),
+        (["RUNS", "nowhere", "nor", "here", "or", "there"], "below nowhere, nor, here and 2 more"),
         (["RUNS", "--limits", "limits.png", "--table", "SNACS", "--masks", "m.png"], "ask for --table, --masks in"),
     ],
 )
@@ -147,6 +149,18 @@ def test_bad_input_is_one_sentence(arguments, phrase, tmp_path, capsys):
     said = capsys.readouterr().err
     assert phrase in said
     assert said.count("\n") == 1
+
+
+def test_some_of_the_runs_of_a_folder_can_be_named(tmp_path, capsys):
+    named = [record(tmp_path, "a", [1.0]), record(tmp_path, "b", [2.0], sparsity=0.98)]
+    record(tmp_path, "c", [3.0], sparsity=0.99)
+    drawn = tmp_path / "error.png"
+    assert main([str(named[0]), "--figure", str(drawn), str(named[1])]) == 0
+    table = capsys.readouterr().out
+    assert "0.95" in table
+    assert "0.98" in table
+    assert "0.99" not in table
+    assert (tmp_path / "figures" / "error").is_dir()
 
 
 def test_a_picture_for_a_folder_that_is_not_there_is_refused_before_the_table(tmp_path, capsys):
