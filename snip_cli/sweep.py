@@ -46,15 +46,15 @@ def do_sweep(hydra: Hydra, sweep: Sweep, config_dir: Path | None) -> int:
     configs = [job.config for job in sweep.jobs]
     for config in configs:
         check(config)
+    runs = one_job_a_folder(sweep.jobs)
     if configs[0].dry_run:
-        tell_plan(configs)
+        tell_plan([job.config for job in runs])
         return 0
     output_dir = the_output_dir(configs)
     if not runs_elsewhere(sweep.master):
         for config in configs:
             find_device(config.device)
     make_writable(output_dir)
-    runs = one_job_a_folder(sweep.jobs)
     waiting = [job for job in runs if not record.is_done(job.config)]
     log.info("%s", plan(sweep.jobs, runs, waiting))
     overrides = [[*job.overrides, "hydra.mode=RUN"] for job in waiting]

@@ -13,7 +13,7 @@ from snip_cli.data.loading import load_data
 from snip_cli.models.lenet import lenet_300_100
 from snip_cli.record import read_metrics
 from snip_cli.training import checkpoint
-from tests.commands import QUICK, only_run, run_quick
+from tests.commands import only_run, run_quick
 
 SECONDS = ("train_seconds", "prune_seconds")
 ERRORS = ("test_error", "test_error_best", "test_error_lowest")
@@ -264,39 +264,6 @@ def test_methods_train_from_the_same_weights(tmp_path, monkeypatch):
         kept = weights != 0
         assert torch.equal(weights[kept], full[kept])
         assert torch.equal(images, batch)
-
-
-def test_dry_run_needs_no_data_and_writes_nothing(tmp_path, capsys):
-    arguments = [
-        "dry_run=true",
-        "dataset=mnist",
-        "model=lenet_5_caffe",
-        "sparsity=0.99",
-        f"dataset.root={tmp_path / 'none'}",
-    ]
-    assert main([*arguments, f"output_dir={tmp_path / 'runs'}"]) == 0
-    said = capsys.readouterr().out
-    for words in ("snip-lenet_5_caffe-mnist-s0.99-seed0-", "to do", "431,080", "4,311", "2,293,000", "100,000"):
-        assert words in said
-    assert not list(tmp_path.iterdir())
-
-
-def test_dry_run_tells_that_the_weights_to_start_from_are_missing(tmp_path, capsys):
-    arguments = [*QUICK, f"output_dir={tmp_path}", "dry_run=true", "method.redraw=false"]
-    weights = tmp_path / "weights.pt"
-    assert main([*arguments, f"pretrained={weights}"]) == 0
-    assert f"to do, but pretrained={weights} is missing\n" in capsys.readouterr().out
-    weights.touch()
-    for named in (weights, "IMAGENET1K_V1", ""):
-        assert main([*arguments, f"pretrained={named}"]) == 0
-        assert "missing" not in capsys.readouterr().out
-
-
-def test_dry_run_tells_a_finished_run(tmp_path, capsys):
-    run_quick(tmp_path)
-    capsys.readouterr()
-    assert main([*QUICK, f"output_dir={tmp_path}", "dry_run=true"]) == 0
-    assert "done" in capsys.readouterr().out
 
 
 def test_eval_evaluates_a_finished_run_again(tmp_path, capsys):

@@ -46,14 +46,6 @@ def test_the_same_sweep_again_does_nothing_and_shows_the_same_table(tmp_path, ca
     assert times == {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/metrics.json")}
 
 
-def test_a_dry_sweep_tells_the_plan_and_does_nothing(tmp_path, capsys):
-    assert main([*SWEEP, f"output_dir={tmp_path / 'runs'}", "dry_run=true"]) == 0
-    said = capsys.readouterr().out
-    assert said.count("to do") == 4
-    assert "26,661" in said
-    assert not list(tmp_path.iterdir())
-
-
 def test_flags_may_stand_anywhere(tmp_path):
     assert main([*QUICK, "sparsity=0.5,0.9", f"output_dir={tmp_path}", "--multirun"]) == 0
     assert sorted(read_metrics(path.parent)["sparsity_requested"] for path in tmp_path.glob("*/metrics.json")) == [
