@@ -3,7 +3,7 @@
 import pytest
 
 from snip_cli.messages import rates
-from tests.training.test_trainer import schedule_of
+from tests.training.trainings import schedule_of
 
 
 @pytest.mark.parametrize(

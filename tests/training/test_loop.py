@@ -7,7 +7,7 @@ import torch
 
 from snip_cli.training.loop import guessing_loss, has_learned
 from snip_cli.training.progress import Progress
-from tests.training.test_trainer import schedule_of
+from tests.training.trainings import schedule_of
 
 ALIKE, UNLIKE = torch.arange(100) % 10, (torch.arange(100) % 10 == 0).long()
 

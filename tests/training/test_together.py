@@ -11,7 +11,7 @@ from snip_cli.training.stack.stack import form_of
 from snip_cli.training.together import Together
 from snip_cli.training.trainer import Trainer
 from tests.splits import split_of
-from tests.training.test_trainer import schedule_of, through_a_file, without_times
+from tests.training.trainings import schedule_of, through_a_file, without_times
 
 SEEDS = [4, 5, 6]
 SIDES = {"lenet_300_100": 8, "lenet_5_caffe": 16, "lstm_s": 6, "lstm_b": 6, "gru_s": 6, "gru_b": 6}
