@@ -46,7 +46,7 @@ def kept_count(total: int, sparsity: float) -> int:
 def top_mask(scores: Mapping[str, Tensor], kept: int) -> Mask:
     """Keep exactly `kept` entries, those with the largest score over all parameters; of equal ones the earlier (Eq. 7, Lee et al. 2019).
 
-    A k-th value and a fill of the ties, not a sort. Which entries stay depends on the scores alone, on no device's tie order.
+    The least of the largest and a fill of the ties, not a sort. Which entries stay depends on the scores alone, on no device's tie order.
 
     Raises RunError where a score is not finite.
     """
@@ -58,7 +58,8 @@ def top_mask(scores: Mapping[str, Tensor], kept: int) -> Mask:
     flat = torch.cat([score.detach().flatten() for score in scores.values()])
     total = flat.numel()
     assert 1 <= kept <= total
-    threshold = flat.kthvalue(total - kept + 1).values
+    # Not `kthvalue`, whose index (which nobody reads) makes deterministic=true refuse it on a GPU.
+    threshold = flat.topk(kept, sorted=False).values.min()
     keep = flat > threshold
     ties = (flat == threshold).nonzero().squeeze(1)
     keep[ties[: kept - int(keep.sum())]] = True

@@ -50,8 +50,8 @@ def evaluate_stack(stack: Stack, split: Split) -> list[tuple[float, float]]:
     for images, labels in split.selected(chunks(split, stack.count)):
         outputs_RBK = stack(images.expand(stack.count, *images.shape))
         wrong_R += (outputs_RBK.argmax(dim=2) != labels).sum(dim=1)
-        many = labels.expand(stack.count, -1)
-        loss_R += F.cross_entropy(outputs_RBK.transpose(1, 2), many, reduction="none").sum(dim=1)
+        losses = F.cross_entropy(outputs_RBK.flatten(0, 1), labels.repeat(stack.count), reduction="none")
+        loss_R += losses.view(stack.count, -1).sum(dim=1)
     errors, losses = (100 * wrong_R.double() / len(split)).tolist(), (loss_R / len(split)).tolist()
     return list(zip(errors, losses, strict=True))
 

@@ -50,7 +50,8 @@ class Phi:
         size_HGN = torch.stack(self.sizes[parents])[:, None].expand(*n_HGKY.shape[:2], -1)
         start_HG1 = torch.arange(n_HGKY[..., 0, 0].numel(), device=n_HGKY.device).view(*n_HGKY.shape[:2], 1)
         key_HGN = bucket_HGN + start_HG1 * n_HGKY[0, 0].numel()
-        total = torch.bincount(key_HGN.flatten(), weights=size_HGN.flatten(), minlength=n_HGKY.numel())
+        # `bincount` with weights is refused on a GPU by deterministic=true.
+        total = size_HGN.new_zeros(n_HGKY.numel()).index_add_(0, key_HGN.flatten(), size_HGN.flatten())
         mean_HGKY = total.view(n_HGKY.shape) / n_HGKY.clamp_min(1)
         weights_HG = mean_HGKY.new_ones(1, 1) if self.weights_GH is None else self.weights_GH[children, parents].T
         return self.form(weights_HG[:, :, None, None], mean_HGKY)

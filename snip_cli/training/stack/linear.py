@@ -31,10 +31,9 @@ def outputs(layers: Layers, weights: Weights, values_RBI: Tensor) -> list[Tensor
 def gradients(layers: Layers, weights: Weights, values_RBI: Tensor, labels_RB: Tensor) -> tuple[Tensor, Weights]:
     """R mean cross-entropies in nats, and the gradient of each by its replicate's weights, with a product's matrices transposed in memory."""
     *values, outputs_RBK = outputs(layers, weights, values_RBI)
-    logs_RBK, label_RB1 = F.log_softmax(outputs_RBK, dim=2), labels_RB[..., None]
-    losses_R = -logs_RBK.gather(2, label_RB1).mean(dim=(1, 2))
-    slope = logs_RBK.exp_()
-    slope.scatter_add_(2, label_RB1, slope.new_full(label_RB1.shape, -1.0)).div_(labels_RB.shape[1])
+    logs_RBK = F.log_softmax(outputs_RBK, dim=2)
+    losses_R = -logs_RBK.gather(2, labels_RB[..., None]).mean(dim=(1, 2))
+    slope = (logs_RBK.exp() - F.one_hot(labels_RB, outputs_RBK.shape[2])) / labels_RB.shape[1]
     found: Weights = {}
     for (name, layer), given in zip(reversed(layers), reversed(values), strict=True):
         if isinstance(layer, nn.ReLU):
