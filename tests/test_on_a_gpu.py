@@ -1,0 +1,63 @@
+"""What a GPU computes is what a processor does, to rounding, and the same again and again where that is asked for."""
+
+import pytest
+import torch
+
+from snip_cli.cli import main
+from snip_cli.record import read_metrics
+from snip_cli.training import checkpoint
+from tests.commands import QUICK, run_quick, train_until_checkpoint
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+
+MODELS = ["lenet_300_100", "lenet_5_caffe", "lstm_s", "gru_s"]
+GPU = "device=cuda"
+
+
+def assert_same(found, expected, *, to):
+    assert found.masks.keys() == expected.masks.keys()
+    for seed, mask in expected.masks.items():
+        for name, keep in mask.items():
+            assert torch.equal(found.masks[seed][name], keep), name
+        for name, weight in expected.weights[seed].items():
+            torch.testing.assert_close(found.weights[seed][name], weight, rtol=0, atol=to)
+
+
+@pytest.mark.parametrize("sparsity", [0.9, 0.98])
+@pytest.mark.parametrize("model", MODELS)
+def test_masks_and_weights_are_those_of_a_processor(model, sparsity, tmp_path):
+    settings = [f"model={model}", f"sparsity={sparsity}", "dtype=float64"]
+    here, there = (run_quick(tmp_path / device, *settings, f"device={device}") for device in ("cpu", "cuda"))
+    assert_same(checkpoint.load(there), checkpoint.load(here), to=1e-8)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_seeds_together_end_where_each_ends_alone(model, tmp_path):
+    settings = [f"model={model}", "seeds=3", "dtype=float64", GPU]
+    together, apart = (run_quick(tmp_path / how, *settings, f"replicates={how}") for how in ("together", "apart"))
+    assert_same(checkpoint.load(together), checkpoint.load(apart), to=1e-9)
+
+
+@pytest.mark.parametrize("settings", [["seeds=2"], ["schedule.optimizer=adam", "schedule.momentum=0"]], ids=str)
+@pytest.mark.parametrize("model", MODELS)
+def test_deterministic_going_on_from_a_checkpoint_is_never_having_stopped(model, settings, tmp_path):
+    settings = [f"model={model}", "deterministic=true", GPU, *settings]
+    whole = run_quick(tmp_path / "whole", *settings)
+    broken_off = train_until_checkpoint([*QUICK, *settings, f"output_dir={tmp_path / 'two'}"], tmp_path / "two")
+    assert run_quick(tmp_path / "two", *settings) == broken_off
+    assert_same(checkpoint.load(broken_off), checkpoint.load(whole), to=0)
+
+
+@pytest.mark.parametrize("settings", [["dtype=bfloat16"], ["compile=true"], ["compact=true"]], ids=str)
+def test_what_else_a_run_can_be_told(settings, tmp_path):
+    assert len(read_metrics(run_quick(tmp_path, "model=lenet_5_caffe", GPU, *settings))["seeds"]) == 1
+
+
+@pytest.mark.parametrize("deterministic", ["true", "false"])
+@pytest.mark.parametrize("method", ["snacs", "mint", "l1_filter"])
+def test_a_trained_network_is_pruned_there(method, deterministic, tmp_path):
+    few = [] if method == "l1_filter" else ["method.samples_per_class=20", "method.groups=4"]
+    settings = [f"method={method}", "model=lenet_5_caffe", "sparsity=0.3", GPU, f"deterministic={deterministic}", *few]
+    assert main([*QUICK, f"output_dir={tmp_path}", *settings]) == 0
+    [metrics] = map(read_metrics, tmp_path.glob(f"{method}-*"))
+    assert 0 < metrics["sparsity"] <= 0.3
