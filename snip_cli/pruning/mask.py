@@ -46,7 +46,7 @@ def kept_count(total: int, sparsity: float) -> int:
 def top_mask(scores: Mapping[str, Tensor], kept: int) -> Mask:
     """Keep exactly `kept` entries, those with the largest score over all parameters; of equal ones the earlier (Eq. 7, Lee et al. 2019).
 
-    The least of the largest and a fill of the ties, not a sort. Which entries stay depends on the scores alone, on no device's tie order.
+    The least of the `kept` largest, then its ties filled in order; not a sort. Which entries stay depends on the scores alone, on no device's tie order.
 
     Raises RunError where a score is not finite.
     """

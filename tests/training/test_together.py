@@ -98,6 +98,29 @@ def test_under_every_schedule_too(changes):
     assert_same_end("lenet_300_100", 0.1, **changes)
 
 
+def test_the_weights_of_a_gate_that_acts_on_nothing_decay_as_they_do_alone():
+    data, seed = data_of(SIDES["gru_s"]), SEEDS[0]
+    model = network_of("gru_s", seed)
+    mask = mask_of(model, seed, 0.1)
+    for name in ("weight_hh_l0", "bias_hh_l0"):  # the reset gate alone, without the product that it would reset
+        mask[f"recurrent.{name}"][model.recurrent.hidden_size :] = False
+    together = Together(form_of(model), [model], [mask], data, schedule_of(batch_size=4), [seed])
+    apart = Trainer(network_of("gru_s", seed), mask, data, schedule_of(batch_size=4), seed)
+    _, checkpoints = train(together)
+    assert len(checkpoints) == 2
+    train(apart)
+    assert_same_weights(together.weights()[0], apart.model.state_dict())
+
+
+@pytest.mark.parametrize("name", SIDES)
+def test_a_gradient_lies_in_memory_as_its_weights_so_that_a_fused_optimizer_needs_no_copy(name):
+    together = together_of(name, 0.1, data_of(SIDES[name]))
+    together.step(*next(together.batches()))
+    for block in together.stack.blocks:
+        long = [axis for axis, size in enumerate(block.shape) if size > 1]  # the stride of one entry says nothing
+        assert [block.grad.stride(axis) for axis in long] == [block.stride(axis) for axis in long]
+
+
 @pytest.mark.parametrize("name", ["lenet_5_caffe", "lstm_s", "gru_s"])
 def test_and_other_networks_by_adam(name):
     assert_same_end(name, 0.1, iterations=20, **ADAM)

@@ -107,7 +107,7 @@ class Chain:
     def gradients(
         self, weights: Weights, places: Places, images_RBCHW: Tensor, labels_RB: Tensor
     ) -> tuple[Tensor, Weights] | None:
-        """The R mean losses and their gradients; None with convolutions, beside which autograd takes no time."""
+        """The R mean losses and their gradients; None with convolutions, which take most of the time in any case."""
         if self.head:
             return None
         return linear.gradients(self.tail, weights, self.read(places, images_RBCHW), labels_RB)

@@ -1,6 +1,6 @@
 """Losses and gradients of linear layers with ReLU, written out.
 
-In layers this small autograd takes as long as the products that it asks for (`results/performance.md`).
+Where a network is as small as LeNet-300-100, what autograd does around the products takes long beside them (`results/performance.md`).
 
 R: replicates, B: images of a batch, I and O: units that a layer reads and writes, K: classes.
 """
@@ -29,7 +29,10 @@ def outputs(layers: Layers, weights: Weights, values_RBI: Tensor) -> list[Tensor
 
 
 def gradients(layers: Layers, weights: Weights, values_RBI: Tensor, labels_RB: Tensor) -> tuple[Tensor, Weights]:
-    """R mean cross-entropies in nats, and the gradient of each by its replicate's weights, with a product's matrices transposed in memory."""
+    """R mean cross-entropies in nats, and the gradient of each by its replicate's weights.
+
+    Those of matrices are views R×O×I of memory that lies as R×I×O: so the product gives them, and so a stack holds its blocks.
+    """
     *values, outputs_RBK = outputs(layers, weights, values_RBI)
     logs_RBK = F.log_softmax(outputs_RBK, dim=2)
     losses_R = -logs_RBK.gather(2, labels_RB[..., None]).mean(dim=(1, 2))

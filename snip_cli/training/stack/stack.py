@@ -73,17 +73,24 @@ class Stack:
 
     def differentiate(self, images_RBCHW: Tensor, labels_RB: Tensor) -> Tensor:
         """Set the gradient of each replicate's mean loss; gives the R losses."""
+        for block in self.blocks:
+            block.grad = None
         with torch.no_grad():
             found = self.form.gradients(self._weights(), self._places, images_RBCHW, labels_RB)
-        if found is not None:
-            losses_R, by_name = found
-            gradients = [transposed(by_name[name]) for name in self.names]
-        else:
-            losses = F.cross_entropy(self(images_RBCHW).flatten(0, 1), labels_RB.flatten(), reduction="none")
-            losses_R = losses.view_as(labels_RB).mean(dim=1)
-            gradients = torch.autograd.grad(losses_R.sum(), self.blocks)
-        for block, gradient in zip(self.blocks, gradients, strict=True):
-            block.grad = gradient
+        if found is None:
+            return self._differentiate_by_autograd(images_RBCHW, labels_RB)
+        losses_R, gradients = found
+        for name, block in zip(self.names, self.blocks, strict=True):
+            block.grad = transposed(gradients[name])
+        return losses_R
+
+    def _differentiate_by_autograd(self, images_RBCHW: Tensor, labels_RB: Tensor) -> Tensor:
+        losses = F.cross_entropy(self(images_RBCHW).flatten(0, 1), labels_RB.flatten(), reduction="none")
+        losses_R = losses.view_as(labels_RB).mean(dim=1)
+        losses_R.sum().backward()
+        for block in self.blocks:
+            if block.grad is None:  # a gate that acts on nothing, whose weights still decay
+                block.grad = torch.zeros_like(block)
         return losses_R.detach()
 
     def _weights(self) -> Weights:
