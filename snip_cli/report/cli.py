@@ -25,7 +25,7 @@ from snip_cli.report.paper import (
     warn_of_none,
     with_missing,
 )
-from snip_cli.report.records import COLUMNS, read_tree
+from snip_cli.report.records import COLUMNS, is_run, read_tree
 from snip_cli.report.snacs import beside_published, is_listed, layers_beside_published, listed_networks
 from snip_cli.report.table import as_text, rows
 from snip_cli.report.training import draw_trainings
@@ -124,16 +124,17 @@ def report(flags: argparse.Namespace) -> None:
 
 
 def top_of(folders: Sequence[Path]) -> Path:
-    """Where pictures of the runs in these folders lie for TensorBoard: beside single runs of one output_dir, in the first folder else."""
-    parents = {folder.parent for folder in folders}
-    return parents.pop() if len(folders) > 1 and len(parents) == 1 else folders[0]
+    """Where pictures of the runs in these folders lie for TensorBoard: beside several runs of one output_dir, in the first folder else."""
+    first = folders[0]
+    beside = all(is_run(folder) and folder.parent == first.parent for folder in folders)
+    return first.parent if beside and len(folders) > 1 else first
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line of snip-report."""
     made = argparse.ArgumentParser(
         prog="snip-report",
-        description="Table of test error (mean ± sample standard deviation over seeds) of all runs in a folder, beside the published numbers.",
+        description="Table of test error (mean ± sample standard deviation over seeds) of all runs in the folders, beside the published numbers.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

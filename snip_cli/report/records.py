@@ -16,6 +16,8 @@ log = logging.getLogger("snip_cli")
 
 # What tells runs apart by default; every other setting that differs is named beside them.
 COLUMNS = ("method", "model", "dataset", "sparsity")
+# A folder that holds one of these is a run's.
+RUN_FILES = ("config.yaml", "metrics.json")
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,16 @@ class Record:
 
 
 def read_tree(*tops: Path, may_be_empty: bool = False) -> list[Record]:
-    """All runs below `tops`, by folder name. Raises ConfigError where one is not there or, unless that may be, no run in any."""
+    """All runs below `tops`, by folder name; a file is passed over, which a pattern may name.
+
+    Raises ConfigError where one is not there, none is a folder or, unless that may be, there is no run in any.
+    """
     missing = [top for top in tops if not top.exists()]
-    names = ("config.yaml", "metrics.json")
-    records = read_folders(sorted({path.parent for top in tops for name in names for path in top.rglob(name)}))
-    if missing or not (records or may_be_empty):
-        raise ConfigError(f"There is no run below {listed(missing or tops)}: name the output_dir of snip-run.")
+    records = read_folders(sorted({path.parent for top in tops for name in RUN_FILES for path in top.rglob(name)}))
+    if missing or not (records or (may_be_empty and any(top.is_dir() for top in tops))):
+        raise ConfigError(
+            f"There is no run below {listed(missing or tops)}: name the output_dir of snip-run, or folders of runs."
+        )
     return records
 
 
@@ -45,11 +51,16 @@ def listed(folders: Iterable[Path]) -> str:
     return f"{named} and {len(others) - 2} more" if len(others) > 2 else named
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a run has begun in this very folder."""
+    return any((folder / name).is_file() for name in RUN_FILES)
+
+
 def read_folders(folders: Iterable[Path]) -> list[Record]:
     """The runs in these folders; one that has not begun is left out, one that cannot be read is too, and is named in a warning."""
     records = []
     for folder in folders:
-        if any((folder / name).is_file() for name in ("config.yaml", "metrics.json")):
+        if is_run(folder):
             try:
                 records.append(read(folder))
             except ConfigError as error:

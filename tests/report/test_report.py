@@ -163,6 +163,21 @@ def test_some_of_the_runs_of_a_folder_can_be_named(tmp_path, capsys):
     assert (tmp_path / "figures" / "error").is_dir()
 
 
+def test_pictures_of_several_output_dirs_lie_in_the_first_one(tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    record(first, "a", [1.0])
+    record(second, "b", [2.0], sparsity=0.98)
+    assert main([str(first), str(second), "--figure", str(tmp_path / "error.png")]) == 0
+    assert (first / "figures" / "error").is_dir()
+
+
+def test_a_file_among_the_folders_is_passed_over_but_is_none(tmp_path, capsys):
+    folder = record(tmp_path, "a", [1.0])
+    assert main([str(folder), str(folder / "metrics.json")]) == 0
+    assert main([str(folder / "metrics.json"), "--table", "Table 1"]) == 2
+    assert "name the output_dir of snip-run, or folders of runs" in capsys.readouterr().err
+
+
 def test_a_picture_for_a_folder_that_is_not_there_is_refused_before_the_table(tmp_path, capsys):
     record(tmp_path, "a", [1.0])
     assert main([str(tmp_path), "--figure", "no/such/folder/error.png"]) == 2
