@@ -1,11 +1,15 @@
 """What a GPU computes is what a processor does, to rounding, and the same again and again where that is asked for."""
 
+import json
+
 import pytest
 import torch
 
 from snip_cli.cli import main
 from snip_cli.record import read_metrics
 from snip_cli.training import checkpoint
+from snip_cli.training.together import Together
+from snip_cli.training.trainer import Trainer
 from tests.commands import QUICK, run_quick, train_until_checkpoint
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -48,16 +52,44 @@ def test_deterministic_going_on_from_a_checkpoint_is_never_having_stopped(model,
     assert_same(checkpoint.load(broken_off), checkpoint.load(whole), to=0)
 
 
-@pytest.mark.parametrize("settings", [["dtype=bfloat16"], ["compile=true"], ["compact=true"]], ids=str)
-def test_what_else_a_run_can_be_told(settings, tmp_path):
-    assert len(read_metrics(run_quick(tmp_path, "model=lenet_5_caffe", GPU, *settings))["seeds"]) == 1
+@pytest.mark.parametrize("kind", [Trainer, Together])
+def test_an_iteration_waits_for_nothing(kind, monkeypatch, tmp_path):
+    step = kind.step
+
+    def without_waiting(self, images, labels):
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            return step(self, images, labels)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr(kind, "step", without_waiting)
+    for model in MODELS:
+        settings = [f"model={model}", f"replicates={'together' if kind is Together else 'apart'}", "seeds=2", GPU]
+        assert main([*QUICK, *settings, f"output_dir={tmp_path}"]) == 0
+
+
+@pytest.mark.parametrize("setting", ["dtype=bfloat16", "compile=true"])
+def test_faster_arithmetic_comes_near_the_plain(setting, tmp_path):
+    settings = ["model=lenet_5_caffe", "init_train=vs_h", "schedule.iterations=60", GPU]
+    plain, fast = (run_quick(tmp_path / name, *settings, *own) for name, own in (("plain", []), ("fast", [setting])))
+    [[expected], [found]] = (read_metrics(folder)["seeds"] for folder in (plain, fast))
+    assert found["test_error"] == pytest.approx(expected["test_error"], abs=5)
+
+
+def test_a_smaller_network_is_made_and_timed_there(tmp_path):
+    folder = run_quick(tmp_path, "model=lenet_5_caffe", "sparsity=0.98", "compact=true", GPU)
+    [entry] = json.loads((folder / "compact.json").read_text())["seeds"]
+    assert entry["compact"]["parameters"] < entry["masked"]["parameters"]
+    assert entry["compact"]["milliseconds"]["128"] > 0
 
 
 @pytest.mark.parametrize("deterministic", ["true", "false"])
-@pytest.mark.parametrize("method", ["snacs", "mint", "l1_filter"])
+@pytest.mark.parametrize("method", ["snacs", "snacs method.phi=activation", "mint", "l1_filter"])
 def test_a_trained_network_is_pruned_there(method, deterministic, tmp_path):
-    few = [] if method == "l1_filter" else ["method.samples_per_class=20", "method.groups=4"]
-    settings = [f"method={method}", "model=lenet_5_caffe", "sparsity=0.3", GPU, f"deterministic={deterministic}", *few]
-    assert main([*QUICK, f"output_dir={tmp_path}", *settings]) == 0
-    [metrics] = map(read_metrics, tmp_path.glob(f"{method}-*"))
+    name, *own = method.split()
+    few = [] if name == "l1_filter" else ["method.samples_per_class=20", "method.groups=4"]
+    settings = [f"method={name}", "model=lenet_5_caffe", "sparsity=0.3", GPU, f"deterministic={deterministic}"]
+    assert main([*QUICK, f"output_dir={tmp_path}", *settings, *few, *own]) == 0
+    [metrics] = map(read_metrics, tmp_path.glob(f"{name}-*"))
     assert 0 < metrics["sparsity"] <= 0.3
