@@ -41,7 +41,7 @@ def draw_errors(cells: Sequence[Cell]) -> Drawing:
     axes.set_xscale("function", functions=(stretch, shrink))
     places = ticks(everything)
     axes.set_xticks(places, apart([f"{place:g}" for place in places], stretch(numpy.array(places))))
-    axes.set_xlabel("sparsity (%)")
+    axes.set_xlabel("sparsity (%), by the logarithm of what is kept")
     axes.set_ylabel("test error (%)")
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
@@ -55,7 +55,8 @@ def draw_line(axes: "Axes", line: Sequence[Cell], name: str) -> None:
     std = [statistics.stdev(cell.errors) if len(cell.errors) > 1 else 0.0 for cell in line]
     n = span(sorted({len(cell.errors) for cell in line}))
     [curve] = axes.plot(sparsity, mean, marker="o", markersize=4, label=f"{name} (n = {n})")
-    low, high = [m - s for m, s in zip(mean, std, strict=True)], [m + s for m, s in zip(mean, std, strict=True)]
+    low = [max(m - s, 0.0) for m, s in zip(mean, std, strict=True)]
+    high = [min(m + s, 100.0) for m, s in zip(mean, std, strict=True)]
     axes.fill_between(sparsity, low, high, alpha=0.2, color=curve.get_color())
     crosses = [
         (100 * cell.sparsity, cell.published.error)

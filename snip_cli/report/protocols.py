@@ -23,7 +23,6 @@ SNIP = {
     "method.batches": 1,
     "method.classes": [],
     "method.sanity": "none",
-    "dataset.random_labels": False,
     "dtype": "float32",
 }
 # The paper states no number of iterations for MNIST; 100,000 is this project's choice (configs/schedule/lenet.yaml).

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from tabulate import tabulate
+from tabulate import LATEX_ESCAPE_RULES, tabulate
 
 from snip_cli.report.cells import Cell
 from snip_cli.report.marks import marks, notes
@@ -56,8 +56,13 @@ def as_text(cells: Sequence[Cell], style: str = "simple") -> str:
         for row, cell in zip(rows(cells), cells, strict=True)
     ]
     text = tabulate(table, headers="keys", tablefmt=style, disable_numparse=True)
-    told = "\n".join(f"{mark} not the published protocol: {', '.join(settings)}" for settings, mark in star.items())
-    return "\n\n".join(part for part in (text, told, *notes(cell.results for cell in cells)) if part)
+    told = [f"{mark} not the published protocol: {', '.join(settings)}" for settings, mark in star.items()]
+    below = [*told, *notes(cell.results for cell in cells)]
+    if style.startswith("latex"):
+        below = [line.translate(str.maketrans(LATEX_ESCAPE_RULES)) for line in below]
+    elif style == "simple" and told:
+        below = ["\n".join(told), *below[len(told) :]]
+    return "\n\n".join([text, *below])
 
 
 def stars(cells: Sequence[Cell]) -> dict[tuple[str, ...], str]:

@@ -176,7 +176,9 @@ def test_a_folder_without_a_run_is_told_and_one_that_is_not_there_refused(source
     assert main([str(tmp_path / "rums"), "--table", source]) == 2
     said = capsys.readouterr()
     assert (said.out, said.err.count("\n")) == ("", 1)
-    assert f"There is no run below {tmp_path / 'rums'}: name the output_dir of snip-run, or folders of runs." in said.err
+    assert (
+        f"There is no run below {tmp_path / 'rums'}: name the output_dir of snip-run, or folders of runs." in said.err
+    )
 
 
 def test_a_row_that_was_not_run_says_which_it_is(tmp_path, capsys):

@@ -130,6 +130,22 @@ def test_formats(style, sign, tmp_path, capsys):
     assert "0.95" in said
 
 
+@pytest.mark.parametrize("style, underscore", [("markdown", "_"), ("latex", r"\_")])
+def test_each_note_below_a_table_is_a_paragraph_of_its_style(style, underscore, tmp_path, capsys):
+    record(tmp_path, "a", [1.0], iterations=300)
+    record(tmp_path, "b", [2.0], **{"schedule.learning_rate": 0.01})
+    assert main([str(tmp_path), "--format", style]) == 0
+    first, second = capsys.readouterr().out.strip().split("\n\n")[1:]
+    assert first.startswith("*1 not the published protocol: ")
+    assert second.startswith("*2 not the published protocol: ")
+    assert f"schedule.learning{underscore}rate=0.01" in first + second
+
+
+def test_an_error_on_shuffled_labels_is_compared_with_no_published_one(tmp_path):
+    record(tmp_path, "a", [1.9], **{"dataset.random_labels": True})
+    assert table(tmp_path)[0]["published"] is None
+
+
 @pytest.mark.parametrize(
     "arguments, phrase",
     [
