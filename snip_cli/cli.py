@@ -88,6 +88,16 @@ def answer(compose: Composer, flags: argparse.Namespace) -> bool:
     return True
 
 
+def check_evaluation(overrides: Sequence[str]) -> None:
+    """Raise ConfigError where an evaluation is told what it would not heed."""
+    keys = {override: override.partition("=")[0] for override in overrides}
+    unheeded = [o for o, key in keys.items() if key not in ("eval", "device", "dataset.root") and "hydra" not in key]
+    if unheeded:
+        raise ConfigError(
+            f"eval evaluates a run as it was trained: leave out {' '.join(unheeded)}; device and dataset.root may be given."
+        )
+
+
 def start(compose: Composer, flags: argparse.Namespace) -> int:
     """Begin a run, a sweep or an evaluation; gives the exit code."""
     if flags.multirun or compose.is_sweep(flags.overrides):
@@ -103,6 +113,7 @@ def start(compose: Composer, flags: argparse.Namespace) -> int:
     config = configuration.load(composed)
     registry.load_all(flags.config_dir)
     if composed.eval is not None:
+        check_evaluation(flags.overrides)
         from snip_cli.evaluate import evaluate_again
 
         evaluate_again(Path(composed.eval), device=config.device, root=config.dataset.root)

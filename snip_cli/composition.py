@@ -74,12 +74,14 @@ class Composer:
     def __init__(self, hydra: Hydra) -> None:
         self.hydra = hydra
 
-    def compose(self, overrides: Sequence[str], mode: RunMode = RunMode.RUN) -> DictConfig:
-        """The composed configuration, Hydra's own part included."""
+    def compose(
+        self, overrides: Sequence[str], mode: RunMode = RunMode.RUN, typed: Sequence[str] | None = None
+    ) -> DictConfig:
+        """The composed configuration, Hydra's own part included; `typed` are the overrides of the command, if these are one job's."""
         try:
             return self.hydra.compose_config(CONFIG_NAME, list(overrides), run_mode=mode)
         except (HydraException, OmegaConfBaseException, YAMLError, AssertionError) as error:
-            raise ConfigError(self.explain(error, overrides)) from error
+            raise ConfigError(self.explain(error, typed or overrides)) from error
 
     def is_sweep(self, overrides: Sequence[str]) -> bool:
         """Whether an experiment among the overrides asks for a sweep by itself (`hydra.mode: MULTIRUN`), or a launcher is chosen.
@@ -101,7 +103,7 @@ class Composer:
             raise ConfigError(self.explain(error, overrides)) from error
         jobs = []
         for job in batch:
-            composed = self.compose([*job, "hydra.mode=RUN"])
+            composed = self.compose([*job, "hydra.mode=RUN"], typed=overrides)
             if composed.eval is not None:
                 raise ConfigError("eval evaluates one finished run: leave out -m and experiments that sweep.")
             jobs.append(Job(configuration.load(composed), tuple(job)))
@@ -115,13 +117,16 @@ class Composer:
         if isinstance(error, OverrideParseException):
             return f"'{error.override}' cannot be read as a setting: write key=value, and quote what the shell would take for itself."
         if match := re.search(r"Ambiguous value for argument '(.+?)'", text):
+            key = match[1].partition("=")[0]
+            if key == "seeds":
+                return f"'{match[1]}' holds several values, but seeds is how many: write seeds=3 for the seeds 0, 1 and 2, seed=5 for the first."
             return f"'{match[1]}' holds several values: add -m to run them all."
         if match := re.search(r"Could not append to config\. An item is already at '(.+?)'", text):
             return f"'{match[1]}' is there already: write {match[1]}=VALUE without a plus."
         if match := re.search(r"Could not override '(.+?)'", text):
             key = match[1]
             if key.startswith("method.") and any(re.match("method=.*,", override) for override in overrides):
-                return f"'{key}' is not known in a sweep over methods: write ++{key}=VALUE, if all of them have it."
+                return f"'{key}' is not known in a sweep over methods: write ++{key}=VALUE if all of them have it, and give the method a command of its own if not."
             return missing_setting(key, self.known_keys(overrides, key))
         return " ".join(text.split())
 

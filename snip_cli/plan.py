@@ -33,7 +33,7 @@ def forward_multiply_accumulates(model: nn.Module, shape: tuple[int, ...]) -> in
 
 
 def state(config: Config) -> str:
-    """Whether a run is done already: `done`, `to do`, or how many of its seeds are done; and what it waits for."""
+    """Whether a run is done already: `done`, `to do`, `begun`, or how many of its seeds are done; and what it waits for."""
     dense = "" if not config.needs_dense or record.is_finished(config.dense) else ", after its reference"
     done = len(record.finished_seeds(config))
     if done == config.seeds:
@@ -41,7 +41,8 @@ def state(config: Config) -> str:
         return f"done{record.other_commit(config.folder)}{compact}"
     weights = config.model.weights
     missing = f", but pretrained={weights} is missing" if is_missing(weights) else ""
-    return (f"{done} of {config.seeds} seeds done" if done else "to do") + dense + missing
+    left = "begun" if (config.folder / "checkpoint.pt").exists() else "to do"
+    return (f"{done} of {config.seeds} seeds done" if done else left) + dense + missing
 
 
 def iterations(config: Config) -> str:

@@ -106,7 +106,9 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} is damaged ({error}): delete it, and the same command makes it anew.") from error
+        raise ConfigError(
+            f"{path} is damaged ({error}): delete it, and the command that trained it makes it anew."
+        ) from error
 
 
 def read_metrics(folder: Path) -> dict[str, Any] | None:

@@ -58,7 +58,7 @@ class Registry:
     def __getitem__(self, name: str) -> Callable[..., Any]:
         if name not in self._functions:
             raise ConfigError(
-                f"No {self.kind} is called '{name}'{nearest(name, self.names())}; there are: {', '.join(self.names())}."
+                f"No {self.kind} is called '{name}'{nearest(name, self.names())}; there are {', '.join(self.names())}, and with --config-dir DIR those of your own."
             )
         return self._functions[name]
 

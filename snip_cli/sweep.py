@@ -88,9 +88,7 @@ def one_job_a_folder(jobs: Sequence[Job]) -> list[Job]:
 
 def plan(jobs: Sequence[Job], runs: Sequence[Job], waiting: Sequence[Job]) -> str:
     """The sweep's plan in words: how many jobs, which folders with which settings, which are done already."""
-    shared = (
-        f" in {len(runs)} runs (some share one, as all methods share the reference)" if len(runs) < len(jobs) else ""
-    )
+    shared = f" in {len(runs)} runs (some share one, as methods do at sparsity 0)" if len(runs) < len(jobs) else ""
     lines = [f"{len(jobs)} job{'s' * (len(jobs) > 1)}{shared}, {len(runs) - len(waiting)} done already:"]
     lines += [f"  {state(job.config):8} {job.config.folder}  {own_settings(job, jobs)}".rstrip() for job in runs]
     return "\n".join(lines)

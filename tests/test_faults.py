@@ -52,7 +52,7 @@ CONFIGURATION = {
         ["replicates=together", "dtype=bfloat16"],
         ["replicates=together is for networks without batch-norm", "use replicates=auto"],
     ),
-    "evaluation of nothing": (["eval=nowhere"], ["nowhere", "no finished run"]),
+    "a list of seeds": (["seeds=0,1,2"], ["seeds is how many: write seeds=3"]),
     "missing folder of one's own": (["--config-dir", "nowhere"], ["no such folder"]),
 }
 

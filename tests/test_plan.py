@@ -1,7 +1,7 @@
 """`dry_run=true`: the plan of a run or a sweep, and nothing else."""
 
 from snip_cli.cli import main
-from tests.commands import QUICK, run_quick
+from tests.commands import QUICK, run_quick, train_until_checkpoint
 
 
 def test_dry_run_needs_no_data_and_writes_nothing(tmp_path, capsys):
@@ -28,6 +28,13 @@ def test_dry_run_tells_that_the_weights_to_start_from_are_missing(tmp_path, caps
     for named in (weights, "IMAGENET1K_V1", ""):
         assert main([*arguments, f"pretrained={named}"]) == 0
         assert "missing" not in capsys.readouterr().out
+
+
+def test_dry_run_tells_a_run_that_goes_on(tmp_path, capsys):
+    command = [*QUICK, f"output_dir={tmp_path}"]
+    train_until_checkpoint(command, tmp_path)
+    assert main([*command, "dry_run=true"]) == 0
+    assert "begun" in capsys.readouterr().out
 
 
 def test_dry_run_tells_a_finished_run(tmp_path, capsys):

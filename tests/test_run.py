@@ -276,6 +276,17 @@ def test_eval_evaluates_a_finished_run_again(tmp_path, capsys):
         assert line.startswith(f"seed {seed['seed']}: test error {error} (recorded: {error})")
 
 
+def test_eval_refuses_a_folder_that_is_no_finished_run(capsys):
+    assert main(["eval=nowhere"]) == 2
+    assert "nowhere holds no finished run" in capsys.readouterr().err
+
+
+def test_eval_refuses_what_it_would_not_heed(tmp_path, capsys):
+    folder = run_quick(tmp_path)
+    assert main([f"eval={folder}", "device=cpu", "sparsity=0.5", "compact=true"]) == 2
+    assert "leave out sparsity=0.5 compact=true; device and dataset.root may be given" in capsys.readouterr().err
+
+
 def test_config_yaml_is_the_resolved_configuration(tmp_path):
     folder = run_quick(tmp_path, "sparsity=0.95")
     config = yaml.safe_load((folder / "config.yaml").read_text())

@@ -12,7 +12,7 @@ SWEEP = [*QUICK, "-m", "method=snip,random", "sparsity=0,0.9", "schedule.iterati
 def test_a_sweep_prints_its_plan_first_and_the_table_last(tmp_path, capsys):
     assert main([*SWEEP, f"output_dir={tmp_path}"]) == 0
     said = capsys.readouterr().out
-    assert said.startswith("4 jobs in 3 runs (some share one, as all methods share the reference), 0 done already:")
+    assert said.startswith("4 jobs in 3 runs (some share one, as methods do at sparsity 0), 0 done already:")
     plan, _, table = said.partition("error (%)")
     assert plan.count("to do") == 3
     for method in ("reference", "snip", "random"):
@@ -41,7 +41,7 @@ def test_the_same_sweep_again_does_nothing_and_shows_the_same_table(tmp_path, ca
     times = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/metrics.json")}
     assert main([*SWEEP, f"output_dir={tmp_path}"]) == 0
     second = capsys.readouterr().out
-    assert "4 jobs in 3 runs (some share one, as all methods share the reference), 3 done already:" in second
+    assert "4 jobs in 3 runs (some share one, as methods do at sparsity 0), 3 done already:" in second
     assert second.partition("error (%)")[2] == first.partition("error (%)")[2]
     assert times == {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/metrics.json")}
 
@@ -106,7 +106,8 @@ def test_a_launcher_that_dies_ends_in_the_table_and_the_failures(tmp_path, capsy
     [
         (["eval=runs/a,runs/b"], "one finished run"),
         (["output_dir=a,b"], "cannot be swept over"),
-        (["method=snacs,mint", "method.groups=4"], "write ++method.groups=VALUE, if all of them have it"),
+        (["method=snacs,mint", "method.groups=4"], "write ++method.groups=VALUE if all of them have it"),
+        (["method=random,mint", "method.groups=4,8"], "write ++method.groups=VALUE if all of them have it"),
     ],
 )
 def test_what_cannot_be_swept_over(arguments, phrase, tmp_path, capsys, monkeypatch):
