@@ -1,6 +1,6 @@
 # Sourced by the scripts beside it, one a published table or figure: their command line, `sweep` and `report`.
 # Set before: `seeds`, how many the paper has, and `only=` (empty) in a script that takes --only MODEL.
-# A failed sweep does not stop the rest, and `exit $failed` at the end tells of it; Ctrl-C stops all.
+# A failed sweep does not stop the rest, and `exit $failed` at the end tells of it; a setting that is refused and Ctrl-C stop all.
 # Written for bash 3.2 too, which is macOS's: no `;;&`, and an empty array counts as unset.
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 name=$(basename "$0")
@@ -49,7 +49,7 @@ report() { # OPTION ...: snip-report on all runs; nothing where none was made bu
   "$python" -m snip_cli.report "$output" "$@" || go_on $?
 }
 
-go_on() { # EXIT_CODE: past a failure, but not where somebody typed Ctrl-C, which Python has answered by itself
-  [ "$1" -ne 130 ] || exit 130
+go_on() { # EXIT_CODE: past a failure, but not past what cannot be done as asked, nor Ctrl-C, which Python has answered by itself
+  case $1 in 2 | 130) exit "$1" ;; esac
   failed=1
 }
