@@ -118,9 +118,16 @@ def report(flags: argparse.Namespace) -> None:
         if flags.table in LAYOUTS and flags.format != "csv":
             print(as_printed_table(found, LAYOUTS[flags.table], STYLES[flags.format]), end="\n\n")
         print(as_csv(rows(found)) if flags.format == "csv" else as_text(found, STYLES[flags.format]))
+    refused = []
     for option, path in pictures.items():
-        numbers_in = save(PICTURES[option](found), path, top_of(flags.folders))
-        print(f"drawn: {path}, its numbers: {', '.join(map(str, numbers_in))}", file=sys.stderr)
+        try:
+            numbers_in = save(PICTURES[option](found), path, top_of(flags.folders))
+        except ConfigError as error:  # the others may be drawn all the same
+            refused.append(str(error))
+        else:
+            print(f"drawn: {path}, its numbers: {', '.join(map(str, numbers_in))}", file=sys.stderr)
+    if refused:
+        raise ConfigError(" ".join(refused))
 
 
 def top_of(folders: Sequence[Path]) -> Path:

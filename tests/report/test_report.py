@@ -179,6 +179,14 @@ def test_some_of_the_runs_of_a_folder_can_be_named(tmp_path, capsys):
     assert (tmp_path / "figures" / "error").is_dir()
 
 
+def test_a_picture_that_cannot_be_drawn_keeps_no_other_from_it(tmp_path, capsys):
+    record(tmp_path, "a", [1.0])
+    drawn = tmp_path / "error.png"
+    assert main([str(tmp_path), "--batch-sizes", str(tmp_path / "sizes.png"), "--figure", str(drawn)]) == 2
+    assert drawn.exists()
+    assert "method.batch_size" in capsys.readouterr().err
+
+
 def test_pictures_of_several_output_dirs_lie_in_the_first_one(tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     record(first, "a", [1.0])
