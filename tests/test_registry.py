@@ -75,22 +75,19 @@ def test_a_name_that_the_same_file_has_taken_is_refused(colours):
         colours.register("red")(another_red)
 
 
+THERE_ARE = "there are green, red, and with --config-dir DIR those of your own."
+
+
 def test_an_unknown_name_is_refused_with_the_nearest_and_all_names(colours):
     with pytest.raises(ConfigError) as refusal:
         colours["rad"]
-    assert (
-        str(refusal.value)
-        == "No colour is called 'rad' (did you mean 'red'?); there are green, red, and with --config-dir DIR those of your own."
-    )
+    assert str(refusal.value) == f"No colour is called 'rad' (did you mean 'red'?); {THERE_ARE}"
 
 
 def test_a_name_near_to_none_gets_no_hint(colours):
     with pytest.raises(ConfigError) as refusal:
         colours["violet"]
-    assert (
-        str(refusal.value)
-        == "No colour is called 'violet'; there are green, red, and with --config-dir DIR those of your own."
-    )
+    assert str(refusal.value) == f"No colour is called 'violet'; {THERE_ARE}"
 
 
 def test_nearest_hints_at_one_word_or_at_none():
