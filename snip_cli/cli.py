@@ -91,7 +91,9 @@ def answer(compose: Composer, flags: argparse.Namespace) -> bool:
 def check_evaluation(overrides: Sequence[str]) -> None:
     """Raise ConfigError where an evaluation is told what it would not heed."""
     keys = {override: override.partition("=")[0] for override in overrides}
-    unheeded = [o for o, key in keys.items() if key not in ("eval", "device", "dataset.root") and "hydra" not in key]
+    unheeded = [
+        o for o, key in keys.items() if key not in ("eval", "device", "dataset.root") and not key.startswith("hydra")
+    ]
     if unheeded:
         raise ConfigError(
             f"eval evaluates a run as it was trained: leave out {' '.join(unheeded)}; device and dataset.root may be given."

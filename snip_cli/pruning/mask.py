@@ -58,7 +58,7 @@ def top_mask(scores: Mapping[str, Tensor], kept: int) -> Mask:
     flat = torch.cat([score.detach().flatten() for score in scores.values()])
     total = flat.numel()
     assert 1 <= kept <= total
-    # Not `kthvalue`, whose index (which nobody reads) makes deterministic=true refuse it on a GPU.
+    # Not `kthvalue`, whose index (which nobody reads) made earlier versions of PyTorch refuse it under deterministic=true on a GPU.
     threshold = flat.topk(kept, sorted=False).values.min()
     keep = flat > threshold
     ties = (flat == threshold).nonzero().squeeze(1)
