@@ -46,7 +46,7 @@ sweep() { # SETTING ...: snip-run on all their combinations, with the user's set
 report() { # OPTION ...: snip-report on all runs; nothing where none was made but a plan told
   [ "$any" = yes ] || { echo "scripts/$name: it has no network '$only': choose one of$networks" >&2; exit 2; }
   case " ${settings[*]-} " in *" dry_run=true "*) return 0 ;; esac
-  "$python" -m snip_cli.report "$output" "$@" || go_on $?
+  "$python" -m snip_cli.commands.snip_report "$output" "$@" || go_on $?
 }
 
 go_on() { # EXIT_CODE: past a failure, but not past what cannot be done as asked, nor Ctrl-C, which Python has answered by itself

@@ -13,15 +13,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from snip_cli.composition import composer
-from snip_cli.config import Config, load
+from snip_cli.config.composition import composer
+from snip_cli.config.schema import Config, load
 from snip_cli.data.resident import ResidentSplit
 from snip_cli.data.splits import Data
-from snip_cli.group import ALONE, Group
+from snip_cli.models.building import build_model, drawn_model
 from snip_cli.pruning.mask import Mask
-from snip_cli.stages import build_model, drawn_model
+from snip_cli.runtime.processes import SINGLE_PROCESS, ProcessGroup
 from snip_cli.training.forward import Forward
-from snip_cli.training.together import Together
+from snip_cli.training.stacked.trainer import StackedTrainer
 from snip_cli.training.trainer import Trainer, make_optimizer
 
 Step = Callable[[], None]
@@ -68,11 +68,11 @@ def ratio(seconds: Mapping[str, list[float]], one: str, other: str) -> float:
 def our_step(config: Config, data: Data, mask: Mask) -> Step:
     """One iteration of the project's training of a whole network with its mask, selection and augmentation of the batch included."""
     model = drawn_model(config, 0, "weights", config.init_train, data.train.device).train()
-    forward = Forward(model, ALONE, bfloat16=config.dtype == "bfloat16", compiled=config.compile)
+    forward = Forward(model, SINGLE_PROCESS, bfloat16=config.dtype == "bfloat16", compiled=config.compile)
     return step_of(Trainer(model, mask, data, config.schedule, 0, forward=forward))
 
 
-def step_of(training: Trainer | Together) -> Step:
+def step_of(training: Trainer | StackedTrainer) -> Step:
     """One iteration of a training, selection of the batch included."""
     batches, iteration = training.batches(), itertools.count()
 
@@ -86,7 +86,7 @@ def step_of(training: Trainer | Together) -> Step:
 def bound_step(config: Config, data: Data) -> Step:
     """Forward, backward and optimizer step on one batch that lies on the device: no data, no mask, no schedule."""
     model = drawn_model(config, 0, "weights", config.init_train, data.train.device).train()
-    forward = Forward(model, Group(), bfloat16=config.dtype == "bfloat16", compiled=config.compile)
+    forward = Forward(model, ProcessGroup(), bfloat16=config.dtype == "bfloat16", compiled=config.compile)
     optimizer = make_optimizer(model, config.schedule)
     rows = torch.arange(config.schedule.batch_size, device=data.train.device)
     [(images, labels)] = data.train.selected([rows])

@@ -2,6 +2,6 @@
 
 import sys
 
-from snip_cli.cli import main
+from snip_cli.commands.snip_run import main
 
 sys.exit(main())

@@ -91,9 +91,18 @@ def load_all(folder: Path | None) -> None:
         load_folder(folder)
 
 
+# Whose files register something.
+PACKAGES = (
+    "snip_cli.data",
+    "snip_cli.models",
+    "snip_cli.pruning.at_init",
+    "snip_cli.pruning.after_training",
+)
+
+
 def load_builtin() -> None:
-    """Import every file of the three packages that register something."""
-    for package_name in ("snip_cli.data", "snip_cli.models", "snip_cli.pruning"):
+    """Import every file of the packages that register something."""
+    for package_name in PACKAGES:
         package = importlib.import_module(package_name)
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{package_name}.{module.name}")

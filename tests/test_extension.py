@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from snip_cli import registry
-from snip_cli.cli import main
-from snip_cli.record import read_metrics
-from tests.commands import QUICK, only_run, train_until_checkpoint
+from snip_cli.commands.snip_run import main
+from snip_cli.runfolder.record import read_metrics
+from tests.snip_run import QUICK, only_run, train_until_checkpoint
 
 FILES = {
     "smallest.py": """
-from snip_cli.pruning.mask import prunable_parameters
+from snip_cli.models.prunable import prunable_parameters
 from snip_cli.registry import methods
 
 

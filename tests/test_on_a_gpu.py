@@ -5,12 +5,12 @@ import json
 import pytest
 import torch
 
-from snip_cli.cli import main
-from snip_cli.record import read_metrics
-from snip_cli.training import checkpoint
-from snip_cli.training.together import Together
+from snip_cli.commands.snip_run import main
+from snip_cli.runfolder import checkpoint
+from snip_cli.runfolder.record import read_metrics
+from snip_cli.training.stacked.trainer import StackedTrainer
 from snip_cli.training.trainer import Trainer
-from tests.commands import QUICK, run_quick, train_until_checkpoint
+from tests.snip_run import QUICK, run_quick, train_until_checkpoint
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
@@ -52,7 +52,7 @@ def test_deterministic_going_on_from_a_checkpoint_is_never_having_stopped(model,
     assert_same(checkpoint.load(broken_off), checkpoint.load(whole), to=0)
 
 
-@pytest.mark.parametrize("kind", [Trainer, Together])
+@pytest.mark.parametrize("kind", [Trainer, StackedTrainer])
 def test_an_iteration_waits_for_nothing(kind, monkeypatch, tmp_path):
     step = kind.step
 
@@ -65,7 +65,7 @@ def test_an_iteration_waits_for_nothing(kind, monkeypatch, tmp_path):
 
     monkeypatch.setattr(kind, "step", without_waiting)
     for model in MODELS:
-        settings = [f"model={model}", f"replicates={'together' if kind is Together else 'apart'}", "seeds=2", GPU]
+        settings = [f"model={model}", f"replicates={'together' if kind is StackedTrainer else 'apart'}", "seeds=2", GPU]
         assert main([*QUICK, *settings, f"output_dir={tmp_path}"]) == 0
 
 

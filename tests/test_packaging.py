@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import ROOT
+from tests.snip_run import ROOT
 
 DRY = ["dry_run=true", "model=lenet_5_caffe", "sparsity=0.99"]
 
@@ -25,8 +25,8 @@ def speaks(python, cwd, home, **environment):
     where = run([*python, "-c", "import snip_cli; print(snip_cli.__file__)"], cwd, **environment)
     assert Path(where.strip()).is_relative_to(home)
     assert "431,080" in run([*python, "-m", "snip_cli", *DRY], cwd, **environment)
-    assert "--format" in run([*python, "-m", "snip_cli.report", "--help"], cwd, **environment)
-    exporting = "import snip_cli.compact, snip_cli.export; snip_cli.export.main(['--help'])"
+    assert "--format" in run([*python, "-m", "snip_cli.commands.snip_report", "--help"], cwd, **environment)
+    exporting = "import snip_cli.compact, snip_cli.commands.snip_export; snip_cli.commands.snip_export.main(['--help'])"
     assert "--masked" in run([*python, "-c", exporting], cwd, **environment)
 
 

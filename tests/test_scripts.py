@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from snip_cli import config
-from snip_cli.checks import check
-from snip_cli.composition import composer
-from tests.commands import ROOT
+from snip_cli.config import schema as config
+from snip_cli.config.composition import composer
+from snip_cli.run.checks import check
+from tests.snip_run import ROOT
 
 LENETS = ("lenet_300_100", "lenet_5_caffe")
 PAPER = {"table1": 20, "table2": 1, "table3": 20, "figure1": 20, "figure2": 1, "figure3": 20, "figure4": 1, "snacs": 1}
@@ -112,7 +112,7 @@ def test_table1_has_the_reference_and_the_rows_of_snip(calls):
     *sweeps, report = calls()
     rows = {"lenet_300_100": ("0", "0.95", "0.98"), "lenet_5_caffe": ("0", "0.98", "0.99")}
     assert chosen(runs(sweeps), "model", "sparsity") == [(m, s) for m in rows for s in rows[m]]
-    assert report == "-m snip_cli.report runs/table1 --table Table 1"
+    assert report == "-m snip_cli.commands.snip_report runs/table1 --table Table 1"
 
 
 def test_table2_runs_every_network_at_its_sparsity_and_ends_with_the_table(calls):
@@ -125,7 +125,7 @@ def test_table2_runs_every_network_at_its_sparsity_and_ends_with_the_table(calls
         dataset = "mnist" if model.startswith(("lstm", "gru")) else "cifar10"
         expected += [(model, dataset, "0"), (model, dataset, sparsity.get(model, "0.95"))]
     assert chosen(runs(sweeps), "model", "dataset", "sparsity") == expected
-    assert report == "-m snip_cli.report runs/table2 --table Table 2"
+    assert report == "-m snip_cli.commands.snip_report runs/table2 --table Table 2"
 
 
 def test_table3_scores_with_four_initialisers_and_trains_with_adam(calls):
@@ -135,7 +135,7 @@ def test_table3_scores_with_four_initialisers_and_trains_with_adam(calls):
     cells = itertools.product(networks, ("rn", "tn", "vs_x", "vs_h"), ["0.9"], ["lenet_adam"])
     assert chosen(runs(sweeps), "model", "init", "sparsity", "schedule") == list(cells)
     assert all("init_train" not in sweep for sweep in sweeps)
-    assert report == "-m snip_cli.report runs/table3 --table Table 3"
+    assert report == "-m snip_cli.commands.snip_report runs/table3 --table Table 3"
 
 
 def test_figure1_sweeps_the_sparsity_of_both_lenets(calls):
@@ -143,7 +143,7 @@ def test_figure1_sweeps_the_sparsity_of_both_lenets(calls):
     *sweeps, report = calls()
     sparsity = ["0", "0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9", "0.95", "0.98", "0.99"]
     assert chosen(runs(sweeps), "model", "sparsity") == list(itertools.product(LENETS, sparsity))
-    assert report == "-m snip_cli.report runs/figure1 --figure runs/figure1/figure1.png"
+    assert report == "-m snip_cli.commands.snip_report runs/figure1 --figure runs/figure1/figure1.png"
 
 
 def test_figure2_prunes_by_the_images_of_one_class_and_trains_nothing(calls):
@@ -153,7 +153,7 @@ def test_figure2_prunes_by_the_images_of_one_class_and_trains_nothing(calls):
     sparsity = [f"0.{tenth}" for tenth in range(1, 10)]
     masks = itertools.product(("mnist", "fashion_mnist"), classes, sparsity, ["0"])
     assert chosen(runs(sweeps), "dataset", "method.classes", "sparsity", "schedule.iterations") == list(masks)
-    assert report == "-m snip_cli.report runs/figure2 --masks runs/figure2/figure2.png"
+    assert report == "-m snip_cli.commands.snip_report runs/figure2 --masks runs/figure2/figure2.png"
 
 
 def test_figure3_varies_the_saliency_batch_and_ends_with_table_and_picture(calls):
@@ -161,8 +161,8 @@ def test_figure3_varies_the_saliency_batch_and_ends_with_table_and_picture(calls
     *sweeps, table, picture = calls()
     sizes = [("0.9", size) for size in ("1", "10", "100", "1000", "10000")]
     assert chosen(runs(sweeps), "sparsity", "method.batch_size") == sizes
-    assert table == "-m snip_cli.report runs/figure3 --table Figure 3"
-    assert picture == "-m snip_cli.report runs/figure3 --batch-sizes runs/figure3/figure3.png"
+    assert table == "-m snip_cli.commands.snip_report runs/figure3 --table Figure 3"
+    assert picture == "-m snip_cli.commands.snip_report runs/figure3 --batch-sizes runs/figure3/figure3.png"
 
 
 def test_figure4_fits_true_and_random_labels_with_the_l2_term_in_one_line_alone(calls):
@@ -175,7 +175,7 @@ def test_figure4_fits_true_and_random_labels_with_the_l2_term_in_one_line_alone(
     ]
     assert {run["model"] for run in made} == {"lenet_5_caffe"}
     assert {run["schedule.train_error"] for run in made} == {"true"}
-    assert report == "-m snip_cli.report runs/figure4 --curves runs/figure4/figure4.png"
+    assert report == "-m snip_cli.commands.snip_report runs/figure4 --curves runs/figure4/figure4.png"
 
 
 def test_snacs_can_run_one_network_alone(calls):
@@ -185,7 +185,7 @@ def test_snacs_can_run_one_network_alone(calls):
         ("resnet56", "mint")
     ] * 2
     assert all("dense_schedule.iterations=5 " in sweep and "schedule.iterations=5" in sweep for sweep in sweeps)
-    assert report == "-m snip_cli.report runs/snacs --table SNACS"
+    assert report == "-m snip_cli.commands.snip_report runs/snacs --table SNACS"
 
 
 @pytest.mark.parametrize("name", ["table1", "table2", "table3", "figure1", "snacs"])
@@ -197,7 +197,7 @@ def test_one_network_alone(name, calls):
     assert script(name, "--only", network).returncode == 0
     *sweeps, report = calls()[before:]
     assert sweeps == of_it
-    assert "snip_cli.report" in report
+    assert "snip_cli.commands.snip_report" in report
 
 
 @pytest.mark.parametrize("name", ["table1", "table2", "table3", "figure1", "snacs"])
@@ -211,7 +211,7 @@ def test_a_network_that_is_not_of_the_table_is_refused(name, calls):
 
 def test_a_plan_ends_without_a_report_as_there_is_no_run(calls):
     assert script("table1", "dry_run=true").returncode == 0
-    assert not [call for call in calls() if "snip_cli.report" in call]
+    assert not [call for call in calls() if "snip_cli.commands.snip_report" in call]
 
 
 @pytest.mark.parametrize("name", ["figure1", "figure3"])

@@ -7,16 +7,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from snip_cli import config as configuration
-from snip_cli import record, registry
-from snip_cli.checks import check
+from snip_cli import registry
 from snip_cli.compact.network import Compact, rebuilt
-from snip_cli.config import Config
-from snip_cli.device import data_type
+from snip_cli.config import schema as configuration
+from snip_cli.config.schema import Config
 from snip_cli.errors import ConfigError
+from snip_cli.models.building import build_model
 from snip_cli.pruning.mask import Mask, apply_mask
-from snip_cli.stages import build_model
-from snip_cli.training import checkpoint
+from snip_cli.runfolder import checkpoint, record
+from snip_cli.runtime.device import data_type
 
 FORMAT = "snip-run compact 1"
 
@@ -37,7 +36,7 @@ class Finished:
 
     def empty_model(self) -> nn.Module:
         """The run's network in its data type, on the CPU, with whatever weights its layers start from."""
-        return build_model(self.config).to(data_type(self.config)).eval()
+        return build_model(self.config).to(data_type(self.config.dtype)).eval()
 
     def masked_model(self, seed: int) -> nn.Module:
         """The trained network of one seed with its mask applied; raises ConfigError where the folder has no such seed."""
@@ -60,7 +59,6 @@ def read(folder: Path) -> Finished:
             f"{folder} holds no finished run (there is no metrics.json): name a run's folder, as snip-run prints it."
         )
     config = configuration.read(folder / "config.yaml")
-    check(config)
     saved = checkpoint.load(folder)
     return Finished(folder, config, saved.weights, saved.masks)
 

@@ -1,5 +1,6 @@
 """What a network costs, counted and timed."""
 
+import copy
 import io
 import statistics
 import time
@@ -8,12 +9,20 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from snip_cli.plan import forward_multiply_accumulates
-from snip_cli.pruning.mask import prunable_parameters
+from snip_cli.models.prunable import prunable_parameters
 
 # Rounds of timing: at most, and at least however long they take; between the two as many as fit into the seconds.
 MOST, LEAST, SECONDS = 50, 5, 10.0
+
+
+def forward_multiply_accumulates(model: nn.Module, shape: tuple[int, ...]) -> int:
+    """Multiply-accumulates of a network's forward pass for one image of `shape`; PyTorch counts two operations for each."""
+    model = copy.deepcopy(model).to("meta").eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.empty(1, *shape, device="meta", dtype=next(model.parameters()).dtype))
+    return counter.get_total_flops() // 2
 
 
 def counted(network: nn.Module, shape: tuple[int, ...]) -> dict[str, int]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from snip_cli.compact.layers import Size, State
 from snip_cli.models.recurrent import CANDIDATE, RowByRow, spread
 from snip_cli.pruning.mask import Mask
-from snip_cli.training.stack.rows import Rows
+from snip_cli.training.stacked.rows import Rows
 
 RESET = 0  # of a GRU
 

@@ -12,16 +12,16 @@ import torch
 from tabulate import tabulate
 from torch import Tensor, nn
 
-from snip_cli import record
 from snip_cli.compact import files
 from snip_cli.compact.measure import counted, timed, told
 from snip_cli.compact.network import Compact, compact
-from snip_cli.config import Config
+from snip_cli.config.schema import Config
 from snip_cli.data.loading import load_data
-from snip_cli.device import data_type, describe, own_device, set_up
-from snip_cli.environment import git_state
 from snip_cli.errors import RunError
-from snip_cli.stages import drawn_model
+from snip_cli.models.building import drawn_model
+from snip_cli.runfolder import record
+from snip_cli.runtime.device import data_type, describe, own_device, set_up
+from snip_cli.runtime.environment import git_state
 
 log = logging.getLogger("snip_cli")
 
@@ -50,7 +50,7 @@ def compact_run(folder: Path, *, device: str, root: str) -> dict[str, Any]:
     run = files.read(folder)
     seeds = [result["seed"] for result in record.read_metrics(folder)["seeds"]]
     with own_device(device) as where:
-        set_up(run.config, where)
+        set_up(where, deterministic=run.config.deterministic)
         images_NCHW = test_images(run.config, root, where)
         compacted, entries = {}, []
         for seed in seeds:
@@ -75,7 +75,7 @@ def compact_run(folder: Path, *, device: str, root: str) -> dict[str, Any]:
 
 def test_images(config: Config, root: str, device: torch.device) -> Tensor:
     """As many of the first test images as the largest batch has, repeated where there are fewer."""
-    split = load_data(dataclasses.replace(config.dataset, root=root), device, data_type(config)).test
+    split = load_data(dataclasses.replace(config.dataset, root=root), device, data_type(config.dtype)).test
     rows = torch.arange(max(BATCHES), device=split.rows_device) % len(split)
     [(images_NCHW, _)] = split.selected([rows])
     return images_NCHW.contiguous(memory_format=torch.channels_last)

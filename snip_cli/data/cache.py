@@ -15,7 +15,7 @@ from torch import Tensor
 from snip_cli.data.decode import decode
 from snip_cli.data.folders import Listing
 from snip_cli.data.resident import Raw
-from snip_cli.record import write_atomically
+from snip_cli.runfolder.record import write_atomically
 
 FOLDER = ".snip-run"
 VERSION = 1  # to be raised with every change of what the decoder gives

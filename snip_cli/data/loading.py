@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from snip_cli import registry
+from snip_cli.config.sections import Dataset
 from snip_cli.data.augmentation import resident_augmentation
 from snip_cli.data.files import Files
 from snip_cli.data.readable import require_readable
@@ -15,7 +16,6 @@ from snip_cli.data.resident import Raw, normalisation, resident
 from snip_cli.data.splits import Data
 from snip_cli.data.streamed import streamed
 from snip_cli.errors import ConfigError
-from snip_cli.sections import Dataset
 
 
 def load_data(dataset: Dataset, device: torch.device, dtype: torch.dtype, batch_size: int = 1) -> Data:

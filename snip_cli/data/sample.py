@@ -8,7 +8,7 @@ from torch import Tensor
 
 from snip_cli.data.splits import Batch, Split
 from snip_cli.errors import ConfigError
-from snip_cli.streams import generator
+from snip_cli.runtime.streams import generator
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from snip_cli.errors import ConfigError
-from snip_cli.streams import generator
+from snip_cli.runtime.streams import generator
 
 Batch = tuple[Tensor, Tensor]
 

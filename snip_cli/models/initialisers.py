@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from snip_cli.errors import ConfigError
-from snip_cli.pruning.mask import PRUNABLE_LAYERS, prunable_parameters
+from snip_cli.models.prunable import PRUNABLE_LAYERS, prunable_parameters
 from snip_cli.registry import initialisers
 
 # Standard deviation of a unit normal that is truncated at ±2.

@@ -9,7 +9,7 @@ from urllib.parse import urlparse
 import torch
 from torch import Tensor, nn
 
-from snip_cli import config as configuration
+from snip_cli.config import schema as configuration
 from snip_cli.errors import ConfigError
 
 # Counts the batches that batch-norm has seen; older files lack it, and nothing here uses it.

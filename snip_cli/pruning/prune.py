@@ -7,12 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from snip_cli import registry
+from snip_cli.config.sections import AUTO, check_sparsity
 from snip_cli.errors import ConfigError
-from snip_cli.pruning.mask import Mask, kept_count, prunable_parameters, top_mask
-from snip_cli.pruning.protocol import Batch, Loss, Pruned, Sparsity, chooses, takes_auto
-from snip_cli.pruning.sanity import INVERT, SHUFFLE_LAYERS, check_sanity, inverted, shuffled_in_layers
-from snip_cli.pruning.steps import Steps
-from snip_cli.sections import AUTO, check_sparsity
+from snip_cli.models.prunable import prunable_parameters
+from snip_cli.pruning.ablation import INVERT, SHUFFLE_LAYERS, check_sanity, inverted, shuffled_in_layers
+from snip_cli.pruning.mask import Mask, kept_count, top_mask
+from snip_cli.pruning.method import Batch, Loss, Pruned, Sparsity, chooses, takes_auto
+from snip_cli.runfolder.steps import Steps
 
 
 def prune(
@@ -62,7 +63,7 @@ def prune_in_steps(
     options: Mapping[str, object],
     sanity: str = "none",
 ) -> Pruned:
-    """`prune` with what the method tells, with steps that are kept, and with an ablation of `snip_cli.pruning.sanity`; the options have been checked."""
+    """`prune` with what the method tells, with steps that are kept, and with an ablation of `snip_cli.pruning.ablation`; the options have been checked."""
     parameters = prunable_parameters(model)
     kept = check_request(method, sum(p.numel() for p in parameters.values()), sparsity)
     function = registry.methods[method]

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from snip_cli.config.sections import AUTO
 from snip_cli.errors import ConfigError
 from snip_cli.registry import nearest
 from snip_cli.report.protocols import DATASETS
 from snip_cli.report.published import PUBLISHED, Published
 from snip_cli.report.records import COLUMNS, Record, effective_sparsity
-from snip_cli.sections import AUTO
 
 # Less than this a sparsity that is reached may differ from the one asked for: half a parameter of a thousand.
 ROUNDING = 0.0005

@@ -20,7 +20,7 @@ def write_curves(output_dir: Path) -> list[Path]:
     Step = sparsity that was reached × 10,000, value = mean test error in percent over the seeds. Every method's curve starts from the reference of its
     own model, data set and schedule.
     """
-    from snip_cli.events import EventFile  # TensorBoard takes a while to import, and a table needs none of it
+    from snip_cli.runfolder.events import EventFile  # TensorBoard takes a while to import, and a table needs none of it
 
     folder = output_dir / "curves"
     found = lines(cells(read_folders(sorted(output_dir.glob("*")))))

@@ -36,7 +36,7 @@ def save(drawing: Drawing, path: Path, top: Path) -> list[Path]:
 
     These lie beside it, STEM.csv and, where it has pixels, STEM-pixels.csv. Raises ConfigError where a file cannot be written.
     """
-    from snip_cli.events import EventFile  # TensorBoard takes a while to import, and a table needs none of it
+    from snip_cli.runfolder.events import EventFile  # TensorBoard takes a while to import, and a table needs none of it
 
     numbers = {path.with_suffix(".csv"): drawing.rows, path.with_name(f"{path.stem}-pixels.csv"): drawing.pixels}
     written = [file for file, rows in numbers.items() if rows]

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy
 
+from snip_cli.config.sections import AUTO
 from snip_cli.errors import ConfigError
 from snip_cli.report.cells import Cell
 from snip_cli.report.drawing import Drawing
 from snip_cli.report.lines import extent, lines, span, told_apart, without_sparsity
 from snip_cli.report.table import rows
-from snip_cli.sections import AUTO
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

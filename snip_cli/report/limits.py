@@ -1,6 +1,6 @@
 """The upper limits that SNACS sets for each layer: as a table, as CSV and as a picture, beside what the authors' code lists.
 
-A limit is a mapping with the fields of `snip_cli.pruning.snacs.limits.LayerLimit`, which this module does not import: it would load torch.
+A limit is a mapping with the fields of `snip_cli.pruning.after_training.snacs.limits.LayerLimit`, which this module does not import: it would load torch.
 """
 
 import csv
@@ -11,10 +11,10 @@ from typing import Any
 
 from tabulate import tabulate
 
-from snip_cli import config as configuration
-from snip_cli import record
+from snip_cli.config import schema as configuration
 from snip_cli.errors import ConfigError
 from snip_cli.report.published_snacs import PUBLISHED_LAYERS
+from snip_cli.runfolder import record
 
 Limit = Mapping[str, Any]
 

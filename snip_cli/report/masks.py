@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy
 
 from snip_cli.errors import ConfigError
-from snip_cli.picture import first_layer
 from snip_cli.report.cells import Cell
 from snip_cli.report.drawing import Drawing
 from snip_cli.report.lines import called, extent, shown, told_apart, without_sparsity
+from snip_cli.runfolder.picture import first_layer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,7 +44,7 @@ def pixels(picture_HW: numpy.ndarray, **names: Any) -> list[dict[str, Any]]:
 
 def pictures_of(cells: Sequence[Cell]) -> list[Picture]:
     """The pictures of all pruned cells that have one; raises ConfigError where none has."""
-    from snip_cli.training.checkpoint import load_masks  # torch
+    from snip_cli.runfolder.checkpoint import load_masks  # torch
 
     made, others = [], []
     for cell in cells:

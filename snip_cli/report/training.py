@@ -4,11 +4,11 @@ import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from snip_cli import record
 from snip_cli.errors import ConfigError
 from snip_cli.report.cells import Cell
 from snip_cli.report.drawing import Drawing
 from snip_cli.report.lines import extent, told_apart
+from snip_cli.runfolder import record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,15 +7,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from snip_cli.config import Config
+from snip_cli.config.schema import Config
 from snip_cli.data.splits import Data
 from snip_cli.errors import ConfigError
-from snip_cli.group import Group
 from snip_cli.pruning.mask import Mask
+from snip_cli.runtime.processes import ProcessGroup
 from snip_cli.training.forward import Forward
-from snip_cli.training.stack.form import Form
-from snip_cli.training.stack.stack import form_of, left_over
-from snip_cli.training.together import Together
+from snip_cli.training.stacked.form import Form
+from snip_cli.training.stacked.stack import form_of, left_over
+from snip_cli.training.stacked.trainer import StackedTrainer
 from snip_cli.training.trainer import Trainer
 
 # More replicates at a time gain nothing, and their activations take memory.
@@ -35,13 +35,13 @@ class Replicate:
     state: dict[str, Any] | None = None
 
 
-def stackable(config: Config, model: nn.Module, group: Group) -> Form | None:
+def stackable(config: Config, model: nn.Module, group: ProcessGroup) -> Form | None:
     """The network's form, if its arithmetic is the plain one that a stack does too."""
     plain = group.size == 1 and not config.compile and config.dtype != "bfloat16"
     return form_of(model) if plain else None
 
 
-def companies(seeds: Sequence[int], training: Mapping[int, dict[str, Any]], largest: int) -> list[list[int]]:
+def group_by_iteration(seeds: Sequence[int], training: Mapping[int, dict[str, Any]], largest: int) -> list[list[int]]:
     """The seeds that are trained at a time: those that stand at the same iteration, at most `largest`."""
     by_iteration: dict[int, list[int]] = {}
     for seed in seeds:
@@ -50,7 +50,7 @@ def companies(seeds: Sequence[int], training: Mapping[int, dict[str, Any]], larg
     return [alike[i : i + largest] for alike in by_iteration.values() for i in range(0, len(alike), largest)]
 
 
-def at_once(config: Config, model: nn.Module, device: torch.device, group: Group) -> int:
+def at_once(config: Config, model: nn.Module, device: torch.device, group: ProcessGroup) -> int:
     """How many replicates of a network are trained as one; `model` may lie on the meta device.
 
     Raises ConfigError where replicates=together is asked for and cannot be.
@@ -66,13 +66,15 @@ def at_once(config: Config, model: nn.Module, device: torch.device, group: Group
     return 1 if config.replicates == "auto" and slower else LARGEST
 
 
-def training_of(config: Config, replicates: Sequence[Replicate], data: Data, group: Group) -> Trainer | Together:
+def training_of(
+    config: Config, replicates: Sequence[Replicate], data: Data, group: ProcessGroup
+) -> Trainer | StackedTrainer:
     """The training of one or more replicates, in the form that is fastest."""
     first = replicates[0]
     form = stackable(config, first.model, group)
     if form is not None and (len(replicates) > 1 or worth_taking_out(form, first.mask, data.train.device)):
         models, masks, seeds = zip(*((r.model, r.mask, r.seed) for r in replicates), strict=True)
-        return Together(form, models, masks, data, config.schedule, seeds)
+        return StackedTrainer(form, models, masks, data, config.schedule, seeds)
     [one] = replicates
     how = {"bfloat16": config.dtype == "bfloat16", "compiled": config.compile, "sync_batchnorm": config.sync_batchnorm}
     forward = Forward(one.model, group, **how)

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snip_cli.data.splits import Split
-from snip_cli.group import ALONE, Group
-from snip_cli.training.stack.stack import Stack
+from snip_cli.runtime.processes import SINGLE_PROCESS, ProcessGroup
+from snip_cli.training.stacked.stack import Stack
 
 # Images that are evaluated at a time, and fewer where they are large: 167 of 224×224.
 CHUNK, CHUNK_PIXELS = 1000, 2**23
@@ -20,7 +20,7 @@ def evaluate(
     split: Split,
     *,
     forward: Callable[[Tensor], Tensor] | None = None,
-    group: Group = ALONE,
+    group: ProcessGroup = SINGLE_PROCESS,
 ) -> tuple[float, float]:
     """(error, loss) of `model` on a split: top-1 error in percent and mean cross-entropy, in inference mode.
 
@@ -30,7 +30,7 @@ def evaluate(
     forward = forward or model
     training = model.training
     model.eval()
-    group.agree(model.buffers())
+    group.broadcast_tensors(model.buffers())
     rows = chunks(split, 1)[group.rank :: group.size]
     wrong = torch.zeros((), dtype=torch.int64, device=split.device)
     loss = torch.zeros((), dtype=torch.float64, device=split.device)
@@ -39,7 +39,7 @@ def evaluate(
         wrong += (outputs.argmax(dim=1) != labels).sum()
         loss += F.cross_entropy(outputs, labels, reduction="sum")
     model.train(training)
-    return 100.0 * int(group.total(wrong)) / len(split), float(group.total(loss)) / len(split)
+    return 100.0 * int(group.all_reduce(wrong)) / len(split), float(group.all_reduce(loss)) / len(split)
 
 
 @torch.no_grad()

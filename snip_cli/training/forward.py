@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from snip_cli.group import ALONE, Group
+from snip_cli.runtime.processes import SINGLE_PROCESS, ProcessGroup
 
 log = logging.getLogger("snip_cli")
 
@@ -21,7 +21,7 @@ class Forward:
     def __init__(
         self,
         model: nn.Module,
-        group: Group = ALONE,
+        group: ProcessGroup = SINGLE_PROCESS,
         *,
         bfloat16: bool = False,
         compiled: bool = False,

@@ -8,9 +8,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from snip_cli.config.sections import Schedule
 from snip_cli.data.splits import Batch
 from snip_cli.errors import RunError
-from snip_cli.sections import Schedule
 from snip_cli.training.progress import Clock, Progress, progress_bar
 
 log = logging.getLogger("snip_cli")
@@ -90,7 +90,7 @@ def not_finite(schedule: Schedule, done: int) -> DivergedError:
     )
 
 
-def tell_failure(seed: int, error: DivergedError, *, others: bool) -> None:
+def warn_of_divergence(seed: int, error: DivergedError, *, others: bool) -> None:
     """Say that a seed of several has failed, and whether `others` go on."""
     log.warning("seed %d: %s%s", seed, error, " The others go on." if others else "")
 
@@ -111,7 +111,7 @@ def has_learned(progress: Progress, schedule: Schedule, labels: Tensor) -> bool 
     return progress.evaluations[-1]["train_loss"] <= 0.99 * guessing_loss(labels)
 
 
-def tell_of_guessing(seed: int, progress: Progress, labels: Tensor) -> None:
+def warn_of_guessing(seed: int, progress: Progress, labels: Tensor) -> None:
     """Warn of a seed that has learned nothing."""
     log.warning(
         "seed %d has learned nothing: its training loss is %.3f, and guessing costs %.3f; try schedule.warmup=100, a lower "

@@ -7,11 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from snip_cli.config.sections import Schedule
 from snip_cli.data.splits import Batch, Data, draws
-from snip_cli.group import ALONE, Group
-from snip_cli.pruning.mask import Mask, apply_mask, prunable_parameters
-from snip_cli.sections import Schedule
-from snip_cli.streams import generator
+from snip_cli.models.prunable import prunable_parameters
+from snip_cli.pruning.mask import Mask, apply_mask
+from snip_cli.runtime.processes import SINGLE_PROCESS, ProcessGroup
+from snip_cli.runtime.streams import generator
 from snip_cli.training import loop
 from snip_cli.training.evaluation import evaluate
 from snip_cli.training.forward import Forward
@@ -30,7 +31,7 @@ class Trainer:
         seed: int,
         *,
         forward: Forward | None = None,
-        group: Group = ALONE,
+        group: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
         self.model, self.data, self.schedule, self.seed = model, data, schedule, seed
         self.forward, self.group = forward or Forward(model), group
@@ -117,7 +118,7 @@ class Trainer:
 
     def take_losses(self, losses: list[Tensor], done: int) -> None:
         """Keep the losses (mean over the processes) that end at iteration `done`; raises DivergedError at the first that is not finite."""
-        values = self.group.total(torch.stack(losses)) / self.group.size
+        values = self.group.all_reduce(torch.stack(losses)) / self.group.size
         bad = (~torch.isfinite(values)).nonzero()
         if len(bad):
             raise loop.not_finite(self.schedule, done - len(losses) + int(bad[0]) + 1)

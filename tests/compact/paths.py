@@ -6,7 +6,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from snip_cli.pruning.mask import Mask, prunable_parameters
+from snip_cli.models.prunable import prunable_parameters
+from snip_cli.pruning.mask import Mask
 
 
 def drawn_mask(model: nn.Module, inputs: float, *, seed: int = 0, kernels: bool = False) -> Mask:

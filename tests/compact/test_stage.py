@@ -5,11 +5,11 @@ import json
 import pytest
 import torch
 
-from snip_cli.cli import main
+from snip_cli.commands.snip_run import main
 from snip_cli.compact import load, measure, network, stage
 from snip_cli.compact.network import Compact
 from snip_cli.errors import ConfigError
-from tests.commands import QUICK, only_run, run_quick
+from tests.snip_run import QUICK, only_run, run_quick
 
 SPARSE = ["sparsity=0.98", "model=lenet_5_caffe"]
 # No need to time well here.

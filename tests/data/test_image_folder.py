@@ -3,7 +3,7 @@ import torch
 from omegaconf import OmegaConf
 
 from snip_cli import registry
-from snip_cli.composition import composer
+from snip_cli.config.composition import composer
 from snip_cli.errors import ConfigError
 from tests.data.pictures import as_tensor, draw_classes, one_sentence
 

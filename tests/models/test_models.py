@@ -7,10 +7,10 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from snip_cli import registry
-from snip_cli.composition import CONFIGS
+from snip_cli.config.composition import CONFIGS
 from snip_cli.errors import ConfigError
-from snip_cli.pruning.mask import prunable_parameters
-from snip_cli.pruning.snip import scoring_mode
+from snip_cli.models.prunable import prunable_parameters
+from snip_cli.pruning.at_init.snip import scoring_mode
 
 CLASSES = 10
 # Shape of the images and exact number of prunable parameters: an entry for every registered model.

@@ -10,11 +10,12 @@ import torch
 import torchvision
 from torch import nn
 
-from snip_cli import identity, registry
+from snip_cli import registry
+from snip_cli.config import fingerprint as identity
 from snip_cli.errors import ConfigError
 from snip_cli.models.pretrained import load_weights
-from snip_cli.training import checkpoint
-from snip_cli.training.checkpoint import Saved
+from snip_cli.runfolder import checkpoint
+from snip_cli.runfolder.checkpoint import Saved
 from tests.models.test_models import build
 
 URL = "https://download.pytorch.org/models/resnet50-0676ba61.pth"

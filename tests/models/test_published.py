@@ -5,7 +5,8 @@ import itertools
 import pytest
 import torch
 
-from snip_cli.pruning.mask import kept_count, prunable_parameters
+from snip_cli.models.prunable import prunable_parameters
+from snip_cli.pruning.mask import kept_count
 from tests.models.test_models import EXPECTED, build
 
 # Model, sparsity, kept parameters as printed in Table 2 of Lee et al. 2019.

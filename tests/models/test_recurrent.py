@@ -9,7 +9,8 @@ import torch.nn.functional as F
 
 from snip_cli import registry
 from snip_cli.models.initialisers import initialise
-from snip_cli.pruning.mask import apply_mask, prunable_parameters
+from snip_cli.models.prunable import prunable_parameters
+from snip_cli.pruning.mask import apply_mask
 from snip_cli.pruning.prune import prune
 from tests.models.test_models import build, images
 

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 
 from snip_cli import registry
 from snip_cli.errors import ConfigError
-from snip_cli.pruning.mask import prunable_parameters
-from snip_cli.pruning.protocol import chooses, takes_auto
+from snip_cli.models.prunable import prunable_parameters
+from snip_cli.pruning.method import chooses, takes_auto
 from snip_cli.pruning.prune import prune
 from tests.conftest import Recurrent, convolution, perceptron
 

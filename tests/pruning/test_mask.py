@@ -3,7 +3,8 @@ import torch
 from torch import nn
 
 from snip_cli.errors import ConfigError, RunError
-from snip_cli.pruning.mask import apply_mask, kept_count, layer_counts, prunable_parameters, top_mask
+from snip_cli.models.prunable import prunable_parameters
+from snip_cli.pruning.mask import apply_mask, kept_count, layer_counts, top_mask
 
 SHAPES = {"first": (5, 4), "second": (3, 2, 2), "third": (7,)}
 TOTAL = 39

@@ -10,8 +10,8 @@ from torch import nn
 
 from snip_cli import registry
 from snip_cli.errors import ConfigError, RunError
-from snip_cli.pruning.mask import prunable_parameters
-from snip_cli.pruning.protocol import chooses
+from snip_cli.models.prunable import prunable_parameters
+from snip_cli.pruning.method import chooses
 from snip_cli.pruning.prune import prune
 
 SCORING = [name for name in registry.methods.names() if not chooses(registry.methods[name])]

@@ -4,7 +4,7 @@ import csv
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from snip_cli.report.cli import main
+from snip_cli.commands.snip_report import main
 
 PNG = b"\x89PNG"
 

@@ -5,16 +5,16 @@ from pathlib import Path
 import numpy
 import pytest
 
-from snip_cli.cli import main as snip_run
+from snip_cli.commands.snip_report import main
+from snip_cli.commands.snip_run import main as snip_run
 from snip_cli.data.digits import digits
 from snip_cli.data.splits import held_out_rows
 from snip_cli.report.batch_sizes import draw_batch_sizes, mean_training_image
 from snip_cli.report.cells import cells
-from snip_cli.report.cli import main
 from snip_cli.report.records import read_tree
-from tests.commands import QUICK
 from tests.report.pictures import drawn, pixels
 from tests.report.runs import record
+from tests.snip_run import QUICK
 
 SIZE = "method.batch_size"
 

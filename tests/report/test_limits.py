@@ -5,11 +5,11 @@ import io
 
 import pytest
 
+from snip_cli.commands.snip_report import main
 from snip_cli.errors import ConfigError
-from snip_cli.report.cli import main
 from snip_cli.report.limits import draw_limits, limits_csv, limits_table, relative
 from snip_cli.report.published_snacs import PUBLISHED_LAYERS
-from tests.commands import run_quick
+from tests.snip_run import run_quick
 
 
 def limit(name, **fields):

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 
-from snip_cli.report.cli import main
+from snip_cli.commands.snip_report import main
 from tests.report.runs import ADAM, record
 
 LAYERS = [{"name": "fc1", "total": 800, "kept": 60}, {"name": "fc2", "total": 200, "kept": 20}]

@@ -3,8 +3,8 @@
 import numpy
 import torch
 
+from snip_cli.commands.snip_report import main
 from snip_cli.report.cells import cells
-from snip_cli.report.cli import main
 from snip_cli.report.masks import column_names, draw_masks, pictures_of
 from snip_cli.report.records import read_tree
 from tests.report.pictures import drawn, pixels

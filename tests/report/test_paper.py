@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from snip_cli.report.cli import main
+from snip_cli.commands.snip_report import main
 from snip_cli.report.paper import table_named
 from snip_cli.report.published import PUBLISHED, Published
 from tests.report.runs import ADAM, record

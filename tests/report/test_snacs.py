@@ -2,8 +2,8 @@
 
 import pytest
 
-from snip_cli.composition import composer
-from snip_cli.report.cli import main
+from snip_cli.commands.snip_report import main
+from snip_cli.config.composition import composer
 from snip_cli.report.published_snacs import PUBLISHED_LAYERS, PUBLISHED_SNACS
 from snip_cli.report.records import Record
 from snip_cli.report.snacs import beside_published, layers_beside_published

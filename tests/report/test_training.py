@@ -2,8 +2,8 @@
 
 import pytest
 
+from snip_cli.commands.snip_report import main
 from snip_cli.report.cells import cells
-from snip_cli.report.cli import main
 from snip_cli.report.records import read_tree
 from snip_cli.report.training import draw_trainings
 from tests.report.pictures import drawn

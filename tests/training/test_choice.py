@@ -3,16 +3,16 @@
 import pytest
 import torch
 
-from snip_cli.composition import composer
-from snip_cli.config import load
+from snip_cli.config.composition import composer
+from snip_cli.config.schema import load
 from snip_cli.errors import ConfigError
-from snip_cli.group import ALONE, Group
-from snip_cli.stages import weightless_model
-from snip_cli.training.choice import Replicate, at_once, companies, training_of, worth_taking_out
-from snip_cli.training.stack.stack import form_of
-from snip_cli.training.together import Together
+from snip_cli.models.building import weightless_model
+from snip_cli.runtime.processes import SINGLE_PROCESS, ProcessGroup
+from snip_cli.training.choice import Replicate, at_once, group_by_iteration, training_of, worth_taking_out
+from snip_cli.training.stacked.stack import form_of
+from snip_cli.training.stacked.trainer import StackedTrainer
 from snip_cli.training.trainer import Trainer
-from tests.training.test_together import data_of, mask_of, network_of
+from tests.training.stacked.test_trainer import data_of, mask_of, network_of
 
 CPU = torch.device("cpu")
 
@@ -22,7 +22,7 @@ def config_of(*overrides):
         return load(compose.compose(overrides))
 
 
-def number(*overrides, device=CPU, group=ALONE):
+def number(*overrides, device=CPU, group=SINGLE_PROCESS):
     config = config_of(*overrides)
     return at_once(config, weightless_model(config), device, group)
 
@@ -32,10 +32,10 @@ def at(iteration):
 
 
 def test_seeds_that_stand_at_the_same_iteration_train_together():
-    assert companies([0, 1, 2, 3], {}, 20) == [[0, 1, 2, 3]]
-    assert companies([0, 1, 2, 3], {1: at(5), 3: at(5)}, 20) == [[0, 2], [1, 3]]
-    assert companies([0, 1, 2], {}, 2) == [[0, 1], [2]]
-    assert companies([0, 1, 2], {0: at(5)}, 1) == [[0], [1], [2]]
+    assert group_by_iteration([0, 1, 2, 3], {}, 20) == [[0, 1, 2, 3]]
+    assert group_by_iteration([0, 1, 2, 3], {1: at(5), 3: at(5)}, 20) == [[0, 2], [1, 3]]
+    assert group_by_iteration([0, 1, 2], {}, 2) == [[0, 1], [2]]
+    assert group_by_iteration([0, 1, 2], {0: at(5)}, 1) == [[0], [1], [2]]
 
 
 @pytest.mark.parametrize("model", ["lenet_300_100", "lenet_5_caffe", "lstm_b", "gru_s"])
@@ -55,11 +55,11 @@ def test_auto_trains_together_on_a_processor_what_is_faster_so(model):
     assert number(f"model={model}") > 1
 
 
-@pytest.mark.parametrize("kept, kind", [(1.0, Trainer), (0.9, Trainer), (0.02, Together)])
+@pytest.mark.parametrize("kept, kind", [(1.0, Trainer), (0.9, Trainer), (0.02, StackedTrainer)])
 def test_dead_units_are_taken_out_of_one_network_where_they_are_many(kept, kind):
     model = network_of("lenet_300_100", 0)
     replicate = Replicate(0, model, mask_of(model, 0, kept))
-    assert type(training_of(config_of("model=lenet_300_100"), [replicate], data_of(8), ALONE)) is kind
+    assert type(training_of(config_of("model=lenet_300_100"), [replicate], data_of(8), SINGLE_PROCESS)) is kind
 
 
 @pytest.mark.parametrize(
@@ -74,10 +74,10 @@ def test_dead_units_stay_in_one_network_that_pytorch_has_a_fast_layer_for(name, 
 @pytest.mark.parametrize(
     "overrides, group",
     [
-        (["model=vgg_d", "dataset=cifar10"], ALONE),
-        (["dtype=bfloat16"], ALONE),
-        (["compile=true"], ALONE),
-        ([], Group(0, 2)),
+        (["model=vgg_d", "dataset=cifar10"], SINGLE_PROCESS),
+        (["dtype=bfloat16"], SINGLE_PROCESS),
+        (["compile=true"], SINGLE_PROCESS),
+        ([], ProcessGroup(0, 2)),
     ],
     ids=["batch-norm", "bfloat16", "compiled", "two processes"],
 )

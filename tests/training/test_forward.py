@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from snip_cli.group import Group
+from snip_cli.runtime.processes import ProcessGroup
 from snip_cli.training import forward as module
 from snip_cli.training.forward import Forward
 
@@ -21,14 +21,14 @@ def perceptron():
 
 
 def test_the_plain_form_is_the_network(network, batch):
-    forward = Forward(network.eval(), Group())
+    forward = Forward(network.eval(), ProcessGroup())
     assert torch.equal(forward(batch[0]), network(batch[0]))
     assert torch.equal(forward.training(batch[0]), network(batch[0]))
 
 
 def test_bfloat16_rounds_the_arithmetic_and_leaves_weights_and_outputs_in_float32(network, images):
     network = network.float().eval()
-    forward = Forward(network, Group(), bfloat16=True)
+    forward = Forward(network, ProcessGroup(), bfloat16=True)
     outputs = forward.training(images)
     assert outputs.dtype == torch.float32
     assert all(parameter.dtype == torch.float32 for parameter in network.parameters())
@@ -41,7 +41,7 @@ def test_compiled_is_the_same_to_rounding(images):
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 4))
     expected = network.eval()(images)
-    torch.testing.assert_close(Forward(network, Group(), compiled=True).training(images), expected)
+    torch.testing.assert_close(Forward(network, ProcessGroup(), compiled=True).training(images), expected)
 
 
 def test_where_nothing_compiles_one_line_says_so_and_training_goes_on(perceptron, images, monkeypatch):
@@ -54,7 +54,7 @@ def test_where_nothing_compiles_one_line_says_so_and_training_goes_on(perceptron
     monkeypatch.setattr(module.torch, "compile", broken)
     told = []
     monkeypatch.setattr(module.log, "warning", lambda text, *values: told.append(text % values))
-    forward = Forward(perceptron, Group(), compiled=True)
+    forward = Forward(perceptron, ProcessGroup(), compiled=True)
     for _ in range(2):
         assert torch.equal(forward.training(images), perceptron(images))
     assert told == ["torch.compile does not work here (RuntimeError: no compiler): goes on without"]
@@ -70,7 +70,7 @@ def test_an_error_after_the_first_call_is_an_error(perceptron, images, monkeypat
         return torch.zeros(1)
 
     monkeypatch.setattr(module.torch, "compile", lambda _: call)
-    forward = Forward(perceptron, Group(), compiled=True)
+    forward = Forward(perceptron, ProcessGroup(), compiled=True)
     forward.training(images)
     with pytest.raises(RuntimeError, match="out of memory"):
         forward.training(images)
@@ -79,4 +79,4 @@ def test_an_error_after_the_first_call_is_an_error(perceptron, images, monkeypat
 def test_a_recurrent_net_is_not_compiled(monkeypatch):
     monkeypatch.setattr(module.torch, "compile", lambda network: pytest.fail("it was compiled"))
     net = nn.Sequential(nn.LSTM(3, 3))
-    assert Forward(net, Group(), compiled=True).training(torch.zeros(2, 1, 3))[0].shape == (2, 1, 3)
+    assert Forward(net, ProcessGroup(), compiled=True).training(torch.zeros(2, 1, 3))[0].shape == (2, 1, 3)

@@ -5,9 +5,9 @@ import io
 
 import torch
 
+from snip_cli.config.sections import Schedule
 from snip_cli.data.splits import Data
-from snip_cli.pruning.mask import prunable_parameters
-from snip_cli.sections import Schedule
+from snip_cli.models.prunable import prunable_parameters
 from snip_cli.training.trainer import Trainer
 from tests.splits import split_of
 

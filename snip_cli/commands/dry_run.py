@@ -1,0 +1,70 @@
+"""What a run or a sweep would do, told without doing it: no data, no download, nothing written."""
+
+from collections.abc import Sequence
+
+import torch
+from tabulate import tabulate
+
+from snip_cli import registry
+from snip_cli.compact.measure import forward_multiply_accumulates
+from snip_cli.config.schema import Config
+from snip_cli.models.building import build_model
+from snip_cli.models.pretrained import is_missing
+from snip_cli.pruning.method import chooses
+from snip_cli.pruning.prune import check_request
+from snip_cli.run.checks import check
+from snip_cli.runfolder import record
+
+
+def multiply_accumulates(config: Config) -> int:
+    """Multiply-accumulates of the dense network's forward pass for one example."""
+    with torch.device("meta"):
+        model = build_model(config)
+    return forward_multiply_accumulates(model, tuple(config.dataset.shape))
+
+
+def state(config: Config) -> str:
+    """Whether a run is done already: `done`, `to do`, `begun`, or how many of its seeds are done; and what it waits for."""
+    dense = "" if not config.needs_dense or record.is_finished(config.dense) else ", after its reference"
+    done = len(record.finished_seeds(config))
+    if done == config.seeds:
+        compact = "" if record.is_done(config) else ", not made compact"
+        return f"done{record.other_commit(config.folder)}{compact}"
+    weights = config.model.weights
+    missing = f", but pretrained={weights} is missing" if is_missing(weights) else ""
+    left = "begun" if (config.folder / "checkpoint.pt").exists() else "to do"
+    return (f"{done} of {config.seeds} seeds done" if done else left) + dense + missing
+
+
+def iterations(config: Config) -> str:
+    """How many iterations a seed takes, and its reference where that is still to be trained."""
+    first = (
+        f"{config.dense.schedule.iterations:,} + "
+        if config.needs_dense and not record.is_finished(config.dense)
+        else ""
+    )
+    return f"{first}{config.schedule.iterations:,}"
+
+
+def print_plan(configs: Sequence[Config]) -> None:
+    """Print a row for each run: its folder, whether it is done, m, κ, multiply-accumulates and iterations. Raises ConfigError."""
+    rows = []
+    for config in configs:
+        total = check(config)
+        kept = check_request(config.method.name, total, config.sparsity)
+        chooses_here = not config.is_reference and chooses(registry.methods[config.method.name])
+        rows.append(
+            {
+                "folder": config.folder,
+                "state": state(config),
+                "total m": f"{total:,}",
+                "kept κ": "found by the method" if kept is None else f"{kept:,}{' or more' * chooses_here}",
+                "dense multiply-accumulates": f"{multiply_accumulates(config):,}",
+                "iterations": iterations(config),
+                "seeds": config.seeds,
+            }
+        )
+    if len(rows) == 1:
+        print(tabulate(list(rows[0].items()), tablefmt="plain", disable_numparse=True))
+    else:
+        print(tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True))

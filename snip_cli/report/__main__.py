@@ -1,7 +1,0 @@
-"""`python -m snip_cli.report` is `snip-report`."""
-
-import sys
-
-from snip_cli.report.cli import main
-
-sys.exit(main())

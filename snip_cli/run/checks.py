@@ -1,0 +1,85 @@
+"""What a run is checked for before any work, beyond its configuration: what needs the network, the processes or the data."""
+
+import torch
+from torch import nn
+
+from snip_cli import registry
+from snip_cli.config.schema import Config
+from snip_cli.data.sample import require_of_each_class
+from snip_cli.data.splits import Split, require_images
+from snip_cli.errors import ConfigError
+from snip_cli.models.building import weightless_model
+from snip_cli.models.pretrained import check_origin
+from snip_cli.models.prunable import prunable_parameters
+from snip_cli.pruning.ablation import check_sanity
+from snip_cli.pruning.method import chooses
+from snip_cli.pruning.prune import check_request
+from snip_cli.runtime.processes import ProcessGroup, check_divisible
+
+
+def check(config: Config) -> int:
+    """Check what needs the network but no data; gives m, the number of prunable parameters.
+
+    Raises ConfigError for an unknown name or option, a network that does not fit the data set, and a sparsity that keeps nothing.
+    """
+    registry.datasets.check_options(config.dataset.name, config.dataset.options)
+    registry.methods.check_options(config.method.name, config.method.options)
+    registry.models.check_options(config.model.name, config.model.options)
+    registry.initialisers.check_options(config.init.name, config.init.options)
+    registry.initialisers.check_options(config.init_train.name, config.init_train.options)
+    model = weightless_model(config)
+    total = sum(p.numel() for p in prunable_parameters(model).values())
+    check_request(config.method.name, total, config.sparsity)
+    check_sizes(model, config)
+    if not config.is_reference:
+        check_sanity(config.method.sanity, config.method.name, scores=not chooses(registry.methods[config.method.name]))
+    check_early = getattr(registry.methods[config.method.name], "check", None)
+    if check_early is not None and not config.is_reference:
+        check_early(model, torch.empty(1, *config.dataset.shape, device="meta"), **config.method.options)
+    if not config.is_reference:
+        check_weights(config)
+    return total
+
+
+def check_weights(config: Config) -> None:
+    """Raise ConfigError where nothing would start from the weights that are given, or a method that prunes a trained network is given those
+    of a run of another one. Weights to start from at initialisation may come from another data set."""
+    weights, method = config.model.weights, config.method
+    if method.trained:
+        check_origin(weights, config.model.name, config.dataset.name)
+    elif weights and method.redraw:
+        raise ConfigError(
+            f"pretrained={weights} gives the weights to start from, and '{method.name}' with method.redraw=true draws others after pruning: set method.redraw=false."
+        )
+
+
+def check_sizes(model: nn.Module, config: Config) -> None:
+    """Raise ConfigError where the network, which lies on the meta device, takes images of one size and `dataset.sizes` names others."""
+    for size in config.dataset.sizes:
+        try:
+            model.eval()(torch.empty(1, config.dataset.shape[0], size, size, device="meta"))
+        except RuntimeError as error:
+            raise ConfigError(
+                f"model '{config.model.name}' cannot take images of {size}×{size}: leave dataset.sizes out, or choose a model that averages over the image."
+            ) from error
+
+
+def check_group(config: Config, device: torch.device, group: ProcessGroup) -> None:
+    """Raise ConfigError where the batch or the network's batch-norm does not fit the processes that train it together."""
+    check_divisible(config.schedule.batch_size, group.size)
+    if config.sync_batchnorm and (group.size == 1 or device.type != "cuda"):
+        raise ConfigError("sync_batchnorm=true is for several GPUs under torchrun: leave it out here.")
+    normalised = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in weightless_model(config).modules())
+    if normalised and config.schedule.batch_size // group.size == 1:
+        raise ConfigError(
+            f"model '{config.model.name}' normalises over the batch, of which one image is no statistic: raise schedule.batch_size above {group.size}."
+        )
+
+
+def check_scoring(config: Config, train: Split) -> None:
+    """Raise ConfigError where a method is to score with more training images, or more of a class, than there are."""
+    method = config.method
+    if method.samples_per_class:
+        require_of_each_class(train.labels, method.samples_per_class, config.dataset.classes)
+    else:
+        require_images(train, method.batch_size, method.batches, method.classes)

@@ -1,0 +1,55 @@
+"""`dry_run=true`: the plan of a run or a sweep, and nothing else."""
+
+from snip_cli.commands.snip_run import main
+from tests.snip_run import QUICK, run_quick, train_until_checkpoint
+
+
+def test_dry_run_needs_no_data_and_writes_nothing(tmp_path, capsys):
+    arguments = [
+        "dry_run=true",
+        "dataset=mnist",
+        "model=lenet_5_caffe",
+        "sparsity=0.99",
+        f"dataset.root={tmp_path / 'none'}",
+    ]
+    assert main([*arguments, f"output_dir={tmp_path / 'runs'}"]) == 0
+    said = capsys.readouterr().out
+    for words in ("snip-lenet_5_caffe-mnist-s0.99-seed0-", "to do", "431,080", "4,311", "2,293,000", "100,000"):
+        assert words in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_dry_run_tells_that_the_weights_to_start_from_are_missing(tmp_path, capsys):
+    arguments = [*QUICK, f"output_dir={tmp_path}", "dry_run=true", "method.redraw=false"]
+    weights = tmp_path / "weights.pt"
+    assert main([*arguments, f"pretrained={weights}"]) == 0
+    assert f"to do, but pretrained={weights} is missing\n" in capsys.readouterr().out
+    weights.touch()
+    for named in (weights, "IMAGENET1K_V1", ""):
+        assert main([*arguments, f"pretrained={named}"]) == 0
+        assert "missing" not in capsys.readouterr().out
+
+
+def test_dry_run_tells_a_run_that_goes_on(tmp_path, capsys):
+    command = [*QUICK, f"output_dir={tmp_path}"]
+    train_until_checkpoint(command, tmp_path)
+    assert main([*command, "dry_run=true"]) == 0
+    assert "begun" in capsys.readouterr().out
+
+
+def test_dry_run_tells_a_finished_run(tmp_path, capsys):
+    run_quick(tmp_path)
+    capsys.readouterr()
+    assert main([*QUICK, f"output_dir={tmp_path}", "dry_run=true"]) == 0
+    assert "done" in capsys.readouterr().out
+
+
+def test_a_dry_sweep_tells_the_plan_and_does_nothing(tmp_path, capsys):
+    assert (
+        main([*QUICK, "-m", "method=snip,random", "sparsity=0,0.9", f"output_dir={tmp_path / 'runs'}", "dry_run=true"])
+        == 0
+    )
+    said = capsys.readouterr().out
+    assert said.count("to do") == 3  # the reference serves both methods
+    assert "26,661" in said
+    assert not list(tmp_path.iterdir())

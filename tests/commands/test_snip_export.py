@@ -1,0 +1,108 @@
+"""snip-export: a file that onnxruntime runs, for any batch, with the outputs of the network; and one sentence for each fault."""
+
+import functools
+
+import numpy
+import pytest
+import torch
+from torch import nn
+
+from snip_cli.commands import snip_export as export
+from snip_cli.compact import files
+from snip_cli.compact.network import compact
+from snip_cli.errors import ConfigError
+from tests.compact.emptied import Conditional, Residual, half_emptied
+from tests.models.test_models import EXPECTED, build
+from tests.snip_run import run_quick
+
+onnxruntime = pytest.importorskip("onnxruntime", reason="the extra is not installed: pip install 'snip-run[dev]'")
+SPARSE = ["sparsity=0.98", "model=lenet_5_caffe"]
+
+
+def convolutions():
+    """What its first convolution has lost is a constant before the padding of the second."""
+    return nn.Sequential(nn.Conv2d(2, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 3, 3, padding=1))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run of two seeds."""
+    return run_quick(tmp_path_factory.mktemp("runs"), *SPARSE, "seeds=2")
+
+
+def outputs(file, images):
+    """What onnxruntime makes of images N×C×H×W."""
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    assert [entry.name for entry in session.get_inputs()] == ["images"]
+    return session.run(["outputs"], {"images": images.numpy()})[0]
+
+
+@torch.no_grad()
+def agrees(file, model, shape):
+    for count in (1, 5):
+        images = torch.randn(count, *shape, generator=torch.Generator().manual_seed(count))
+        numpy.testing.assert_allclose(outputs(file, images), model(images).numpy(), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("flags, seed", [([], 0), (["--seed", "1"], 1), (["--seed", "1", "--masked"], 1)])
+def test_onnxruntime_gives_the_networks_outputs(finished, tmp_path, flags, seed, capsys):
+    file = tmp_path / "network.onnx"
+    assert export.main([str(finished), str(file), *flags]) == 0
+    assert f"seed {seed} of {finished}" in capsys.readouterr().out
+    agrees(file, files.read(finished).masked_model(seed), (1, 28, 28))
+    assert [path.name for path in tmp_path.iterdir()] == ["network.onnx"]
+
+
+def test_the_compact_network_makes_the_smaller_file_and_replaces_another(finished, tmp_path):
+    file = tmp_path / "network.onnx"
+    assert export.main([str(finished), str(file), "--masked"]) == 0
+    whole = file.stat().st_size
+    assert export.main([str(finished), str(file)]) == 0
+    assert whole > 4 * 431_080 > file.stat().st_size
+
+
+@pytest.mark.parametrize("make", [Residual, convolutions, functools.partial(build, "gru_s")])
+def test_channels_of_ones_paddings_and_recurrent_layers_can_be_exported(make, tmp_path):
+    shape = EXPECTED["gru_s"][0] if isinstance(make, functools.partial) else (2, 6, 6)
+    model = half_emptied(make()).float()
+    file = tmp_path / "network.onnx"
+    file.write_bytes(export.as_onnx(compact(model, shape).network, shape))
+    agrees(file, model, shape)
+
+
+def test_faults_are_told_in_one_sentence(finished, tmp_path, capsys):
+    there = str(tmp_path / "network.onnx")
+    for arguments, sentence in (
+        ([str(tmp_path), there], "holds no finished run"),
+        ([str(finished), str(tmp_path / "none" / "network.onnx")], "name a file in a folder that is there"),
+        ([str(finished), str(tmp_path)], "name a file in a folder that is there"),
+        ([str(finished), there, "--seed", "7"], "has nothing of seed 7 (there: 0, 1)"),
+    ):
+        assert export.main(arguments) == 2
+        error = capsys.readouterr().err
+        assert sentence in error and error.startswith("snip-export: ") and error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_onnx_the_remedy_is_named(finished, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(export, "find_spec", lambda name: None)
+    assert export.main([str(finished), str(tmp_path / "network.onnx")]) == 2
+    assert "pip install 'snip-run[export]'" in capsys.readouterr().err
+
+
+class Fixed(nn.Module):
+    """Takes its batch's size as a number."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.linear(x.flatten(1)) + torch.zeros(len(x), 2)
+
+
+def test_a_network_whose_batch_is_fixed_or_that_cannot_be_exported():
+    with pytest.raises(ConfigError, match=r"write x.shape\[0\] for len\(x\)"):
+        export.as_onnx(Fixed().eval(), (1, 2, 2))
+    with pytest.raises(ConfigError, match="PyTorch cannot export this network"):
+        export.as_onnx(Conditional().eval(), (1, 2, 6))

@@ -1,0 +1,116 @@
+"""A sweep: plan, jobs, table, curves, and what is skipped the second time."""
+
+import pytest
+
+from snip_cli.commands.snip_run import main
+from snip_cli.runfolder.record import read_metrics
+from tests.snip_run import QUICK
+
+SWEEP = [*QUICK, "-m", "method=snip,random", "sparsity=0,0.9", "schedule.iterations=4"]
+
+
+def test_a_sweep_prints_its_plan_first_and_the_table_last(tmp_path, capsys):
+    assert main([*SWEEP, f"output_dir={tmp_path}"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("4 jobs in 3 runs (some share one, as methods do at sparsity 0), 0 done already:")
+    plan, _, table = said.partition("error (%)")
+    assert plan.count("to do") == 3
+    for method in ("reference", "snip", "random"):
+        assert table.count(f"\n{method} ") == 1
+    assert table.splitlines()[-1].startswith(f"the runs are in {tmp_path}: ")
+    assert table.endswith(f"tensorboard --logdir {tmp_path}\n")
+    assert len(list(tmp_path.glob("*/metrics.json"))) == 3
+    assert not (tmp_path / "metrics.json").exists()
+
+
+def test_plan_and_runs_tell_what_is_their_own_in_the_sweep(tmp_path, capsys):
+    sweep = [*QUICK, "-m", "method.classes=[0],[1]", "sparsity=0.5,0.9", f"output_dir={tmp_path}"]
+    main([*QUICK, "method.classes=[0]", "sparsity=0.9", f"output_dir={tmp_path}"])  # done already, by itself
+    capsys.readouterr()
+    assert main(sweep) == 0
+    lines = capsys.readouterr().out.splitlines()
+    own = [f"method.classes=[{label}] sparsity={sparsity}" for label in (0, 1) for sparsity in (0.5, 0.9)]
+    assert [line.split("  ")[-1] for line in lines[1:5]] == own
+    del own[1]
+    assert [line for line in lines if line.startswith("run ")] == [f"run {i} of 3 · {o}" for i, o in enumerate(own, 1)]
+
+
+def test_the_same_sweep_again_does_nothing_and_shows_the_same_table(tmp_path, capsys):
+    main([*SWEEP, f"output_dir={tmp_path}"])
+    first = capsys.readouterr().out
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/metrics.json")}
+    assert main([*SWEEP, f"output_dir={tmp_path}"]) == 0
+    second = capsys.readouterr().out
+    assert "4 jobs in 3 runs (some share one, as methods do at sparsity 0), 3 done already:" in second
+    assert second.partition("error (%)")[2] == first.partition("error (%)")[2]
+    assert times == {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/metrics.json")}
+
+
+def test_flags_may_stand_anywhere(tmp_path):
+    assert main([*QUICK, "sparsity=0.5,0.9", f"output_dir={tmp_path}", "--multirun"]) == 0
+    assert sorted(read_metrics(path.parent)["sparsity_requested"] for path in tmp_path.glob("*/metrics.json")) == [
+        0.5,
+        0.9,
+    ]
+
+
+def test_an_experiment_may_be_a_sweep_by_itself(tmp_path, capsys):
+    short = ["schedule.iterations=3", "schedule.evaluate_every=3"]
+    assert main(["experiment=quickstart", *short, f"output_dir={tmp_path}"]) == 0
+    found = sorted(read_metrics(path.parent)["sparsity_requested"] for path in tmp_path.glob("*/metrics.json"))
+    assert found == [0, 0.9, 0.95, 0.98]
+    assert capsys.readouterr().out.endswith("snip-run experiment=table1_lenet_300_100 seeds=3\n")
+
+
+def test_jobs_that_share_a_folder_are_one_run_with_the_most_seeds(tmp_path):
+    assert main([*QUICK, "-m", "seeds=2,1", "schedule.iterations=2", f"output_dir={tmp_path}"]) == 0
+    [metrics] = tmp_path.glob("*/metrics.json")
+    assert len(read_metrics(metrics.parent)["seeds"]) == 2
+
+
+def test_when_every_job_fails_early_the_failures_are_told(tmp_path, capsys, monkeypatch):
+    from torchvision.datasets import MNIST
+
+    def no_network(self):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(MNIST, "download", no_network)
+    arguments = [
+        "-m",
+        "dataset=mnist",
+        f"dataset.root={tmp_path / 'none'}",
+        "sparsity=0,0.9",
+        f"output_dir={tmp_path / 'runs'}",
+    ]
+    assert main(arguments) == 1
+    said = capsys.readouterr().out
+    assert said.count("failed: MNIST is not in") == 2
+    assert said.count("\nfailed: ") >= 2
+
+
+def test_a_launcher_that_dies_ends_in_the_table_and_the_failures(tmp_path, capsys, monkeypatch):
+    from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+
+    def die(self, job_overrides, initial_job_idx):
+        raise ChildProcessError("a worker was killed")
+
+    monkeypatch.setattr(BasicLauncher, "launch", die)
+    assert main([*SWEEP, f"output_dir={tmp_path}"]) == 1
+    said = capsys.readouterr().out
+    assert "a worker was killed" in said
+    assert said.count("it did not begin; the same command goes on with it") == 3
+
+
+@pytest.mark.parametrize(
+    "arguments, phrase",
+    [
+        (["eval=runs/a,runs/b"], "one finished run"),
+        (["output_dir=a,b"], "cannot be swept over"),
+        (["method=snacs,mint", "method.groups=4"], "write ++method.groups=VALUE if all of them have it"),
+        (["method=random,mint", "method.groups=4,8"], "write ++method.groups=VALUE if all of them have it"),
+    ],
+)
+def test_what_cannot_be_swept_over(arguments, phrase, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main([*QUICK, "-m", *arguments]) == 2
+    assert phrase in capsys.readouterr().err

@@ -1,0 +1,233 @@
+import copy
+import dataclasses
+import re
+
+import pytest
+from omegaconf import OmegaConf
+
+from snip_cli.config import schema as configuration
+from snip_cli.errors import ConfigError
+
+VALUES = {
+    "dataset": {"name": "mnist", "root": "data", "shape": [1, 28, 28], "classes": 10, "split_seed": 9},
+    "model": {"name": "lenet_5_caffe", "conv_relu": True},
+    "method": {"name": "snip", "redraw": True, "batch_size": 100, "batches": 1, "accumulate": "sum", "ema_decay": 0.9},
+    "init": {"name": "rn", "std": 0.5},
+    "init_train": {"name": "vs_x"},
+    "schedule": {
+        "name": "lenet",
+        "iterations": 100,
+        "batch_size": 100,
+        "learning_rate": 0.1,
+        "momentum": 0.9,
+        "weight_decay": 0.0005,
+        "milestones": [25, 50],
+        "decay": 0.1,
+        "evaluate_every": 10,
+        "checkpoint_every": 20,
+    },
+    "sparsity": 0.9,
+    "seed": 0,
+    "seeds": 1,
+    "device": "auto",
+    "dtype": "float32",
+    "output_dir": "runs",
+    "dry_run": False,
+    "eval": None,
+    "hydra": {"run": {"dir": "."}},
+}
+GONE = object()
+
+
+def config_of(changes=None):
+    """The configuration with values changed by their dotted keys; GONE takes a key away."""
+    values = copy.deepcopy(VALUES)
+    for key, value in (changes or {}).items():
+        *groups, last = key.split(".")
+        place = values
+        for group in groups:
+            place = place[group]
+        if value is GONE:
+            del place[last]
+        else:
+            place[last] = value
+    return configuration.load(OmegaConf.create(values))
+
+
+def error_of(changes):
+    with pytest.raises(ConfigError) as refusal:
+        config_of(changes)
+    return str(refusal.value)
+
+
+def test_values_become_typed_sections_and_the_rest_of_a_section_its_options():
+    config = config_of()
+    assert (config.schedule.learning_rate, config.schedule.milestones) == (0.1, [25, 50])
+    assert config.method.options == {"accumulate": "sum", "ema_decay": 0.9}
+    assert (config.model.options, config.init.options) == ({"conv_relu": True}, {"std": 0.5})
+
+
+WRONG = [
+    (
+        "sparsity",
+        1.0,
+        r"sparsity must be a number in \[0, 1\), the fraction that is removed, not 1\.0: 0\.95 keeps 5 %\.",
+    ),
+    ("sparsity", 1, r"sparsity must be a number in \[0, 1\), .*not 1\.0: 0\.95 keeps 5 %\."),
+    ("sparsity", -0.1, r"sparsity must be a number in \[0, 1\), .*not -0\.1: .*"),
+    ("sparsity", float("nan"), r"sparsity must be a number in \[0, 1\), .*not nan: .*"),
+    ("sparsity", 10**400, r"sparsity must be a number.*"),
+    ("sparsity", "abc", r"sparsity must be a number, not 'abc'\."),
+    ("sparsity", None, r"sparsity must be a number, not None\."),
+    ("sparsity", True, r"sparsity must be a number, not True\."),
+    ("seed", -1, r"seed must be 0 or more, not -1\."),
+    ("seed", 1.5, r"seed must be a whole number, not 1\.5\."),
+    ("seed", True, r"seed must be a whole number, not True\."),
+    ("seeds", 0, r"seeds, the number of replicates, must be at least 1, not 0\."),
+    ("device", "tpu", r"device must be auto, cpu or cuda, not 'tpu'\."),
+    ("dtype", "float16", r"dtype must be one of float32, float64, bfloat16, not 'float16'\."),
+    ("output_dir", "", r"output_dir must name a folder, as in output_dir=runs\."),
+    ("dry_run", "yes", r"dry_run must be true or false, not 'yes'\."),
+    ("dataset.split_seed", -1, r"dataset\.split_seed must lie in \[0, 2\^32\), not -1\."),
+    ("dataset.split_seed", 2**32, r"dataset\.split_seed must lie in \[0, 2\^32\), not 4294967296\."),
+    ("dataset.shape", [1, 28.0, 28], r"dataset\.shape must be a list of whole numbers, not \[1, 28\.0, 28\]\."),
+    ("dataset.name", None, r"dataset\.name must be a word, not None\."),
+    ("method.batch_size", 0, r"method\.batch_size must be at least 1, not 0\."),
+    ("method.classes", [3, 10], r"method\.classes names \[10\], but the classes of mnist are 0 to 9: choose .*"),
+    ("method.classes", 3, r"method\.classes must be a list of whole numbers, not 3\."),
+    (
+        "method",
+        {"name": "snip", "classes": [3], "samples_per_class": 2},
+        r"method\.classes and method\.samples_per_class both .*",
+    ),
+    ("method.batches", 0, r"method\.batches must be at least 1, not 0\."),
+    ("method.redraw", 1, r"method\.redraw must be true or false, not 1\."),
+    ("schedule.iterations", -1, r"schedule\.iterations must be 0 \(no training\) or more, not -1\."),
+    ("schedule.batch_size", 0, r"schedule\.batch_size must be at least 1, not 0\."),
+    ("schedule.evaluate_every", 0, r"schedule\.evaluate_every must be at least 1, not 0\."),
+    ("schedule.checkpoint_every", -3, r"schedule\.checkpoint_every must be at least 1, not -3\."),
+    ("schedule.learning_rate", 0, r"schedule\.learning_rate must be positive, not 0\.0\."),
+    ("schedule.learning_rate", float("inf"), r"schedule\.learning_rate must be positive, not inf\."),
+    ("schedule.learning_rate", float("nan"), r"schedule\.learning_rate must be positive, not nan\."),
+    ("schedule.momentum", 1.0, r"schedule\.momentum must lie in \[0, 1\), not 1\.0\."),
+    ("schedule.momentum", -0.1, r"schedule\.momentum must lie in \[0, 1\), not -0\.1\."),
+    ("schedule.weight_decay", -0.1, r"schedule\.weight_decay must be 0 or more, not -0\.1\."),
+    ("schedule.decay", 0.0, r"schedule\.decay must lie in \(0, 1\], not 0\.0\."),
+    ("schedule.decay", 1.1, r"schedule\.decay must lie in \(0, 1\], not 1\.1\."),
+    ("schedule.milestones", [50, 25], r"schedule\.milestones must be positive and rising, not \[50, 25\]\."),
+    ("schedule.milestones", [25, 25], r"schedule\.milestones must be positive and rising, not \[25, 25\]\."),
+    ("schedule.milestones", [0, 25], r"schedule\.milestones must be positive and rising, not \[0, 25\]\."),
+    ("schedule.milestones", 25, r"schedule\.milestones must be a list of whole numbers, not 25\."),
+    ("sparsty", 0.9, r"There is no setting 'sparsty' \(did you mean 'sparsity'\?\); `snip-run --help` lists them\."),
+    (
+        "schedule.warmpu",
+        3,
+        r"There is no setting 'schedule\.warmpu' \(did you mean 'warmup'\?\); it has: name, iterations, .*\.",
+    ),
+    ("schedule.warmup", -1, r"schedule\.warmup must be 0 or more iterations, not -1\."),
+    ("schedule.nesterov", 1, r"schedule\.nesterov must be true or false, not 1\."),
+    (
+        "schedule.optimizer",
+        "adam",
+        r"schedule\.momentum=0\.9 belongs to sgd: with schedule\.optimizer=adam set it to 0, .*near 0\.001\.",
+    ),
+    ("schedule.optimizer", "lamb", r"schedule\.optimizer must be one of sgd, adam, not 'lamb'\."),
+    ("dataset.held_out", 1.0, r"dataset\.held_out must lie in \(0, 1\), not 1\.0\."),
+    ("dataset.augmentation", "flip", r"dataset\.augmentation must be one of none, flip_translate, .*, not 'flip'\."),
+    ("dataset.translate_pixels", -1, r"dataset\.translate_pixels must be 0 or more, not -1\."),
+    ("dataset.sizes", [64, 0], r"dataset\.sizes must be positive numbers of pixels, not \[64, 0\]\."),
+    ("dataset.workers", -1, r"dataset\.workers must be 0 or more, not -1\."),
+    ("compile", "yes", r"compile must be true or false, not 'yes'\."),
+    ("model.name", GONE, r"The configuration of model has no 'name': add it to its YAML\."),
+    ("schedule.decay", GONE, r"The configuration of schedule has no 'decay': add it to its YAML\."),
+    ("method", GONE, r"method must be chosen, as in method=NAME; `snip-run --help` lists the choices\."),
+    ("model", "lenet", r"model must be chosen, as in model=NAME; `snip-run --help` lists the choices\."),
+    ("output_dir", "${nowhere}", r"The configuration cannot be resolved: .*nowhere.*\."),
+    ("method.redraw", False, r"method\.redraw=false .*so init and init_train must agree: set both to rn\."),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "sentence"), WRONG, ids=[f"{key}={value!r:.20}" for key, value, _ in WRONG])
+def test_what_is_wrong_is_told_in_one_sentence(key, value, sentence):
+    error = error_of({key: value})
+    assert re.fullmatch(sentence, error)
+    assert not re.search(r"\n|\. [A-Z]", error)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sparsity": 0},
+        {"sparsity": 0.999999},
+        {"seed": 10**12},
+        {"schedule.milestones": []},
+        {"schedule.milestones": [1000]},
+        {"schedule.momentum": 0, "schedule.weight_decay": 0, "schedule.decay": 1},
+        {"dataset.split_seed": 2**32 - 1},
+        {"method.redraw": GONE, "method.batch_size": GONE, "method.batches": GONE},
+        {"method.redraw": False, "init": {"name": "vs_x"}},
+        {"method.redraw": False, "sparsity": 0.0},
+    ],
+)
+def test_what_lies_on_the_border_of_what_is_allowed_passes(changes):
+    assert isinstance(config_of(changes), configuration.Config)
+
+
+def test_a_method_that_names_no_batch_is_given_one_as_large_as_a_training_batch():
+    assert config_of({"method.batch_size": GONE, "schedule.batch_size": 7}).method.batch_size == 7
+
+
+def test_initialisers_that_differ_in_an_option_differ():
+    changes = {"method.redraw": False, "init": {"name": "rn", "std": 0.5}, "init_train": {"name": "rn", "std": 1.0}}
+    assert "init and init_train must agree" in error_of(changes)
+
+
+def test_the_learning_rate_is_multiplied_at_every_milestone_that_is_reached():
+    schedule = config_of().schedule
+    rates = [schedule.rate_at(iteration) for iteration in (0, 24, 25, 49, 50, 99)]
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001], rel=1e-15)
+
+
+def test_during_the_warm_up_the_rate_rises_in_equal_steps_to_its_full_value():
+    schedule = config_of({"schedule.warmup": 4}).schedule
+    rates = [schedule.rate_at(iteration) for iteration in range(6)]
+    assert rates == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.1, 0.1], rel=1e-15)
+
+
+def test_seeds_count_from_the_first():
+    assert config_of({"seed": 5, "seeds": 3}).all_seeds == [5, 6, 7]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"sparsity": 0, "seeds": 20, "dtype": "float64", "dry_run": True},
+        {"schedule.learning_rate": 1e-05, "schedule.milestones": [], "init.std": 1e-20},
+        {"output_dir": "a folder: with #odd 'words'", "dataset.root": "1e3", "method.accumulate": "null"},
+        {"output_dir": "0123", "model.name": "yes", "method.anything": [1, {"a": None}]},
+    ],
+)
+def test_what_is_written_as_yaml_is_read_again(changes, tmp_path):
+    config = config_of(changes)
+    path = tmp_path / "config.yaml"
+    path.write_text(configuration.to_yaml(config))
+    assert configuration.read(path) == config
+    assert configuration.read(path).folder == config.folder
+
+
+@pytest.mark.parametrize("content", [b"a: [", b"\xff\xfe\xfa", b"just a word", b"- a\n- list\n", b""])
+def test_a_file_that_is_no_configuration_is_refused(content, tmp_path):
+    (tmp_path / "config.yaml").write_bytes(content)
+    with pytest.raises(ConfigError):
+        configuration.read(tmp_path / "config.yaml")
+
+
+def test_a_configuration_that_is_not_there_is_told_by_name(tmp_path):
+    with pytest.raises(ConfigError, match=r"config\.yaml cannot be read .*name a run's folder"):
+        configuration.read(tmp_path / "config.yaml")
+
+
+def test_a_configuration_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config_of().sparsity = 0.5

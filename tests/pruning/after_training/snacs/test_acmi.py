@@ -1,0 +1,171 @@
+"""The hash estimator: equal to its plain form, right on Gaussians, indifferent to order, scale and chunks, and clear about what it cannot use."""
+
+import math
+from itertools import pairwise
+from statistics import fmean
+
+import pytest
+import torch
+
+from snip_cli.errors import ConfigError
+from snip_cli.pruning.after_training.snacs.acmi import conditional_mutual_information, layer_information
+from snip_cli.pruning.after_training.snacs.hashing import draw_members
+from snip_cli.pruning.after_training.snacs.phi import PHIS
+from tests.pruning.after_training.snacs.gaussian import gaussian, information
+from tests.pruning.after_training.snacs.plain import plain_information, plain_pair
+
+CHILD_BOUNDS = [(0, 3), (3, 6), (6, 7)]
+PARENT_BOUNDS = [(0, 4), (4, 8), (8, 9)]
+
+
+def layer(samples: int = 300, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """A child layer of 7 channels that follows a parent layer of 9, whose channels are not independent."""
+    generator = torch.Generator().manual_seed(seed)
+    parent = torch.randn(samples, 9, generator=generator) @ torch.randn(9, 9, generator=generator) + 2
+    child = parent @ torch.randn(9, 7, generator=generator) + torch.randn(samples, 7, generator=generator)
+    return child.tanh() * 3, parent
+
+
+def scores(child, parent, **options):
+    return layer_information(child, parent, child_bounds=CHILD_BOUNDS, parent_bounds=PARENT_BOUNDS, **options)
+
+
+@pytest.mark.parametrize("divergence", ["shannon", "geometric"])
+@pytest.mark.parametrize("residual", [True, False])
+@pytest.mark.parametrize(
+    ("sizes", "pairs"), [((1, 1, 1), 1), ((2, 3, 6), 1), ((3, 2, 6), 2), ((1, 2, 2), 1), ((2, 2, 0), 2)]
+)
+def test_it_equals_loops_over_dictionaries(divergence, residual, sizes, pairs):
+    x, z = layer()
+    x, y, z = x[:, : sizes[0]], z[:, : sizes[1]], z[:, 9 - sizes[2] :]
+    options = {"divergence": divergence, "residual": residual, "pairs": pairs, "members": 4}
+    fast = conditional_mutual_information(x, y, z, **options)
+    assert fast == pytest.approx(plain_information(*(v.double().numpy() for v in (x, y, z)), **options), abs=1e-9)
+
+
+@pytest.mark.parametrize("residual", [True, False])
+def test_every_pair_of_a_layer_equals_the_pair_alone(residual):
+    child, parent = layer()
+    fast = scores(child, parent, residual=residual, members=3, pairs=2)
+    draws = draw_members(3, 9, 0, torch.device("cpu"))
+    for g, (first, last) in enumerate(CHILD_BOUNDS):
+        for h, own in enumerate(PARENT_BOUNDS):
+            rest = [channel for channel in range(9) if channel not in range(*own)]
+            variables = (v.double().numpy() for v in (child[:, first:last], parent[:, slice(*own)], parent[:, rest]))
+            expected = plain_pair(*variables, draws, rest, residual=residual, pairs=2)
+            assert fast[g, h].item() == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("phi", PHIS)
+@pytest.mark.parametrize("residual", [True, False])
+def test_neither_order_of_samples_nor_memory_changes_anything(phi, residual):
+    child, parent = layer(500)
+    weights = torch.rand(3, 3, generator=torch.Generator().manual_seed(1))
+    order = torch.randperm(500, generator=torch.Generator().manual_seed(2))
+    options = {"phi": phi, "weights_GH": weights, "residual": residual}
+    expected = scores(child, parent, **options)
+    torch.testing.assert_close(scores(child[order], parent[order], **options), expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(scores(child, parent, memory_mb=0, **options), expected, rtol=0, atol=1e-12)
+
+
+def test_scale_and_shift_of_a_channel_change_nothing():
+    child, parent = layer()
+    torch.testing.assert_close(scores(8 * child - 64, parent * 0.25 + 3), scores(child, parent), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("condition", [1, 3, 10])
+def test_its_error_on_gaussians_falls_with_the_samples(condition):
+    def error(samples: int, correlation: float, seed: int) -> float:
+        variables = gaussian(samples, correlation, condition=condition, seed=seed)
+        return abs(conditional_mutual_information(*variables, seed=seed) - information(correlation))
+
+    def mean_error(samples: int) -> float:
+        return fmean(error(samples, correlation, seed) for correlation in (0.3, 0.6, 0.8) for seed in range(3))
+
+    errors = [mean_error(samples) for samples in (500, 4_000, 25_000)]
+    assert all(later < 0.8 * earlier for earlier, later in pairwise(errors))
+    assert errors[-1] < 0.1 * fmean(information(correlation) for correlation in (0.3, 0.6, 0.8))
+
+
+@pytest.mark.parametrize("samples", [500, 5_000])
+@pytest.mark.parametrize(("size", "condition"), [(1, 1), (1, 10), (4, 4), (8, 100)])
+def test_conditional_independence_gives_about_zero(samples, size, condition):
+    estimate = conditional_mutual_information(*gaussian(samples, 0, size=size, condition=condition))
+    assert abs(estimate) < 1.5 * samples**-0.6
+
+
+def test_without_taking_out_the_linear_part_a_coarse_condition_leaves_dependence():
+    x, y, z = gaussian(5_000, 0, condition=10)
+    assert conditional_mutual_information(x, y, z, residual=False) > 10 * abs(conditional_mutual_information(x, y, z))
+
+
+def test_dependence_that_is_not_linear_is_found():
+    x, y, z = gaussian(5_000, 0)
+    square = y.square() + 0.1 * x
+    assert conditional_mutual_information(square, y, z) > 0.5
+    assert conditional_mutual_information(square, y, z, divergence="geometric") > 0.1
+
+
+def test_hundreds_of_conditions_do_not_hide_dependence():
+    x, y, z = gaussian(2_000, 0.8, condition=400)
+    assert conditional_mutual_information(x, y, z) > 0.5 * information(0.8)
+
+
+@pytest.mark.parametrize("which", ["child", "parent", "all parents"])
+@pytest.mark.parametrize("residual", [True, False])
+def test_a_constant_channel_carries_no_information(which, residual):
+    child, parent = layer()
+    if which == "child":
+        child[:, 6] = 0.1
+    else:
+        parent[:, 8 if which == "parent" else slice(None)] = 0.1
+    estimates = scores(child, parent, residual=residual)
+    constant = {"child": estimates[2], "parent": estimates[:, 2], "all parents": estimates}[which]
+    assert constant.abs().max() < 1e-12
+    assert estimates.isfinite().all()
+
+
+def test_a_copied_channel_and_more_channels_than_samples_are_no_trouble():
+    child, parent = layer(8)
+    parent[:, 1] = parent[:, 0]
+    assert scores(child, parent).isfinite().all()
+
+
+def test_the_activation_forms_of_phi_weigh_the_buckets():
+    child, parent = layer()
+    by_phi = {phi: scores(child, parent, phi=phi, weights_GH=torch.full((3, 3), 0.5)) for phi in PHIS}
+    torch.testing.assert_close(by_phi["weight_activation"], 0.5 * by_phi["activation"])
+    torch.testing.assert_close(by_phi["weight_activation_sq"], 0.25 * by_phi["activation_sq"])
+    assert (by_phi["activation"].abs() < by_phi["constant"].abs() + 1e-6).all()
+    # exp(-a²/2) is at least exp(-1/2), since a is at most 1.
+    assert by_phi["exp_activation"].sum() > math.exp(-0.5) * by_phi["constant"].sum()
+    assert by_phi["exp_weight_activation"].sum() > by_phi["exp_activation"].sum()
+
+
+@pytest.mark.parametrize(
+    ("change", "remedy"),
+    [
+        (lambda child, parent: (child[:5], parent), "same samples"),
+        (lambda child, parent: (child[:1], parent[:1]), "at least 2"),
+        (lambda child, parent: (child * math.nan, parent), "not finite"),
+        (lambda child, parent: (child, parent / 0), "not finite"),
+    ],
+)
+def test_it_says_what_is_wrong_with_activations(change, remedy):
+    with pytest.raises(ConfigError, match=remedy):
+        scores(*change(*layer()))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"phi": "loud"},
+        {"divergence": "loud"},
+        {"phi": "weight_activation"},
+        {"bandwidth": 0.01},
+        {"phi": "weight_activation", "weights_GH": torch.ones(2, 2)},
+    ],
+)
+def test_it_says_what_is_wrong_with_options(options):
+    with pytest.raises(ConfigError, match=r"choose one of|give them in the shape \[3, 3\]|widen the bandwidth"):
+        scores(*layer(), **options)

@@ -1,0 +1,162 @@
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.func import functional_call
+
+from snip_cli.errors import ConfigError
+from snip_cli.models.prunable import prunable_parameters
+from snip_cli.pruning.at_init.snip import connection_sensitivity, snip
+
+GENERATOR = torch.Generator()
+BATCH_NORM = nn.modules.batchnorm._BatchNorm
+
+
+def as_the_released_code_scores(model):
+    """Set training mode for all modules but batch-norm."""
+    model.train()
+    for module in model.modules():
+        if isinstance(module, BATCH_NORM):
+            module.eval()
+    return model
+
+
+def gradient_by_mask(model, batch):
+    """g = ∂L/∂c at c = 1, taken literally: every prunable parameter w is replaced by c · w."""
+    inputs, labels = batch
+    weights = {name: p.detach() for name, p in prunable_parameters(model).items()}
+    c = {name: torch.ones_like(w, requires_grad=True) for name, w in weights.items()}
+    masked = {name: c[name] * w for name, w in weights.items()}
+    loss = F.cross_entropy(functional_call(model, masked, (inputs,)), labels)
+    return dict(zip(c, torch.autograd.grad(loss, list(c.values())), strict=True))
+
+
+def several_batches():
+    generator = torch.Generator().manual_seed(5)
+    images = torch.randn(3, 6, 1, 8, 8, generator=generator, dtype=torch.float64)
+    return list(zip(images, torch.randint(4, (3, 6), generator=generator), strict=True))
+
+
+def assert_equal(found, expected):
+    assert list(found) == list(expected)
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-12, atol=1e-15)
+
+
+def test_the_derivative_by_the_mask_is_weight_times_the_derivative_by_the_weight(network, batch):
+    as_the_released_code_scores(network)
+    parameters = prunable_parameters(network)
+    loss = F.cross_entropy(network(batch[0]), batch[1])
+    gradients = torch.autograd.grad(loss, list(parameters.values()))
+    by_chain_rule = {name: p.detach() * g for (name, p), g in zip(parameters.items(), gradients, strict=True)}
+    literal = gradient_by_mask(network, batch)
+    assert all(g.count_nonzero() > g.numel() / 2 for g in literal.values())
+    assert_equal(by_chain_rule, literal)
+
+
+def test_the_saliency_is_the_normalised_magnitude_of_the_derivative_by_the_mask(network, batch):
+    g = gradient_by_mask(as_the_released_code_scores(copy.deepcopy(network)), batch)
+    total = sum(float(part.abs().sum()) for part in g.values())
+    expected = {name: part.abs() / total for name, part in g.items()}
+    assert_equal(connection_sensitivity(network, batch, F.cross_entropy), expected)
+
+
+def test_the_saliency_sums_to_one(network, batch):
+    scores = connection_sensitivity(network, batch, F.cross_entropy)
+    assert sum(float(score.sum()) for score in scores.values()) == pytest.approx(1.0, rel=0, abs=1e-14)
+
+
+def test_the_saliency_does_not_depend_on_the_scale_of_the_loss(network, batch):
+    scaled = connection_sensitivity(network, batch, lambda outputs, labels: 8 * F.cross_entropy(outputs, labels))
+    assert_equal(scaled, connection_sensitivity(network, batch, F.cross_entropy))
+
+
+def test_batch_norm_alone_is_in_inference_mode_while_scoring(network, batch):
+    seen = {}
+    for module in network.modules():
+        module.register_forward_pre_hook(lambda module, _: seen.update({module: module.training}))
+    network.eval()
+    connection_sensitivity(network, batch, F.cross_entropy)
+    assert set(seen) == set(network.modules())
+    assert all(training is not isinstance(module, BATCH_NORM) for module, training in seen.items())
+
+
+def test_scoring_leaves_buffers_modes_weights_and_gradients_alone(network, batch):
+    for number, module in enumerate(network.modules()):
+        module.training = number % 2 == 0
+    state = copy.deepcopy(network.state_dict())
+    modes = [module.training for module in network.modules()]
+    connection_sensitivity(network, batch, F.cross_entropy)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in network.state_dict().items())
+    assert [module.training for module in network.modules()] == modes
+    assert all(p.grad is None for p in network.parameters())
+
+
+def test_modes_come_back_even_where_the_loss_fails(network, batch):
+    def failing(outputs, labels):
+        raise ZeroDivisionError
+
+    network.eval()
+    with pytest.raises(ZeroDivisionError):
+        connection_sensitivity(network, batch, failing)
+    assert not any(module.training for module in network.modules())
+
+
+def test_scoring_works_where_gradients_are_switched_off(network, batch):
+    expected = connection_sensitivity(network, batch, F.cross_entropy)
+    with torch.no_grad():
+        assert_equal(connection_sensitivity(network, batch, F.cross_entropy), expected)
+
+
+def test_a_network_of_zeros_has_no_saliency_rather_than_nan(network, batch):
+    for parameter in network.parameters():
+        nn.init.zeros_(parameter)
+    scores = connection_sensitivity(network, batch, F.cross_entropy)
+    assert all(torch.equal(score, torch.zeros_like(score)) for score in scores.values())
+
+
+def test_a_layer_that_the_output_does_not_use_has_no_saliency(network, batch):
+    expected = connection_sensitivity(network, batch, F.cross_entropy)
+    network.register_module("idle", nn.Linear(2, 2).double())
+    network.idle.forward = lambda outputs: outputs
+    scores = connection_sensitivity(network, batch, F.cross_entropy)
+    assert not scores["idle.weight"].any() and not scores["idle.bias"].any()
+    assert_equal({name: scores[name] for name in expected}, expected)
+
+
+def test_several_batches_are_summed(network):
+    batches = several_batches()
+    expected = {name: torch.zeros_like(p) for name, p in prunable_parameters(network).items()}
+    for batch in batches:
+        for name, saliency in connection_sensitivity(network, batch, F.cross_entropy).items():
+            expected[name] = expected[name] + saliency
+    assert_equal(snip(network, batches, F.cross_entropy, GENERATOR, accumulate="sum"), expected)
+
+
+def test_several_batches_are_averaged_with_exponentially_falling_weights(network):
+    batches = several_batches()
+    first, second, third = (connection_sensitivity(network, batch, F.cross_entropy) for batch in batches)
+    expected = {name: 0.7 * (0.7 * first[name] + 0.3 * second[name]) + 0.3 * third[name] for name in first}
+    assert_equal(snip(network, batches, F.cross_entropy, GENERATOR, accumulate="ema", ema_decay=0.7), expected)
+
+
+@pytest.mark.parametrize("accumulate", ["sum", "ema"])
+def test_of_one_batch_the_score_is_its_saliency(network, batch, accumulate):
+    expected = connection_sensitivity(network, batch, F.cross_entropy)
+    assert_equal(snip(network, [batch], F.cross_entropy, GENERATOR, accumulate=accumulate), expected)
+
+
+@pytest.mark.parametrize(
+    ("option", "named"),
+    [
+        ({"accumulate": "mean"}, "accumulate must be sum or ema, not 'mean'"),
+        ({"ema_decay": 1.0}, "ema_decay must lie in"),
+        ({"ema_decay": -0.1}, "ema_decay must lie in"),
+        ({"ema_decay": float("nan")}, "ema_decay must lie in"),
+    ],
+)
+def test_a_wrong_option_is_refused_by_name(network, batch, option, named):
+    with pytest.raises(ConfigError, match=named):
+        snip(network, [batch], F.cross_entropy, GENERATOR, **option)

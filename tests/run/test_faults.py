@@ -1,0 +1,315 @@
+"""Every line of bad input: one clear sentence with the remedy, the right exit code, no traceback, nothing lost."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from snip_cli.commands.snip_run import main
+from tests.snip_run import QUICK, only_run, train_until_checkpoint
+
+CONFIGURATION = {
+    "unknown choice": (["method=snipp"], ["no method 'snipp'", "did you mean 'snip'", "mint, random, snacs, snip"]),
+    "unknown experiment": (["experiment=table9"], ["no experiment 'table9'", "quickstart"]),
+    "misspelt key": (["sparcity=0.9"], ["no setting 'sparcity'", "did you mean 'sparsity'"]),
+    "misspelt nested key": (["schedule.itertions=9"], ["did you mean 'iterations'", "schedule has: name, "]),
+    "misspelt key of a method": (["method.redrow=false"], ["did you mean 'redraw'", "method has: name, "]),
+    "appended key": (["+sparcity=0.9"], ["no setting 'sparcity'", "did you mean 'sparsity'"]),
+    "appended option": (["+method.decay=1"], ["no option 'decay'"]),
+    "plus before a known key": (["+sparsity=0.9"], ["sparsity=VALUE without a plus"]),
+    "weights that nothing starts from": (["pretrained=w.pt"], ["draws others after pruning", "method.redraw=false"]),
+    "no value": (["sparsity"], ["write key=value"]),
+    "dashes before a setting": (["--sparsity=0.9"], ["no flag '--sparsity=0.9'", "without dashes: sparsity=0.9"]),
+    "a setting as a flag": (["--sparsity", "0.9"], ["no flag '--sparsity'", "without dashes: sparsity=VALUE"]),
+    "several values without -m": (["sparsity=0,0.9"], ["add -m"]),
+    "group removed": (["~method"], ["method must be chosen"]),
+    "sparsity of one": (["sparsity=1"], ["[0, 1)"]),
+    "sparsity below zero": (["sparsity=-0.5"], ["[0, 1)"]),
+    "sparsity not a number": (["sparsity=nan"], ["[0, 1)"]),
+    "sparsity as text": (["sparsity=much"], ["sparsity must be a number", "'much'"]),
+    "nothing kept": (["sparsity=0.9999999"], ["keeps none of the 266,610 parameters", "at most"]),
+    "negative seed": (["seed=-1"], ["seed must be 0 or more"]),
+    "no seeds": (["seeds=0"], ["seeds", "at least 1"]),
+    "negative seeds": (["seeds=-2"], ["seeds", "at least 1"]),
+    "empty batch": (["schedule.batch_size=0"], ["schedule.batch_size must be at least 1"]),
+    "empty saliency batch": (["method.batch_size=0"], ["method.batch_size must be at least 1"]),
+    "saliency batch larger than the data": (
+        ["method.batch_size=5000"],
+        ["5,000", "1,347 training images", "lower one"],
+    ),
+    "option of the wrong type": (["method.ema_decay=often"], ["method.ema_decay must be of type float"]),
+    "option out of range": (["method.accumulate=max", "method.batches=2"], ["sum or ema"]),
+    "milestones that fall": (["schedule.milestones=[5,3]"], ["schedule.milestones must be positive and rising"]),
+    "unknown device": (["device=tpu"], ["auto, cpu or cuda"]),
+    "unknown dtype": (["dtype=float16"], ["float32, float64, bfloat16"]),
+    "kept weights from two initialisers": (["method.redraw=false", "init=rn"], ["init and init_train must agree"]),
+    "replicates neither together nor apart": (["replicates=both"], ["auto, together or apart", "'both'"]),
+    "replicates that cannot be stacked": (
+        ["replicates=together", "dtype=bfloat16"],
+        ["replicates=together is for networks without batch-norm", "use replicates=auto"],
+    ),
+    "a list of seeds": (["seeds=0,1,2"], ["seeds is how many: write seeds=3"]),
+    "missing folder of one's own": (["--config-dir", "nowhere"], ["no such folder"]),
+}
+
+
+@pytest.mark.parametrize("case", CONFIGURATION)
+def test_bad_configuration_is_one_sentence_and_exit_code_2(case, tmp_path, capsys):
+    arguments, phrases = CONFIGURATION[case]
+    code = main([*QUICK, f"output_dir={tmp_path / 'runs'}", *arguments])
+    said = capsys.readouterr()
+    assert code == 2
+    assert said.err.startswith("snip-run: ")
+    assert said.err.count("\n") == 1
+    assert "Traceback" not in said.err + said.out
+    assert "append" not in said.err
+    for phrase in phrases:
+        assert phrase in said.err
+    assert not list(tmp_path.rglob("metrics.json"))
+
+
+def test_a_bad_job_stops_a_sweep_before_any_work(tmp_path, capsys):
+    code = main([*QUICK, "-m", f"output_dir={tmp_path / 'runs'}", "sparsity=0.5,1.5"])
+    assert code == 2
+    assert "[0, 1)" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_cuda_that_is_not_there(tmp_path, capsys):
+    assert main([*QUICK, f"output_dir={tmp_path}", "device=cuda"]) == 2
+    assert "use device=cpu or device=auto" in capsys.readouterr().err
+
+
+def test_data_that_is_not_there_and_cannot_be_downloaded(tmp_path, capsys, monkeypatch):
+    from torchvision.datasets import MNIST
+
+    def no_network(self):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(MNIST, "download", no_network)
+    code = main(
+        ["dataset=mnist", "schedule.iterations=2", f"output_dir={tmp_path}", f"dataset.root={tmp_path / 'empty'}"]
+    )
+    said = capsys.readouterr().err
+    assert code == 2
+    assert str(tmp_path / "empty" / "MNIST" / "raw") in said
+    assert "no route to host" in said
+    assert "dataset.root or $SNIP_DATA" in said
+
+
+def test_a_truncated_data_file_is_named(tmp_path, capsys):
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    names = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+    for name in names:
+        (raw / name).write_bytes(b"\0\0\x08\x01")
+    code = main(
+        ["dataset=mnist", "schedule.iterations=2", f"output_dir={tmp_path / 'runs'}", f"dataset.root={tmp_path}"]
+    )
+    said = capsys.readouterr().err
+    assert code == 2
+    assert str(raw / names[0]) in said
+    assert "truncated or altered" in said
+
+
+def test_an_output_dir_that_is_a_file(tmp_path, capsys):
+    (tmp_path / "runs").write_text("in the way")
+    assert main([*QUICK, f"output_dir={tmp_path / 'runs'}"]) == 2
+    assert "not writable" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_an_output_dir_without_permission(tmp_path, capsys):
+    tmp_path.chmod(0o500)
+    assert main([*QUICK, f"output_dir={tmp_path / 'runs'}"]) == 2
+    assert "not writable" in capsys.readouterr().err
+
+
+def test_a_loss_that_is_not_finite(tmp_path, capsys):
+    settings = ["schedule.learning_rate=1e12", "schedule.evaluate_every=5", "schedule.checkpoint_every=5"]
+    assert main([*QUICK, f"output_dir={tmp_path}", "schedule.iterations=20", *settings]) == 1
+    said = capsys.readouterr().err
+    assert "not finite at iteration" in said
+    assert "learning rate 1e+12" in said
+    assert "lower schedule.learning_rate" in said
+    assert not list(tmp_path.rglob("metrics.json"))
+
+
+def test_the_last_good_checkpoint_outlives_a_loss_that_is_not_finite(tmp_path, capsys):
+    """The weights grow until they overflow; the checkpoint is from before that and holds finite weights only."""
+    settings = [
+        "schedule.learning_rate=40",
+        "schedule.weight_decay=0.1",
+        "schedule.milestones=[]",
+        "schedule.momentum=0.99",
+    ]
+    code = main([*QUICK, f"output_dir={tmp_path}", "schedule.iterations=400", "schedule.checkpoint_every=1", *settings])
+    assert code == 1
+    assert "not finite" in capsys.readouterr().err
+    content = torch.load(only_run(tmp_path) / "checkpoint.pt", weights_only=True)
+    state = content["training"][0]["state"]
+    assert all(torch.isfinite(weight).all() for weight in state["model"].values())
+    assert state["progress"]["iteration"] >= 1
+
+
+def test_a_method_that_does_not_fit_a_model(tmp_path, capsys):
+    (tmp_path / "mine" / "method").mkdir(parents=True)
+    (tmp_path / "mine" / "method" / "half.yaml").write_text("name: half\n")
+    (tmp_path / "mine" / "half.py").write_text(
+        "from snip_cli.registry import methods\n\n\n"
+        "@methods.register('half')\n"
+        "def half(model, batches, loss, generator):\n"
+        "    return {name: p for name, p in model.named_parameters() if name == 'fc1.weight'}\n"
+    )
+    code = main([*QUICK, "--config-dir", str(tmp_path / "mine"), "method=half", f"output_dir={tmp_path / 'runs'}"])
+    assert code == 2
+    assert "method 'half' does not fit" in capsys.readouterr().err
+
+
+def test_a_python_file_of_the_users_that_does_not_import(tmp_path, capsys):
+    (tmp_path / "broken.py").write_text("import no_such_module\n")
+    assert main([*QUICK, "--config-dir", str(tmp_path), f"output_dir={tmp_path / 'runs'}"]) == 2
+    said = capsys.readouterr().err
+    assert str(tmp_path / "broken.py") in said
+    assert "no_such_module" in said
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint at all", None], ids=["empty", "garbage", "foreign"])
+def test_a_checkpoint_that_is_corrupt_or_foreign_is_refused(content, tmp_path, capsys):
+    command = [*QUICK, f"output_dir={tmp_path}"]
+    folder = train_until_checkpoint(command, tmp_path)
+    file = folder / "checkpoint.pt"
+    if content is None:
+        torch.save({"some": torch.ones(3)}, file)
+    else:
+        file.write_bytes(content)
+    before = file.read_bytes()
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert str(file) in said
+    assert "start over" in said
+    assert file.read_bytes() == before
+
+
+def test_a_damaged_record_is_refused(tmp_path, capsys):
+    command = [*QUICK, f"output_dir={tmp_path}"]
+    assert main(command) == 0
+    (only_run(tmp_path) / "metrics.json").write_text('{"method": ')
+    assert main(command) == 2
+    assert "metrics.json is damaged" in capsys.readouterr().err
+
+
+def test_the_same_run_twice_at_once_is_refused_and_the_lock_dies_with_its_owner(tmp_path, capsys):
+    command = [*QUICK, f"output_dir={tmp_path}", "schedule.iterations=100000", "schedule.checkpoint_every=5"]
+    first = subprocess.Popen(
+        [sys.executable, "-m", "snip_cli", *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        wait_for(tmp_path, first)
+        assert main(command) == 2
+        assert "already going" in capsys.readouterr().err
+    finally:
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+    assert main([*command, "schedule.iterations=100000", "schedule.learning_rate=-1"]) == 2  # refused before it trains
+    from filelock import FileLock
+
+    with FileLock(only_run(tmp_path) / ".lock", timeout=0):
+        pass
+
+
+def wait_for(folder: Path, process: subprocess.Popen) -> None:
+    """Until the run in `folder` has written a checkpoint."""
+    from tests.snip_run import wait_until
+
+    wait_until(lambda: list(folder.rglob("checkpoint.pt")) or process.poll() is not None)
+
+
+def test_a_failed_job_does_not_stop_the_sweep(tmp_path, capsys):
+    code = main([*QUICK, "-m", f"output_dir={tmp_path}", "schedule.learning_rate=1e30,0.1", "sparsity=0.9"])
+    said = capsys.readouterr()
+    assert code == 1
+    assert len(list(tmp_path.rglob("metrics.json"))) == 1
+    assert "failed: " in said.out
+    assert "not finite" in said.out
+    assert said.out.index("error (%)") < said.out.rindex("failed: ")
+
+
+def every_step_is(step, monkeypatch):
+    """Replace the step of whatever trains: one network, or several together."""
+    from snip_cli.training.stacked.trainer import StackedTrainer
+    from snip_cli.training.trainer import Trainer
+
+    for training in (Trainer, StackedTrainer):
+        monkeypatch.setattr(training, "step", step)
+
+
+def test_running_out_of_memory_says_what_to_lower(tmp_path, capsys, monkeypatch):
+    def exhausted(self, images, labels):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    every_step_is(exhausted, monkeypatch)
+    assert main([*QUICK, f"output_dir={tmp_path}"]) == 1
+    assert "lower schedule.batch_size" in capsys.readouterr().err
+
+
+def test_an_unexpected_failure_is_one_line_and_its_traceback_is_in_the_log(tmp_path, capsys, monkeypatch):
+    def broken(self, images, labels):
+        raise ZeroDivisionError("surprise")
+
+    every_step_is(broken, monkeypatch)
+    assert main([*QUICK, f"output_dir={tmp_path}"]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "ZeroDivisionError: surprise" in said
+    assert "Traceback" in (only_run(tmp_path) / "run.log").read_text()
+
+
+@pytest.mark.parametrize(
+    "settings, phrase", [(["init.std=0.0"], "init.std must be a positive"), (["init.std=-1.0"], "positive")]
+)
+def test_an_initialiser_out_of_range(settings, phrase, tmp_path, capsys):
+    assert main([*QUICK, "init=rn", *settings, f"output_dir={tmp_path}"]) == 2
+    assert phrase in capsys.readouterr().err
+
+
+def test_a_batch_larger_than_the_data(tmp_path, capsys):
+    assert main([*QUICK, "schedule.batch_size=5000000", f"output_dir={tmp_path}"]) == 2
+    assert "more than the 1,347 training images" in capsys.readouterr().err
+
+
+def test_scores_that_are_all_zero_choose_nothing(tmp_path, capsys, monkeypatch):
+    from snip_cli.models import initialisers
+
+    monkeypatch.setattr(initialisers, "scale_variance", lambda weight, generator, variance: weight.zero_())
+    assert main([*QUICK, f"output_dir={tmp_path}"]) == 1
+    assert "Every saliency is zero" in capsys.readouterr().err
+
+
+def test_the_cpu_running_out_of_memory_is_told_too(tmp_path, capsys, monkeypatch):
+    def exhausted(self, images, labels):
+        raise RuntimeError(
+            "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate"
+        )
+
+    every_step_is(exhausted, monkeypatch)
+    assert main([*QUICK, f"output_dir={tmp_path}"]) == 1
+    assert "Out of memory: lower schedule.batch_size" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--config-name=other", "--experimental-rerun=x"])
+def test_a_flag_that_would_be_ignored_is_refused(flag, capsys):
+    assert main([flag]) == 2
+    assert "is not supported" in capsys.readouterr().err
+
+
+def test_a_yaml_file_of_the_users_that_is_none(tmp_path, capsys):
+    (tmp_path / "method").mkdir()
+    (tmp_path / "method" / "broken.yaml").write_text("name: [\n")
+    assert main([*QUICK, "--config-dir", str(tmp_path), "method=broken", f"output_dir={tmp_path / 'runs'}"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1

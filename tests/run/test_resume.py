@@ -1,0 +1,80 @@
+"""kill -9 at any moment, then the same command: bit by bit the run that was never killed."""
+
+import functools
+import signal
+
+import pytest
+import torch
+
+from snip_cli.runfolder.record import read_metrics
+from tests.run.test_pipeline import without_seconds
+from tests.snip_run import only_run, start, wait_until
+
+# Two seeds; evaluations, checkpoints and epochs fall on different iterations.
+COMMAND = [
+    *("dataset=digits", "model=lenet_300_100", "sparsity=0.9", "seeds=2", "device=cpu", "schedule.iterations=240"),
+    *("schedule.evaluate_every=35", "schedule.checkpoint_every=15", "schedule.milestones=[100,150]"),
+]
+
+
+@pytest.fixture(scope="module")
+def never_killed(tmp_path_factory):
+    """Runs that were never killed, each done once, by how their replicates are trained."""
+
+    @functools.cache
+    def whole(replicates):
+        output_dir = tmp_path_factory.mktemp(replicates)
+        process = start([*COMMAND, f"replicates={replicates}", f"output_dir={output_dir}"])
+        _, said = process.communicate()
+        assert process.returncode == 0, said
+        return only_run(output_dir)
+
+    return whole
+
+
+# Before the first checkpoint, early and late in the first seed, and in the second; and of both seeds together.
+@pytest.mark.parametrize(
+    "replicates, seed, iteration",
+    [
+        *(("apart", 0, 0), ("apart", 0, 15), ("apart", 0, 150), ("apart", 1, 45)),
+        *(("together", 1, 0), ("together", 1, 15), ("together", 1, 150)),
+    ],
+)
+def test_a_killed_run_goes_on_to_the_same_bits(replicates, seed, iteration, never_killed, tmp_path):
+    never_killed = never_killed(replicates)
+    command = [*COMMAND, f"replicates={replicates}", f"output_dir={tmp_path}"]
+    process = start(command)
+    wait_until(lambda: reached(tmp_path, seed, iteration) or process.poll() is not None)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+    folder = only_run(tmp_path)
+    done = read_metrics(folder)
+    assert [result["seed"] for result in done["seeds"]] == [0] if (replicates, seed) == ("apart", 1) else done is None
+
+    again = start(command)
+    said, failed = again.communicate()
+    assert again.returncode == 0, failed
+    assert ("goes on from iteration" in said) == (iteration > 0)
+
+    assert without_seconds(read_metrics(folder)) == without_seconds(read_metrics(never_killed))
+    assert (folder / "metrics.csv").read_text() == (never_killed / "metrics.csv").read_text()
+    for name, part in (("checkpoint.pt", "weights"), ("mask.pt", None)):
+        killed, whole = (torch.load(path / name, weights_only=True) for path in (folder, never_killed))
+        assert equal(killed[part] if part else killed, whole[part] if part else whole)
+
+
+def reached(output_dir, seed, iteration):
+    """Whether the run in `output_dir` has kept a checkpoint of `seed` at `iteration` or later."""
+    for file in output_dir.glob("*/mask.pt" if iteration == 0 else "*/checkpoint.pt"):
+        if iteration == 0:
+            return True
+        training = torch.load(file, weights_only=True).get("training", {})
+        return seed in training and training[seed]["state"]["progress"]["iteration"] >= iteration
+    return False
+
+
+def equal(one, other):
+    """Whether two nested dictionaries hold the same tensors, bit by bit."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
+    return one.dtype == other.dtype and torch.equal(one, other)
