@@ -5,12 +5,11 @@ from collections.abc import Sequence
 import torch
 from tabulate import tabulate
 
-from snip_cli import registry
 from snip_cli.compact.measure import forward_multiply_accumulates
 from snip_cli.config.schema import Config
-from snip_cli.models.building import build_model
+from snip_cli.models.building import build_model, weightless_model
 from snip_cli.models.pretrained import is_missing
-from snip_cli.pruning.method import chooses
+from snip_cli.pruning.method import Gives, find_method
 from snip_cli.pruning.prune import check_request
 from snip_cli.run.checks import check
 from snip_cli.runfolder import record
@@ -51,8 +50,9 @@ def print_plan(configs: Sequence[Config]) -> None:
     rows = []
     for config in configs:
         total = check(config)
-        kept = check_request(config.method.name, total, config.sparsity)
-        chooses_here = not config.is_reference and chooses(registry.methods[config.method.name])
+        method = find_method(config.method.name)
+        kept = check_request(method, weightless_model(config), config.sparsity)
+        chooses_here = not config.is_reference and method.gives is Gives.MASK
         rows.append(
             {
                 "folder": config.folder,

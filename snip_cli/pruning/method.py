@@ -1,62 +1,236 @@
-"""What a pruning method is: a function, registered by name, of one of two shapes. Both leave the model as it was.
+"""The protocol of pruning methods: what a method declares, what it receives and what it returns.
 
-One that scores connections; choosing κ of the scores is not its business:
+A method is one function in one file, registered with what the pipeline needs to know of it:
 
-    @methods.register("name")
-    def name(model, batches, loss, generator, *, option: float = 1.0) -> dict[str, Tensor]: ...
+    @register("name", stage=Stage.AT_INIT, options=NameOptions)
+    def name(model, batches, loss, generator, options) -> dict[str, Tensor]: ...
 
-It gives one score for every entry of every prunable parameter, by parameter name and in its shape; larger = keep.
+`gives` says which function the pipeline calls:
 
-One that chooses by itself, because it removes whole filters or groups of connections, or finds out how much can go:
+    SCORES   (model, batches, loss, generator, options) -> one score per entry of every prunable parameter; larger = keep
+    MASK     (model, batches, loss, request, options) -> Pruned
+    PRUNER   (model, plan, options) -> Pruner, which changes the mask while the network trains
 
-    @methods.register("name")
-    def name(model, batches, loss, generator, sparsity, steps, *, option: float = 1.0) -> Pruned: ...
-
-It keeps what took long in `steps`. Where `sparsity` is annotated as `Sparsity` it takes `auto` too.
-
-The keyword-only arguments are the options of the method's YAML. Either may have an attribute `check`, a function of the model and an example
-image, both on the meta device, and the options, which raises ConfigError for what cannot be before anything is trained.
+Choosing κ by the scores is never the method's business. Every function leaves the model as it was.
 """
 
 import inspect
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, make_dataclass
+from enum import Enum
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from snip_cli.pruning.mask import Mask
+from snip_cli import registry
+from snip_cli.config.sections import Schedule
+from snip_cli.data.splits import Batch
+from snip_cli.pruning.mask import Mask, apply_mask
+from snip_cli.pruning.options import NoOptions, read_options
+from snip_cli.runfolder.steps import Steps
+from snip_cli.runtime.processes import SINGLE_PROCESS, ProcessGroup
 
-Batch = tuple[Tensor, Tensor]
+Function = TypeVar("Function", bound=Callable[..., Any])
+
 # (outputs, labels) → scalar, the mean over the batch.
 Loss = Callable[[Tensor, Tensor], Tensor]
+Scores = dict[str, Tensor]
 # In [0, 1), or `auto`.
 Sparsity = float | str
 
 
-@runtime_checkable
-class Narrowable(Protocol):
-    """Batches that can be narrowed to the first classes without reading the images of others, as a class-balanced sample can."""
+class Stage(Enum):
+    """When a method prunes."""
 
-    def of_first_classes(self, classes: int) -> Iterable[Batch]: ...
+    AT_INIT = "at_init"
+    AFTER_TRAINING = "after_training"
+    DURING_TRAINING = "during_training"
+
+
+class Start(Enum):
+    """The weights that a method starts from: freshly drawn ones, or those of the trained reference."""
+
+    DRAWN = "drawn"
+    TRAINED = "trained"
+
+
+class Gives(Enum):
+    """What a method's function returns."""
+
+    SCORES = "scores"
+    MASK = "mask"
+    PRUNER = "pruner"
+
+
+class Biases(Enum):
+    """How a method treats biases, which count among the m prunable parameters."""
+
+    SCORED = "scored"  # like weights
+    KEPT = "kept"  # never removed, so that κ must be at least their number
+    GROUPED = "grouped"  # removed with the unit or filter that they belong to
 
 
 @dataclass(frozen=True)
 class Pruned:
-    """A mask and what its method tells of it, plain Python: per layer a dictionary by the layer's name, and anything of the whole."""
+    """A mask and what its method reports: plain Python per layer (by the layer's name) and of the whole network."""
 
     mask: Mask
     layers: dict[str, dict[str, Any]] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def chooses(method: Callable[..., Any]) -> bool:
-    """Whether a method is of the second shape."""
-    steps = inspect.signature(method).parameters.get("steps")
-    return steps is not None and steps.kind is not inspect.Parameter.KEYWORD_ONLY  # an option may be called so
+@dataclass(frozen=True)
+class Request:
+    """What a method that chooses the mask itself is asked for.
+
+    previous: the mask of the round before; None unless the method prunes in rounds and this is not the first.
+    """
+
+    sparsity: Sparsity
+    generator: torch.Generator
+    steps: Steps = field(default_factory=Steps)
+    previous: Mask | None = None
 
 
-def takes_auto(method: Callable[..., Any]) -> bool:
-    """Whether a method finds out by itself how much can go."""
-    sparsity = inspect.signature(method).parameters.get("sparsity")
-    return sparsity is not None and sparsity.annotation == Sparsity
+@dataclass(frozen=True)
+class Plan:
+    """What a pruner is asked for: κ, the training schedule, a generator for its draws, and the processes that train together."""
+
+    kept: int
+    schedule: Schedule
+    generator: torch.Generator
+    processes: ProcessGroup = SINGLE_PROCESS
+
+
+@runtime_checkable
+class Narrowable(Protocol):
+    """Batches that can be restricted to the first classes without reading the images of others."""
+
+    def of_first_classes(self, classes: int) -> Iterable[Batch]: ...
+
+
+class Pruner:
+    """Decides on the mask beside the trainer; this base class never changes it, and subclasses override what they need.
+
+    The trainer calls, in each iteration: `weights` (forward pass), `penalty` (added to the loss), the optimizer's step over the model's
+    parameters and `parameter_groups`, then `after_step`.
+    """
+
+    mask: Mask
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return parameters of its own as groups for the optimizer, each with its own `lr` and `weight_decay`."""
+        return []
+
+    def weights(self) -> dict[str, Tensor] | None:
+        """Return the parameters as the forward pass sees them, by name; None for the model's own."""
+        return None
+
+    def penalty(self) -> Tensor | None:
+        """Return a scalar to add to the training loss; None for nothing."""
+        return None
+
+    def after_step(self, iteration: int) -> None:
+        """React to the end of `iteration` (counted from 1), such as by changing and applying the mask."""
+
+    def finish(self) -> None:
+        """Put the final weights into the model, after the last iteration."""
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint must hold of it: tensors and plain Python."""
+        return {}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` returned."""
+
+
+class FixedMask(Pruner):
+    """A mask that was found before training; pruned parameters are set to zero after every step."""
+
+    def __init__(self, model: nn.Module, mask: Mask) -> None:
+        self.mask = mask
+        apply_mask(model, mask)
+        parameters = dict(model.named_parameters())
+        pruned = {name: keep for name, keep in mask.items() if not keep.all()}
+        self._pruned = [parameters[name].detach() for name in pruned]
+        self._keep = [keep.to(parameters[name]) for name, keep in pruned.items()]
+
+    def after_step(self, iteration: int) -> None:
+        """Set the pruned parameters to zero."""
+        if self._pruned:
+            torch._foreach_mul_(self._pruned, self._keep)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A registered method, with all that the pipeline knows of it.
+
+    Attributes:
+        name: as in `method=NAME`.
+        function: see the module's docstring.
+        check: called before any work with the model and one example image, both on the meta device, and the options; raises ConfigError.
+        finds_sparsity: whether `sparsity=auto` is possible.
+        redraw: default of `method.redraw`: train freshly drawn weights instead of the ones that were scored.
+        rounds: for a method that prunes in rounds, (model on the meta device, sparsity, options) → the sparsities of the rounds before the
+            last, rising; each round is a run of its own.
+        rewind: for such a method, options → the iteration of the reference whose weights training restarts from; None trains on.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    stage: Stage = Stage.AT_INIT
+    starts_from: Start = Start.DRAWN
+    gives: Gives = Gives.SCORES
+    options: type = NoOptions
+    check: Callable[[nn.Module, Tensor, Any], None] | None = None
+    finds_sparsity: bool = False
+    biases: Biases = Biases.SCORED
+    redraw: bool = True
+    rounds: Callable[[nn.Module, float, Any], list[float]] | None = None
+    rewind: Callable[[Any], int] | None = None
+
+    def read_options(self, values: Mapping[str, Any]) -> Any:
+        """Return the method's options; raises ConfigError for an unknown one, a wrong type or a value out of range."""
+        return read_options(self.options, values, method=self.name)
+
+
+def register(name: str, **declared: Any) -> Callable[[Function], Function]:
+    """Decorator that registers a function as the method `name`; `declared` are the fields of `Method` other than name and function."""
+
+    def add(function: Function) -> Function:
+        registry.methods.register(name)(_Registered(Method(name, function, **declared)))
+        return function
+
+    return add
+
+
+class _Registered:
+    """What the registry holds of a method: looks like its function, so that two definitions of one name are told apart."""
+
+    def __init__(self, method: Method) -> None:
+        self.method = method
+        self.__module__, self.__qualname__ = method.function.__module__, method.function.__qualname__
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        return self.method.function(*arguments, **named)
+
+
+def find_method(name: str) -> Method:
+    """Return the method called `name`; raises ConfigError if there is none.
+
+    A plain function that was registered with `registry.methods.register(name)` scores at initialisation, and its keyword-only parameters
+    are its options.
+    """
+    found = registry.methods[name]
+    return found.method if isinstance(found, _Registered) else _plain(name, found)
+
+
+def _plain(name: str, function: Callable[..., Any]) -> Method:
+    known = [p for p in inspect.signature(function).parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    schema = make_dataclass("Options", [(p.name, type(p.default), field(default=p.default)) for p in known])
+
+    def scores(model: nn.Module, batches: Any, loss: Loss, generator: torch.Generator, options: Any) -> Scores:
+        return function(model, batches, loss, generator, **asdict(options))
+
+    return Method(name, scores, options=schema)

@@ -11,8 +11,8 @@ from snip_cli.errors import ConfigError
 from snip_cli.models.building import weightless_model
 from snip_cli.models.pretrained import check_origin
 from snip_cli.models.prunable import prunable_parameters
-from snip_cli.pruning.ablation import check_sanity
-from snip_cli.pruning.method import chooses
+from snip_cli.pruning.ablation import check_ablation
+from snip_cli.pruning.method import find_method
 from snip_cli.pruning.prune import check_request
 from snip_cli.runtime.processes import ProcessGroup, check_divisible
 
@@ -23,20 +23,19 @@ def check(config: Config) -> int:
     Raises ConfigError for an unknown name or option, a network that does not fit the data set, and a sparsity that keeps nothing.
     """
     registry.datasets.check_options(config.dataset.name, config.dataset.options)
-    registry.methods.check_options(config.method.name, config.method.options)
+    method = find_method(config.method.name)
+    options = method.read_options(config.method.options)
     registry.models.check_options(config.model.name, config.model.options)
     registry.initialisers.check_options(config.init.name, config.init.options)
     registry.initialisers.check_options(config.init_train.name, config.init_train.options)
     model = weightless_model(config)
     total = sum(p.numel() for p in prunable_parameters(model).values())
-    check_request(config.method.name, total, config.sparsity)
+    check_request(method, model, config.sparsity)
     check_sizes(model, config)
     if not config.is_reference:
-        check_sanity(config.method.sanity, config.method.name, scores=not chooses(registry.methods[config.method.name]))
-    check_early = getattr(registry.methods[config.method.name], "check", None)
-    if check_early is not None and not config.is_reference:
-        check_early(model, torch.empty(1, *config.dataset.shape, device="meta"), **config.method.options)
-    if not config.is_reference:
+        check_ablation(config.method.sanity, method)
+        if method.check is not None:
+            method.check(model, torch.empty(1, *config.dataset.shape, device="meta"), options)
         check_weights(config)
     return total
 

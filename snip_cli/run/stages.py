@@ -16,8 +16,8 @@ from snip_cli.data.splits import Batch, Data, Split, saliency_batches
 from snip_cli.models.building import State, drawn_model
 from snip_cli.models.pretrained import hash_of
 from snip_cli.models.prunable import prunable_parameters
-from snip_cli.pruning.method import Pruned
-from snip_cli.pruning.prune import prune_in_steps
+from snip_cli.pruning import prune
+from snip_cli.pruning.method import Pruned, Request, find_method
 from snip_cli.runfolder.steps import FORMAT, Steps
 from snip_cli.runtime.streams import generator
 
@@ -56,14 +56,12 @@ def find_mask(config: Config, seed: int, data: Data, dense: State | None = None)
     batches = scoring_batches(config, seed, data.scored)
     steps = steps_of(config, seed, dense)
     started = time.perf_counter()
-    pruned = prune_in_steps(
+    pruned = prune.find_mask(
         model,
         batches,
         F.cross_entropy,
-        config.method.name,
-        config.sparsity,
-        generator(seed, "method"),
-        steps,
+        find_method(config.method.name),
+        Request(config.sparsity, generator(seed, "method"), steps),
         config.method.options,
         config.method.sanity,
     )

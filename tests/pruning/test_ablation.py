@@ -9,9 +9,9 @@ from snip_cli import registry
 from snip_cli.commands.snip_run import main
 from snip_cli.errors import ConfigError
 from snip_cli.models.prunable import prunable_parameters
-from snip_cli.pruning.ablation import shuffled_in_layers
-from snip_cli.pruning.prune import prune_in_steps
-from snip_cli.runfolder.steps import Steps
+from snip_cli.pruning.ablation import shuffle_layers
+from snip_cli.pruning.method import Request, find_method
+from snip_cli.pruning.prune import find_mask
 from tests.snip_run import QUICK, run_quick
 
 
@@ -26,7 +26,8 @@ def mask_of(network, method="snip", sanity="none", seed=0):
     torch.manual_seed(1)
     batch = torch.randn(20, 1, 4, 4), torch.randint(3, (20,))
     generator = torch.Generator().manual_seed(seed)
-    return prune_in_steps(network, [batch], F.cross_entropy, method, 0.7, generator, Steps(), {}, sanity).mask
+    request = Request(0.7, generator)
+    return find_mask(network, [batch], F.cross_entropy, find_method(method), request, {}, sanity).mask
 
 
 def counts(mask):
@@ -44,7 +45,7 @@ def test_shuffled_layers_keep_as_many_of_each_parameter_elsewhere(network):
 def test_every_place_is_as_likely():
     generator = torch.Generator().manual_seed(0)
     mask = {"weight": torch.arange(6).view(2, 3) < 2}
-    share = torch.stack([shuffled_in_layers(mask, generator)["weight"] for _ in range(3000)]).double().mean(dim=0)
+    share = torch.stack([shuffle_layers(mask, generator)["weight"] for _ in range(3000)]).double().mean(dim=0)
     assert share.flatten().tolist() == pytest.approx([1 / 3] * 6, abs=0.05)
 
 
@@ -59,7 +60,7 @@ def test_inverted_scores_keep_what_mattered_least(network):
 def test_a_method_without_scores_cannot_be_inverted_and_that_is_told_before_anything_is_trained(
     network, tmp_path, capsys
 ):
-    with pytest.raises(ConfigError, match="keeps the lowest scores, and 'l1_filter' gives none"):
+    with pytest.raises(ConfigError, match="keeps the lowest scores, but method 'l1_filter' does not score"):
         mask_of(network, "l1_filter", "invert")
     command = ["method=l1_filter", "model=lenet_5_caffe", "method.sanity=invert", "dry_run=true"]
     assert main([*QUICK, f"output_dir={tmp_path}", *command]) == 2

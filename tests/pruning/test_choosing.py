@@ -9,11 +9,13 @@ import torch.nn.functional as F
 from snip_cli import registry
 from snip_cli.errors import ConfigError
 from snip_cli.models.prunable import prunable_parameters
-from snip_cli.pruning.method import chooses, takes_auto
+from snip_cli.pruning.method import Gives, find_method
 from snip_cli.pruning.prune import prune
 from tests.conftest import Recurrent, convolution, perceptron
 
-CHOOSING = [name for name in registry.methods.names() if chooses(registry.methods[name])]
+CHOOSING = [
+    name for name in registry.methods.names() if find_method(name).gives is Gives.MASK and not find_method(name).rounds
+]
 every_method = pytest.mark.parametrize("method", CHOOSING)
 
 
@@ -95,15 +97,13 @@ def test_a_recurrent_network_is_refused(method, batch):
         pruned(Recurrent().double(), batch, method)
 
 
-@pytest.mark.parametrize("method", [name for name in CHOOSING if takes_auto(registry.methods[name])])
+@pytest.mark.parametrize("method", [name for name in CHOOSING if find_method(name).finds_sparsity])
 def test_auto_removes_something(method, network, batch):
     assert removed(pruned(network, batch, method, "auto")) > 0
 
 
 def test_auto_is_refused_where_the_method_does_not_find_it(network, batch):
-    with pytest.raises(
-        ConfigError, match=r"does not find by itself how much can go: give sparsity a number.*\(mint, snacs\)"
-    ):
+    with pytest.raises(ConfigError, match=r"sparsity=auto does not work with method 'l1_filter'.*\(mint, snacs\)"):
         pruned(network, batch, "l1_filter", "auto")
 
 

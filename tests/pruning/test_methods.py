@@ -11,10 +11,10 @@ from torch import nn
 from snip_cli import registry
 from snip_cli.errors import ConfigError, RunError
 from snip_cli.models.prunable import prunable_parameters
-from snip_cli.pruning.method import chooses
+from snip_cli.pruning.method import Gives, find_method
 from snip_cli.pruning.prune import prune
 
-SCORING = [name for name in registry.methods.names() if not chooses(registry.methods[name])]
+SCORING = [name for name in registry.methods.names() if find_method(name).gives is Gives.SCORES]
 every_method = pytest.mark.parametrize("method", SCORING)
 
 
@@ -54,7 +54,8 @@ def test_the_mask_is_bool_and_has_the_shape_of_every_prunable_parameter(method, 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_every_score_is_a_finite_number_and_needs_no_gradient(method, dtype, network, batch):
     batches = [(batch[0].to(dtype), batch[1])] * 2
-    scores = registry.methods[method](network.to(dtype), batches, F.cross_entropy, generator())
+    chosen = find_method(method)
+    scores = chosen.function(network.to(dtype), batches, F.cross_entropy, generator(), chosen.options())
     assert all(torch.isfinite(score).all() and not score.requires_grad for score in scores.values())
 
 

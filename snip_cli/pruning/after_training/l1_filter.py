@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from snip_cli.data.splits import Batch
 from snip_cli.errors import ConfigError
 from snip_cli.models.prunable import prunable_parameters
 from snip_cli.pruning.after_training.snacs.layers import inference
 from snip_cli.pruning.after_training.snacs.pairs import Pair, find_pairs, inputs_per_channel
 from snip_cli.pruning.mask import Mask
-from snip_cli.pruning.method import Batch, Loss, Pruned
-from snip_cli.registry import methods
+from snip_cli.pruning.method import Biases, Gives, Loss, Pruned, Request, Stage, Start, register
+from snip_cli.pruning.options import NoOptions
 from snip_cli.runfolder.steps import Steps
 
 log = logging.getLogger("snip_cli")
@@ -28,7 +29,6 @@ class Filter:
     pair: Pair
 
 
-@methods.register("l1_filter")
 def l1_filter(
     model: nn.Module, batches: Iterable[Batch], loss: Loss, generator: torch.Generator, sparsity: float, steps: Steps
 ) -> Pruned:
@@ -72,7 +72,25 @@ def check(model: nn.Module, example_1CHW: Tensor) -> None:
     find_pairs(model, example_1CHW)
 
 
-l1_filter.check = check  # which the pipeline asks first
+def check_options(model: nn.Module, example_1CHW: Tensor, options: NoOptions) -> None:
+    """Run `check` with an options dataclass."""
+    check(model, example_1CHW)
+
+
+@register(
+    "l1_filter",
+    stage=Stage.AFTER_TRAINING,
+    starts_from=Start.TRAINED,
+    gives=Gives.MASK,
+    check=check_options,
+    biases=Biases.GROUPED,
+    redraw=False,
+)
+def l1_filter_method(
+    model: nn.Module, batches: Iterable[Batch], loss: Loss, request: Request, options: NoOptions
+) -> Pruned:
+    """Run `l1_filter` with an options dataclass."""
+    return l1_filter(model, batches, loss, request.generator, float(request.sparsity), request.steps)
 
 
 def acts_through(model: nn.Module, pair: Pair, example_1CHW: Tensor) -> bool:

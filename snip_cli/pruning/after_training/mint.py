@@ -1,22 +1,23 @@
 """MINT, the predecessor of SNACS (Ganesh et al., 2020, arXiv 2003.08472): connections by a tree-based estimate of dependence."""
 
 from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
 
+from snip_cli.data.splits import Batch
 from snip_cli.errors import ConfigError
 from snip_cli.pruning.after_training.snacs.choice import prune_connections
 from snip_cli.pruning.after_training.snacs.connections import check_groups, connections
 from snip_cli.pruning.after_training.snacs.connectivity import require_enough, sample_activations
 from snip_cli.pruning.after_training.snacs.pairs import find_pairs
 from snip_cli.pruning.after_training.snacs.tree import layer_dependence
-from snip_cli.pruning.method import Batch, Loss, Pruned, Sparsity
-from snip_cli.registry import methods
+from snip_cli.pruning.method import Biases, Gives, Loss, Pruned, Request, Sparsity, Stage, Start, register
+from snip_cli.pruning.options import option
 from snip_cli.runfolder.steps import Steps
 
 
-@methods.register("mint")
 def mint(
     model: nn.Module,
     batches: Iterable[Batch],
@@ -73,4 +74,33 @@ def check(
     find_pairs(model, example_1CHW, which=pairs)
 
 
-mint.check = check  # which the pipeline asks first
+@dataclass(frozen=True)
+class MintOptions:
+    """Options of MINT."""
+
+    groups: int = option(64, "groups of a layer's channels; 0 for one a channel", at_least=0)
+    pairs: str = option("all", "pairs of consecutive layers", choices=("all", "published"))
+    upper_limit: float = option(0.9, "part of any layer's connections that may go", at_least=0.0, below=1.0)
+
+
+def check_options(model: nn.Module, example_1CHW: Tensor, options: MintOptions) -> None:
+    """Run `check` with an options dataclass."""
+    check(model, example_1CHW, **asdict(options))
+
+
+@register(
+    "mint",
+    stage=Stage.AFTER_TRAINING,
+    starts_from=Start.TRAINED,
+    gives=Gives.MASK,
+    options=MintOptions,
+    check=check_options,
+    finds_sparsity=True,
+    biases=Biases.KEPT,
+    redraw=False,
+)
+def mint_method(
+    model: nn.Module, batches: Iterable[Batch], loss: Loss, request: Request, options: MintOptions
+) -> Pruned:
+    """Run `mint` with an options dataclass."""
+    return mint(model, batches, loss, request.generator, request.sparsity, request.steps, **asdict(options))

@@ -1,16 +1,19 @@
-"""Magnitude pruning at initialisation: the baseline that keeps the largest initial weights."""
+"""Magnitude pruning: the baseline that keeps the largest weights."""
 
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from snip_cli.data.splits import Batch
 from snip_cli.models.prunable import prunable_parameters
-from snip_cli.pruning.method import Batch, Loss
-from snip_cli.registry import methods
+from snip_cli.pruning.method import Loss, Scores, Stage, register
+from snip_cli.pruning.options import NoOptions
 
 
-@methods.register("magnitude")
-def magnitude(model: nn.Module, batches: Sequence[Batch], loss: Loss, generator: torch.Generator) -> dict[str, Tensor]:
-    """Scores: |w| of the initial weights. Biases start at zero and so go first."""
+@register("magnitude", stage=Stage.AT_INIT, redraw=False)
+def magnitude(
+    model: nn.Module, batches: Sequence[Batch], loss: Loss, generator: torch.Generator, options: NoOptions
+) -> Scores:
+    """Return |w| as scores. At initialisation biases are zero, so they are removed first."""
     return {name: p.detach().abs() for name, p in prunable_parameters(model).items()}

@@ -2,22 +2,34 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from snip_cli.errors import ConfigError, RunError
+from snip_cli.data.splits import Batch
+from snip_cli.errors import RunError
 from snip_cli.models.prunable import prunable_parameters
-from snip_cli.pruning.method import Batch, Loss
-from snip_cli.registry import methods
+from snip_cli.pruning.method import Loss, Scores, Stage, register
+from snip_cli.pruning.options import option
+
+
+@dataclass(frozen=True)
+class SnipOptions:
+    """How the saliencies of several batches are combined (Section 4.2 of Lee et al. 2019)."""
+
+    accumulate: str = option(
+        "sum", "sum of the batches, or ema, their exponential moving average", choices=("sum", "ema")
+    )
+    ema_decay: float = option(0.9, "weight of the past in the moving average", at_least=0.0, below=1.0)
 
 
 @contextmanager
 def scoring_mode(model: nn.Module) -> Iterator[None]:
-    """Training mode with the batch-norm layers alone in inference mode, as the released code scores; afterwards all as it was.
+    """Put the model in training mode but batch-norm in inference mode, as the released code does; restore all modes afterwards.
 
-    The whole model in inference mode would not do: cuDNN refuses a recurrent network's backward pass there. On a GPU
-    products are computed in full float32, convolutions deterministically: a score's last bits decide which connection stays.
+    Inference mode for the whole model would fail: cuDNN has no backward pass of a recurrent network there. On a GPU, products are
+    computed in full float32 and convolutions deterministically, because the last bits of a score decide which connection stays.
     """
     precision = torch.get_float32_matmul_precision()
     modes = {module: module.training for module in model.modules()}
@@ -35,10 +47,10 @@ def scoring_mode(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def connection_sensitivity(model: nn.Module, batch: Batch, loss: Loss) -> dict[str, Tensor]:
-    """Saliency s = |g| / Σ|g| of every prunable parameter for one batch (Eq. 6), g = ∂L/∂c at c = 1 (Eq. 5).
+def connection_sensitivity(model: nn.Module, batch: Batch, loss: Loss) -> Scores:
+    """Return the saliency s = |g| / Σ|g| of every prunable parameter for one batch (Eq. 6), with g = ∂L/∂c at c = 1 (Eq. 5).
 
-    By the chain rule g = w · ∂L/∂w, so that one forward and backward pass of the bare network gives it. All zero where g is.
+    By the chain rule g = w · ∂L/∂w, so one forward and backward pass of the plain network is enough. If g is zero everywhere, so is s.
     """
     inputs, labels = batch
     parameters = prunable_parameters(model)
@@ -51,39 +63,24 @@ def connection_sensitivity(model: nn.Module, batch: Batch, loss: Loss) -> dict[s
     return {name: s.div_(total) for name, s in sensitivity.items()}
 
 
-@methods.register("snip")
+@register("snip", stage=Stage.AT_INIT, options=SnipOptions, redraw=True)
 def snip(
-    model: nn.Module,
-    batches: Sequence[Batch],
-    loss: Loss,
-    generator: torch.Generator,
-    *,
-    accumulate: str = "sum",
-    ema_decay: float = 0.9,
-) -> dict[str, Tensor]:
-    """Scores: the connection sensitivity, of one batch or accumulated over several (Section 4.2 of Lee et al. 2019).
-
-    Args:
-        accumulate: `sum` adds the batches' saliencies, `ema` takes their exponential moving average.
-        ema_decay: weight of what came before in the moving average, in [0, 1).
+    model: nn.Module, batches: Sequence[Batch], loss: Loss, generator: torch.Generator, options: SnipOptions
+) -> Scores:
+    """Return the connection sensitivity of one batch, or of several, combined as the options say.
 
     Raises:
-        ConfigError: an option is out of range.
         RunError: every saliency is zero.
     """
-    if accumulate not in ("sum", "ema"):
-        raise ConfigError(f"method.accumulate must be sum or ema, not {accumulate!r}.")
-    if not 0.0 <= ema_decay < 1.0:
-        raise ConfigError(f"method.ema_decay must lie in [0, 1), not {ema_decay}.")
     scores = connection_sensitivity(model, batches[0], loss)
     for batch in batches[1:]:
         for name, saliency in connection_sensitivity(model, batch, loss).items():
-            if accumulate == "sum":
+            if options.accumulate == "sum":
                 scores[name].add_(saliency)
             else:
-                scores[name].mul_(ema_decay).add_(saliency, alpha=1 - ema_decay)
+                scores[name].mul_(options.ema_decay).add_(saliency, alpha=1 - options.ema_decay)
     if not any(bool(score.any()) for score in scores.values()):
         raise RunError(
-            "Every saliency is zero, so that there is nothing to choose by: use another init or saliency batch."
+            "Every saliency is zero, so the scores cannot rank connections: use another init or saliency batch."
         )
     return scores

@@ -8,7 +8,8 @@ from torch.func import functional_call
 
 from snip_cli.errors import ConfigError
 from snip_cli.models.prunable import prunable_parameters
-from snip_cli.pruning.at_init.snip import connection_sensitivity, snip
+from snip_cli.pruning.at_init.snip import SnipOptions, connection_sensitivity, snip
+from snip_cli.pruning.method import find_method
 
 GENERATOR = torch.Generator()
 BATCH_NORM = nn.modules.batchnorm._BatchNorm
@@ -132,31 +133,31 @@ def test_several_batches_are_summed(network):
     for batch in batches:
         for name, saliency in connection_sensitivity(network, batch, F.cross_entropy).items():
             expected[name] = expected[name] + saliency
-    assert_equal(snip(network, batches, F.cross_entropy, GENERATOR, accumulate="sum"), expected)
+    assert_equal(snip(network, batches, F.cross_entropy, GENERATOR, SnipOptions()), expected)
 
 
 def test_several_batches_are_averaged_with_exponentially_falling_weights(network):
     batches = several_batches()
     first, second, third = (connection_sensitivity(network, batch, F.cross_entropy) for batch in batches)
     expected = {name: 0.7 * (0.7 * first[name] + 0.3 * second[name]) + 0.3 * third[name] for name in first}
-    assert_equal(snip(network, batches, F.cross_entropy, GENERATOR, accumulate="ema", ema_decay=0.7), expected)
+    assert_equal(snip(network, batches, F.cross_entropy, GENERATOR, SnipOptions("ema", 0.7)), expected)
 
 
 @pytest.mark.parametrize("accumulate", ["sum", "ema"])
 def test_of_one_batch_the_score_is_its_saliency(network, batch, accumulate):
     expected = connection_sensitivity(network, batch, F.cross_entropy)
-    assert_equal(snip(network, [batch], F.cross_entropy, GENERATOR, accumulate=accumulate), expected)
+    assert_equal(snip(network, [batch], F.cross_entropy, GENERATOR, SnipOptions(accumulate)), expected)
 
 
 @pytest.mark.parametrize(
     ("option", "named"),
     [
         ({"accumulate": "mean"}, "accumulate must be sum or ema, not 'mean'"),
-        ({"ema_decay": 1.0}, "ema_decay must lie in"),
-        ({"ema_decay": -0.1}, "ema_decay must lie in"),
-        ({"ema_decay": float("nan")}, "ema_decay must lie in"),
+        ({"ema_decay": 1.0}, r"method.ema_decay must be in \[0, 1\), not"),
+        ({"ema_decay": -0.1}, r"method.ema_decay must be in \[0, 1\), not"),
+        ({"ema_decay": float("nan")}, r"method.ema_decay must be in \[0, 1\), not"),
     ],
 )
-def test_a_wrong_option_is_refused_by_name(network, batch, option, named):
+def test_a_wrong_option_is_refused_by_name(option, named):
     with pytest.raises(ConfigError, match=named):
-        snip(network, [batch], F.cross_entropy, GENERATOR, **option)
+        find_method("snip").read_options(option)

@@ -10,8 +10,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from snip_cli.data.splits import Batch
 from snip_cli.pruning.after_training.snacs.layers import require_finite, watched
-from snip_cli.pruning.method import Batch
 
 log = logging.getLogger("snip_cli")
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from snip_cli.data.splits import Batch
 from snip_cli.errors import ConfigError
 from snip_cli.pruning.after_training.snacs.acmi import layer_information
 from snip_cli.pruning.after_training.snacs.activations import channel_means
@@ -18,7 +19,6 @@ from snip_cli.pruning.after_training.snacs.layers import inference
 from snip_cli.pruning.after_training.snacs.pairs import Pair
 from snip_cli.pruning.after_training.snacs.phi import FORMS
 from snip_cli.pruning.after_training.snacs.weights import group_means
-from snip_cli.pruning.method import Batch
 
 log = logging.getLogger("snip_cli")
 

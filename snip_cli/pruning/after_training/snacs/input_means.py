@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from snip_cli.data.splits import Batch
 from snip_cli.errors import ConfigError
 from snip_cli.models.tensorflow import SameConv2d
 from snip_cli.pruning.after_training.snacs.layers import require_finite, watched
-from snip_cli.pruning.method import Batch
 
 # How much memory the means of several layers take at the most: with more, fewer passes through the network are needed.
 MEMORY_MB = 1024

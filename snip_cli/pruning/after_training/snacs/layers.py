@@ -6,9 +6,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from snip_cli.data.splits import Batch
 from snip_cli.errors import ConfigError
 from snip_cli.models.prunable import PRUNABLE_LAYERS
-from snip_cli.pruning.method import Batch
 
 
 def is_depthwise(layer: nn.Module) -> bool:

@@ -2,12 +2,13 @@
 
 import logging
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from snip_cli.data.splits import Batch
 from snip_cli.errors import ConfigError
 from snip_cli.pruning.after_training.snacs.choice import prune_connections
 from snip_cli.pruning.after_training.snacs.connections import Connections, check_groups, connections
@@ -23,8 +24,8 @@ from snip_cli.pruning.after_training.snacs.pairs import find_pairs
 from snip_cli.pruning.after_training.snacs.probe import guessing, probed, require_classes
 from snip_cli.pruning.after_training.snacs.sensitivity import filter_sensitivity, protected_groups
 from snip_cli.pruning.after_training.snacs.weights import scaled_weights
-from snip_cli.pruning.method import Batch, Loss, Pruned, Sparsity
-from snip_cli.registry import methods
+from snip_cli.pruning.method import Biases, Gives, Loss, Pruned, Request, Sparsity, Stage, Start, register
+from snip_cli.pruning.options import option
 from snip_cli.runfolder.steps import Steps
 
 log = logging.getLogger("snip_cli")
@@ -33,7 +34,6 @@ log = logging.getLogger("snip_cli")
 BLIND = 0.05
 
 
-@methods.register("snacs")
 def snacs(
     model: nn.Module,
     batches: Iterable[Batch],
@@ -155,4 +155,37 @@ def check(
     find_pairs(model, example_1CHW, which=pairs)
 
 
-snacs.check = check  # which the pipeline asks first
+@dataclass(frozen=True)
+class SnacsOptions:
+    """Options of SNACS."""
+
+    groups: int = option(64, "groups of a layer's channels; 0 for one a channel", at_least=0)
+    pairs: str = option("all", "pairs of consecutive layers", choices=("all", "published"))
+    phi: str = option("magnitude", "what scales the information")
+    limit_slack: float = option(0.7, "how much of the probe's range of accuracy a layer's limit may cost")
+    probe_classes: int = option(100, "classes that the probe tells apart at most")
+    protect: str = option("highest", "filters whose connections all stay")
+    protect_fraction: float = option(0.05, "part of a layer's groups that is protected")
+
+
+def check_options(model: nn.Module, example_1CHW: Tensor, options: SnacsOptions) -> None:
+    """Run `check` with an options dataclass."""
+    check(model, example_1CHW, **asdict(options))
+
+
+@register(
+    "snacs",
+    stage=Stage.AFTER_TRAINING,
+    starts_from=Start.TRAINED,
+    gives=Gives.MASK,
+    options=SnacsOptions,
+    check=check_options,
+    finds_sparsity=True,
+    biases=Biases.KEPT,
+    redraw=False,
+)
+def snacs_method(
+    model: nn.Module, batches: Iterable[Batch], loss: Loss, request: Request, options: SnacsOptions
+) -> Pruned:
+    """Run `snacs` with an options dataclass."""
+    return snacs(model, batches, loss, request.generator, request.sparsity, request.steps, **asdict(options))

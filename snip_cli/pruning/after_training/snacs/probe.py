@@ -9,8 +9,9 @@ import numpy
 from numpy.typing import NDArray
 from torch import Tensor
 
+from snip_cli.data.splits import Batch
 from snip_cli.errors import ConfigError
-from snip_cli.pruning.method import Batch, Narrowable
+from snip_cli.pruning.method import Narrowable
 
 
 class Probe:

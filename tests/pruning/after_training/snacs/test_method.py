@@ -9,8 +9,8 @@ from torch import nn
 from snip_cli.errors import ConfigError
 from snip_cli.pruning.after_training.snacs import method
 from snip_cli.pruning.after_training.snacs.input_means import first_that_fit, input_means
-from snip_cli.pruning.prune import prune_in_steps
-from snip_cli.runfolder.steps import Steps
+from snip_cli.pruning.method import Request, find_method
+from snip_cli.pruning.prune import find_mask
 
 CLASSES = 3
 
@@ -47,7 +47,9 @@ def passes(monkeypatch):
 def pruned(**options):
     batches, generator = sample(), torch.Generator().manual_seed(0)
     loss = nn.functional.cross_entropy
-    return prune_in_steps(network(), batches, loss, "snacs", "auto", generator, Steps(), {"groups": 0, **options})
+    return find_mask(
+        network(), batches, loss, find_method("snacs"), Request("auto", generator), {"groups": 0, **options}
+    )
 
 
 def same(one, two):
@@ -80,7 +82,7 @@ def test_only_the_images_that_are_probed_run_for_the_limits(passes, monkeypatch)
 
 def to_its_limits(model, method="snacs"):
     generator, loss = torch.Generator().manual_seed(0), nn.functional.cross_entropy
-    return prune_in_steps(model, sample(), loss, method, "auto", generator, Steps(), {"groups": 0})
+    return find_mask(model, sample(), loss, find_method(method), Request("auto", generator), {"groups": 0})
 
 
 def warnings(caplog, model, method="snacs"):
@@ -119,8 +121,13 @@ def test_a_sample_without_several_of_the_probed_classes_is_refused_before_it_is_
     monkeypatch.setattr(method, "connectivity", None)
     batches, generator = [(torch.cat([images for images, _ in sample()]), torch.tensor(labels))], torch.Generator()
     with pytest.raises(ConfigError, match="not of several classes"):
-        prune_in_steps(
-            network(), batches, nn.functional.cross_entropy, "snacs", 0.5, generator, Steps(), {"probe_classes": probed}
+        find_mask(
+            network(),
+            batches,
+            nn.functional.cross_entropy,
+            find_method("snacs"),
+            Request(0.5, generator),
+            {"probe_classes": probed},
         )
 
 
@@ -129,4 +136,4 @@ def test_fewer_images_than_classes_are_refused(method):
     images, labels = sample()[0]
     batches, generator = [(images[: CLASSES - 1], labels[: CLASSES - 1])], torch.Generator().manual_seed(0)
     with pytest.raises(ConfigError, match="2 images are too few for 3 classes: give some of each"):
-        prune_in_steps(network(), batches, nn.functional.cross_entropy, method, 0.5, generator, Steps(), {})
+        find_mask(network(), batches, nn.functional.cross_entropy, find_method(method), Request(0.5, generator), {})
