@@ -1,16 +1,25 @@
-"""What a run says of itself, in one line at its start and one at its end."""
+"""What a run reports of itself: a line at its start, one at its end, and warnings about its masks."""
 
+import logging
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from snip_cli.config.schema import Config
 from snip_cli.config.sections import AUTO, Schedule
+from snip_cli.pruning.mask import layer_counts
+from snip_cli.run.seed import Start
 from snip_cli.runtime.processes import ProcessGroup
 
+log = logging.getLogger("snip_cli")
 
-def announce(config: Config, device: torch.device, group: ProcessGroup) -> str:
-    """What a run is about to do: the resolved choice of everything."""
+# Layers that a warning names at most.
+LISTED = 6
+
+
+def announcement(config: Config, device: torch.device, group: ProcessGroup) -> str:
+    """Describe what a run is about to do: the resolved choice of everything."""
     s = config.schedule
     choice = [config.method_name, config.model.name, config.dataset.name, f"sparsity {config.sparsity}"]
     seeds = f"seed {config.seed}" if config.seeds == 1 else f"seeds {config.seed} to {config.all_seeds[-1]}"
@@ -20,17 +29,37 @@ def announce(config: Config, device: torch.device, group: ProcessGroup) -> str:
 
 
 def rates(schedule: Schedule) -> str:
-    """The learning rate, and at which iterations it falls."""
+    """Describe the learning rate, and at which iterations it falls."""
     falls = [f"{milestone:,}" for milestone in schedule.milestones if milestone < schedule.iterations]
     if not falls:
         return f"{schedule.learning_rate:g} throughout" + " but for the warm-up" * (schedule.warmup > 0)
     return f"{schedule.learning_rate:g}, × {schedule.decay:g} at {', '.join(falls)}"
 
 
-def told(metrics: dict[str, Any]) -> str:
-    """Mean ± standard deviation of the test error, in words, and the sparsity where it is not the one that was asked for."""
+def describe(metrics: dict[str, Any]) -> str:
+    """Describe the test error (mean ± standard deviation), and the sparsity if it is not the one that was asked for."""
     n = len(metrics["seeds"])
     spread = f" ± {metrics['test_error_std']:.2f} (n = {n})" if n > 1 else ""
     asked, reached = metrics["sparsity_requested"], metrics["sparsity"]
     found = f" at sparsity {reached:.4f}" if asked == AUTO or abs(reached - asked) > 0.0005 else ""
     return f"{metrics['test_error_mean']:.2f} %{spread}{found}"
+
+
+def warn_of_collapse(starts: Mapping[int, Start]) -> None:
+    """Warn of each seed whose mask cuts off layers, or cuts the network through so that it cannot learn."""
+    for seed, start in starts.items():
+        if not start.collapsed:
+            continue
+        kept = {layer["name"]: f"{layer['kept']:,} kept" for layer in layer_counts(start.pruned.mask)}
+        named = ", ".join(f"{name} ({kept[name]})" for name in start.collapsed[:LISTED])
+        more = len(start.collapsed) - LISTED
+        layers = named + (f" and {more} more" if more > 0 else "")
+        if start.effective_kept == 0:
+            log.warning(
+                "seed %d: no kept path connects input and output, so the network gives every image the same answer: %s; "
+                "it is trained all the same: stop it, and lower sparsity or choose another method or init",
+                seed,
+                layers,
+            )
+        else:
+            log.warning("seed %d: no kept path from input to output passes these layers: %s", seed, layers)

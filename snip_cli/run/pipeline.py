@@ -18,13 +18,15 @@ from snip_cli.models.building import State, weightless_model
 from snip_cli.models.pretrained import check_there
 from snip_cli.pruning.mask import layer_counts, weight_counts
 from snip_cli.pruning.sizes import sparse_megabytes
+from snip_cli.run.ancestors import ancestors
 from snip_cli.run.checks import check, check_group, check_scoring
-from snip_cli.run.messages import announce, told
-from snip_cli.run.seed import Start, start_of, warn_of_collapse
+from snip_cli.run.messages import announcement, describe, warn_of_collapse
+from snip_cli.run.seed import Start, prepare
 from snip_cli.runfolder import record
 from snip_cli.runfolder.checkpoint import Saved
 from snip_cli.runfolder.recorder import NoRecorder, Recorder
-from snip_cli.runtime.device import data_type, describe, own_device, set_up
+from snip_cli.runtime.device import data_type, own_device, set_up
+from snip_cli.runtime.device import describe as describe_device
 from snip_cli.runtime.processes import ProcessGroup, process_group
 from snip_cli.training.choice import at_once, group_by_iteration, training_of
 from snip_cli.training.loop import DivergedError, has_learned, warn_of_divergence, warn_of_guessing
@@ -36,10 +38,9 @@ log = logging.getLogger("snip_cli")
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Do one run, or what is missing of it, and give the content of its `metrics.json`; before it, where it prunes a trained network
-    that is not there, that network's own run.
+    """Do one run, or what is missing of it, and before it its ancestors; return the content of its `metrics.json`.
 
-    Under torchrun every process calls it; the first writes the run's folder and gives the metrics, the others give nothing.
+    Under torchrun every process calls it; the first writes the run's folder and returns the metrics, the others return nothing.
 
     Raises:
         ConfigError: what was asked cannot be done (see `snip_cli.errors`).
@@ -51,27 +52,34 @@ def run(config: Config) -> dict[str, Any]:
         process_group(device, config.schedule.batch_size) as group,
         explain_out_of_memory(),
     ):
-        finished = group.broadcast(group.is_first and record.is_finished(config))
-        if config.needs_dense and not finished:
-            check_scoring(config, run_data(config, device).scored)  # before the reference has trained for hours
-            train_reference(config, device, group)
-        return do(config, device, group)
+        before = ancestors(config)
+        if before and not is_finished(config, group):
+            check_scoring(config, run_data(config, device).scored)  # before an ancestor has trained for hours
+            for number, ancestor in enumerate(before):
+                complete_ancestor(
+                    config, ancestor, "its reference" if number == 0 else f"round {number}", device, group
+                )
+        return complete(config, device, group)
 
 
-def train_reference(config: Config, device: torch.device, group: ProcessGroup) -> None:
-    """Do the run of the trained network that a method prunes, or what is missing of it."""
-    if group.broadcast(group.is_first and record.is_finished(config.dense)):
+def is_finished(config: Config, group: ProcessGroup) -> bool:
+    """Return whether the run's folder holds a result for every seed asked for, as the first process sees it."""
+    return group.broadcast(group.is_first and record.is_finished(config))
+
+
+def complete_ancestor(config: Config, ancestor: Config, name: str, device: torch.device, group: ProcessGroup) -> None:
+    """Do an ancestor of the run `config`, or what is missing of it."""
+    if not is_finished(ancestor, group):
         if group.is_first:
-            reuse(config.dense.folder, f"{config.method.name} prunes a network that was trained already")
-        return
-    if group.is_first:
-        log.info("%s prunes a trained network: first its reference", config.method.name)
-    do(config.dense, device, group, wait=True)
+            log.info("%s prunes a trained network: first %s", config.method.name, name)
+        complete(ancestor, device, group, wait=True)
+    elif group.is_first:
+        reuse(ancestor.folder, f"{config.method.name} prunes a network that was trained already")
 
 
-def do(config: Config, device: torch.device, group: ProcessGroup, *, wait: bool = False) -> dict[str, Any]:
-    """Do what is missing of one run; where another process is doing the same run, `wait` for it."""
-    if group.broadcast(group.is_first and record.is_finished(config)):
+def complete(config: Config, device: torch.device, group: ProcessGroup, *, wait: bool = False) -> dict[str, Any]:
+    """Do what is missing of one run; if another process is doing the same run, `wait` for it."""
+    if is_finished(config, group):
         return reuse(config.folder) if group.is_first else {}
     check_group(config, device, group)
     check_there(config.model.weights)
@@ -79,9 +87,9 @@ def do(config: Config, device: torch.device, group: ProcessGroup, *, wait: bool 
         train_seeds(config, device, group, NoRecorder(group.broadcast(Saved())))
         return {}
     processes = f"{group.size} processes, the first on " if group.size > 1 else ""
-    with Recorder.open(config, processes + describe(device), wait=wait) as recorder:
-        log.info("%s", announce(config, device, group))
-        # The weights of finished seeds concern nobody else.
+    with Recorder.open(config, processes + describe_device(device), wait=wait) as recorder:
+        log.info("%s", announcement(config, device, group))
+        # The other processes need no weights of finished seeds.
         group.broadcast(Saved(results=recorder.saved.results, training=recorder.saved.training))
         try:
             train_seeds(config, device, group, recorder)
@@ -89,7 +97,7 @@ def do(config: Config, device: torch.device, group: ProcessGroup, *, wait: bool 
             log_finished_seeds(config)
             raise
         metrics = recorder.finish()
-    log.info("test error %s  →  %s", told(metrics), config.folder)
+    log.info("test error %s  →  %s", describe(metrics), config.folder)
     return metrics
 
 
@@ -98,7 +106,7 @@ def log_finished_seeds(config: Config) -> None:
     metrics = record.read_metrics(config.folder)
     if metrics is not None:
         done = f"{len(record.finished_seeds(config))} of {config.seeds} seeds are done"
-        log.info("%s: test error %s  →  %s", done, told(metrics), config.folder)
+        log.info("%s: test error %s  →  %s", done, describe(metrics), config.folder)
 
 
 @contextmanager
@@ -142,7 +150,7 @@ def run_seeds(
     config: Config, seeds: list[int], data: Data, group: ProcessGroup, recorder: Recorder | NoRecorder, paths: Paths
 ) -> dict[int, DivergedError]:
     """Prune some seeds and train them at a time, from their checkpoints if there are any; gives the errors of those that diverged."""
-    starts = {seed: start_of(config, seed, data, group, paths, recorder.saved.training.get(seed)) for seed in seeds}
+    starts = {seed: prepare(config, seed, data, group, paths, recorder.saved.training.get(seed)) for seed in seeds}
     training = training_of(config, [start.replicate for start in starts.values()], data, group)
     states = [start.replicate.state for start in starts.values() if start.replicate.state is not None]
     if states:
@@ -203,5 +211,5 @@ def reuse(folder: Path, said: str = "finished already") -> dict[str, Any]:
     """The metrics of a finished run, with one line that says so, and by which commit where that was another one."""
     metrics = record.read_metrics(folder)
     assert metrics is not None
-    log.info("%s%s: test error %s  →  %s", said, record.other_commit(folder), told(metrics), folder)
+    log.info("%s%s: test error %s  →  %s", said, record.other_commit(folder), describe(metrics), folder)
     return metrics

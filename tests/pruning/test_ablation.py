@@ -64,7 +64,7 @@ def test_a_method_without_scores_cannot_be_inverted_and_that_is_told_before_anyt
         mask_of(network, "l1_filter", "invert")
     command = ["method=l1_filter", "model=lenet_5_caffe", "method.sanity=invert", "dry_run=true"]
     assert main([*QUICK, f"output_dir={tmp_path}", *command]) == 2
-    assert "use shuffle_layers" in capsys.readouterr().err
+    assert "use method.ablation=shuffle_layers" in capsys.readouterr().err
 
 
 def test_redraw_is_another_name_for_method_redraw(tmp_path):

@@ -74,7 +74,7 @@ def test_what_was_begun_in_one_way_goes_on_in_the_other(begun, gone_on, tmp_path
 @pytest.fixture
 def spoil(monkeypatch):
     """Given seeds: lets them start from weights that are not finite."""
-    started = run.start_of
+    started = run.prepare
 
     def spoiling(*seeds):
         def spoiled(config, seed, *rest):
@@ -84,7 +84,7 @@ def spoil(monkeypatch):
                     parameter.fill_(torch.nan)
             return start
 
-        monkeypatch.setattr(run, "start_of", spoiled)
+        monkeypatch.setattr(run, "prepare", spoiled)
 
     return spoiling
 

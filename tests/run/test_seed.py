@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from snip_cli.pruning.method import Pruned
-from snip_cli.run.seed import Start, warn_of_collapse
+from snip_cli.run.messages import warn_of_collapse
+from snip_cli.run.seed import Start
 from snip_cli.training.choice import Replicate
 
 
@@ -30,22 +31,20 @@ def test_nothing_is_told_where_a_path_leads_through_every_layer(said):
 
 def test_a_layer_that_is_cut_off_is_told_though_something_of_it_is_kept(said):
     [sentence] = said({"a": 3, "b": 2, "c": 0}, {"a": 1, "b": 0, "c": 0})
-    assert (
-        sentence == "seed 7: cut off, as no kept path from input to output leads through them: b (2 kept), c (0 kept)"
-    )
+    assert sentence == "seed 7: no kept path from input to output passes these layers: b (2 kept), c (0 kept)"
 
 
 def test_a_network_that_is_cut_through_is_told(said):
     [sentence] = said({"a": 3, "b": 0}, {"a": 0, "b": 0})
     assert sentence == (
-        "seed 7: the network is cut through and answers every image alike, as nothing that is kept connects input and output: a (3 kept), b (0 kept); "
+        "seed 7: no kept path connects input and output, so the network gives every image the same answer: a (3 kept), b (0 kept); "
         "it is trained all the same: stop it, and lower sparsity or choose another method or init"
     )
 
 
 def test_where_the_paths_are_not_known_the_layers_are_told_that_lost_everything(said):
     [sentence] = said({"a": 3, "b": 0}, None)
-    assert sentence.endswith("leads through them: b (0 kept)")
+    assert sentence.endswith("passes these layers: b (0 kept)")
     assert start({"a": 3, "b": 0}, None).effective_kept is None
 
 

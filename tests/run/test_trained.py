@@ -240,7 +240,7 @@ def test_the_dense_network_may_have_a_schedule_of_its_own(tmp_path):
         (["model=lstm_s"], "choose another model"),
         (
             ["method=l1_filter", "~method.groups", "~method.samples_per_class"],
-            "does not find by itself how much can go",
+            "sparsity=auto does not work with method 'l1_filter'",
         ),
         (
             ["method=l1_filter", "~method.groups", "~method.samples_per_class", "model=lstm_s", "sparsity=0.5"],
@@ -248,7 +248,7 @@ def test_the_dense_network_may_have_a_schedule_of_its_own(tmp_path):
         ),
         (["method.phi=wieght"], "method.phi must be one of constant, weight,"),
         (["pretrained=nowhere.pt"], "pretrained=nowhere.pt is no file that is there"),
-        (["method.groups=-1"], "method.groups must be 0 (every channel for itself) or more, not -1."),
+        (["method.groups=-1"], "method.groups must be at least 0, not -1."),
         (["method.probe_classes=1"], "method.probe_classes must be at least 2, not 1."),
         (["method.protect_fraction=2.0"], "method.protect_fraction must lie in [0, 1], not 2.0."),
         (["pretrained=a", "model.weights=b"], "name different weights: leave one out"),

@@ -1,0 +1,88 @@
+"""The runs that a run needs first: the trained reference that a method prunes, and its own earlier rounds."""
+
+from dataclasses import replace
+
+from snip_cli.config.schema import Config
+from snip_cli.errors import ConfigError
+from snip_cli.models.building import State, weightless_model
+from snip_cli.pruning.mask import Mask
+from snip_cli.pruning.method import find_method
+from snip_cli.runfolder import checkpoint
+
+
+def ancestors(config: Config) -> list[Config]:
+    """Return the runs that must be finished before this one, oldest first; none for a method that starts from drawn or given weights."""
+    if not config.needs_dense:
+        return []
+    return [config.dense, *earlier_rounds(config)]
+
+
+def earlier_rounds(config: Config) -> list[Config]:
+    """Return the rounds before the last of a method that prunes in rounds, each a run of the same method at its own sparsity.
+
+    An ablation or redrawn weights concern the last round alone.
+    """
+    method = find_method(config.method.name)
+    if method.rounds is None or config.is_reference:
+        return []
+    options = method.read_options(config.method.options)
+    sparsities = method.rounds(weightless_model(config), float(config.sparsity), options)
+    plain = replace(config.method, sanity="none", redraw=method.redraw)
+    return [replace(config, method=plain, sparsity=sparsity) for sparsity in sparsities]
+
+
+def rewind_iteration(config: Config) -> int | None:
+    """Return the iteration of the reference whose weights training restarts from; None if it goes on from those that were pruned."""
+    method = find_method(config.method.name)
+    if config.is_reference or config.method.redraw or method.rewind is None:
+        return None
+    return method.rewind(method.read_options(config.method.options))
+
+
+def parent_weights(config: Config, seed: int) -> State | None:
+    """Return the trained weights that a method prunes, on the CPU; None if it prunes drawn or given ones.
+
+    Raises:
+        ConfigError: the run that trained them has them no longer.
+    """
+    before = ancestors(config)
+    if not before:
+        return None
+    weights = checkpoint.load(before[-1].folder).weights
+    if seed not in weights:
+        raise ConfigError(
+            f"{before[-1].folder / 'checkpoint.pt'} has no weights of seed {seed}: delete the folder's metrics.json, and the same command trains it again."
+        )
+    return weights[seed]
+
+
+def previous_mask(config: Config, seed: int) -> Mask | None:
+    """Return the mask of the round before; None if there is none.
+
+    Raises:
+        ConfigError: that round's folder has it no longer.
+    """
+    before = earlier_rounds(config)
+    if not before:
+        return None
+    masks = checkpoint.load_masks(before[-1].folder)
+    if seed not in masks:
+        raise ConfigError(
+            f"{before[-1].folder / 'mask.pt'} has no mask of seed {seed}: delete that folder, and the same command makes it again."
+        )
+    return masks[seed]
+
+
+def early_weights(config: Config, seed: int, iteration: int) -> State:
+    """Return the weights of the reference after an early `iteration`, on the CPU.
+
+    Raises:
+        ConfigError: the reference's folder does not have them.
+    """
+    folder = config.dense.folder
+    kept = checkpoint.load_early(folder, iteration)
+    if seed not in kept:
+        raise ConfigError(
+            f"{folder} has no weights of seed {seed} at iteration {iteration}: delete its metrics.json, and the same command trains it again."
+        )
+    return kept[seed]
