@@ -49,7 +49,7 @@ def test_a_round_removes_the_smallest_weights_of_each_layer_and_half_as_many_of_
     model = network()
     everything = {name: torch.ones(p.shape, dtype=torch.bool) for name, p in model.named_parameters()}
     expected = plain_round(model, everything, {"0.weight": 0.2, "2.weight": 0.1})
-    [first] = rounds(model, 0.3, ImpOptions())
+    first, *_ = rounds(model, 0.3, ImpOptions())
     mask = mask_of(model, first, ImpOptions())
     assert all(torch.equal(mask[name], expected[name]) for name in expected)
 
