@@ -1,5 +1,6 @@
-"""The mask: one bool tensor per prunable parameter, True = kept, and what is done with it."""
+"""The mask: one bool tensor per prunable parameter, True = kept. How it is chosen from scores, applied and counted."""
 
+import io
 import math
 from collections.abc import Mapping
 
@@ -8,17 +9,18 @@ from torch import Tensor, nn
 
 from snip_cli.config.sections import check_sparsity
 from snip_cli.errors import ConfigError, RunError
-from snip_cli.models.prunable import (
-    prunable_parameters as prunable_parameters,  # where methods of one's own import it from
-)
+
+# The README imports it from here.
+from snip_cli.models.prunable import prunable_parameters as prunable_parameters
 
 Mask = dict[str, Tensor]
 
 
 def kept_count(total: int, sparsity: float) -> int:
-    """κ, the number of parameters that stay of `total`, as the released code rounds it.
+    """Return κ, the number of parameters to keep of `total`, rounded as the released code does.
 
-    Raises ConfigError where `sparsity`, a number, lies outside [0, 1) or leaves nothing.
+    Raises:
+        ConfigError: `sparsity` is not in [0, 1), or nothing would be kept.
     """
     check_sparsity(sparsity)
     kept = round(total * (1 - sparsity))
@@ -29,11 +31,16 @@ def kept_count(total: int, sparsity: float) -> int:
 
 
 def top_mask(scores: Mapping[str, Tensor], kept: int) -> Mask:
-    """Keep exactly `kept` entries, those with the largest score over all parameters; of equal ones the earlier (Eq. 7, Lee et al. 2019).
+    """Return the mask of the `kept` largest scores over all parameters (Eq. 7, Lee et al. 2019); of equal scores the earlier is kept.
 
-    The least of the `kept` largest, then its ties filled in order; not a sort. Which entries stay depends on the scores alone, on no device's tie order.
+    Ties are filled in order and not left to a sort, so that the mask depends on the scores alone and not on the device.
 
-    Raises RunError where a score is not finite.
+    Args:
+        scores: one tensor per parameter, any shapes.
+        kept: from 1 to the number of scores.
+
+    Raises:
+        RunError: a score is not finite.
     """
     for name, score in scores.items():
         if not torch.isfinite(score).all():
@@ -43,7 +50,7 @@ def top_mask(scores: Mapping[str, Tensor], kept: int) -> Mask:
     flat = torch.cat([score.detach().flatten() for score in scores.values()])
     total = flat.numel()
     assert 1 <= kept <= total
-    # Not `kthvalue`, whose index (which nobody reads) made earlier versions of PyTorch refuse it under deterministic=true on a GPU.
+    # `kthvalue` also returns an index, which earlier versions of PyTorch refuse on a GPU under deterministic=true.
     threshold = flat.topk(kept, sorted=False).values.min()
     keep = flat > threshold
     ties = (flat == threshold).nonzero().squeeze(1)
@@ -56,7 +63,8 @@ def top_mask(scores: Mapping[str, Tensor], kept: int) -> Mask:
 def apply_mask(model: nn.Module, mask: Mapping[str, Tensor]) -> None:
     """Set every pruned parameter of `model` to zero.
 
-    Raises ConfigError where the mask names a parameter that the model lacks or that has another shape.
+    Raises:
+        ConfigError: the mask names a parameter that the model lacks, or whose shape is another.
     """
     parameters = dict(model.named_parameters())
     for name, keep in mask.items():
@@ -66,7 +74,7 @@ def apply_mask(model: nn.Module, mask: Mapping[str, Tensor]) -> None:
 
 
 def layer_counts(mask: Mapping[str, Tensor]) -> list[dict[str, str | int]]:
-    """Per layer its name, total and kept parameters (weights and biases together), in the model's order."""
+    """Return each layer's name and its total and kept parameters (weights and biases together), in the model's order."""
     layers: dict[str, list[int]] = {}
     for name, keep in mask.items():
         layer = layers.setdefault(name.rpartition(".")[0], [0, 0])
@@ -76,9 +84,29 @@ def layer_counts(mask: Mapping[str, Tensor]) -> list[dict[str, str | int]]:
 
 
 def weight_counts(mask: Mapping[str, Tensor]) -> dict[str, int]:
-    """How many weights there are and how many of them are kept, without biases: what SNACS and MINT count."""
+    """Return the number of weights and of kept weights, without biases, as SNACS and MINT count."""
     weights = [keep for keep in mask.values() if keep.dim() > 1]
     return {
         "weights_total": sum(keep.numel() for keep in weights),
         "weights_kept": sum(int(keep.sum()) for keep in weights),
     }
+
+
+def sparse_megabytes(weights: Mapping[str, Tensor], mask: Mapping[str, Tensor]) -> float:
+    """Return the size in MiB of the masked weights, without biases and batch-norm, as the authors of SNACS and MINT count.
+
+    Each weight is stored as a zip-compressed sparse matrix, outputs × the rest.
+
+    Args:
+        weights: the trained network's parameters by name, on the CPU; it may hold more than `mask`.
+        mask: the prunable parameters by name.
+    """
+    from scipy.sparse import csr_matrix, save_npz
+
+    total = 0
+    for name, keep in mask.items():
+        if keep.dim() > 1:
+            file = io.BytesIO()
+            save_npz(file, csr_matrix(weights[name].flatten(1).numpy()))
+            total += file.getbuffer().nbytes
+    return total / 2**20

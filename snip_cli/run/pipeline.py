@@ -16,8 +16,7 @@ from snip_cli.data.splits import Data
 from snip_cli.errors import ConfigError, RunError
 from snip_cli.models.building import State, weightless_model
 from snip_cli.models.pretrained import check_there
-from snip_cli.pruning.mask import layer_counts, weight_counts
-from snip_cli.pruning.sizes import sparse_megabytes
+from snip_cli.pruning.mask import layer_counts, sparse_megabytes, weight_counts
 from snip_cli.run.ancestors import ancestors
 from snip_cli.run.checks import check, check_group, check_scoring
 from snip_cli.run.messages import announcement, describe, warn_of_collapse

@@ -3,7 +3,7 @@
 import torch
 from scipy.sparse import csr_matrix, load_npz, save_npz
 
-from snip_cli.pruning.sizes import sparse_megabytes
+from snip_cli.pruning.mask import sparse_megabytes
 
 
 def test_the_size_is_that_of_the_files_of_the_weights_without_biases(tmp_path):
