@@ -1,4 +1,4 @@
-"""What a run is checked for before any work, beyond its configuration: what needs the network, the processes or the data."""
+"""What is checked before any work, beyond the configuration itself: what needs the network, the processes or the data."""
 
 import torch
 from torch import nn
@@ -14,13 +14,16 @@ from snip_cli.models.prunable import prunable_parameters
 from snip_cli.pruning.ablation import check_ablation
 from snip_cli.pruning.method import find_method
 from snip_cli.pruning.prune import check_request
+from snip_cli.run.ancestors import rewind_iteration
 from snip_cli.runtime.processes import ProcessGroup, check_divisible
 
 
 def check(config: Config) -> int:
-    """Check what needs the network but no data; gives m, the number of prunable parameters.
+    """Check a run without loading data or drawing weights; return m, the number of prunable parameters.
 
-    Raises ConfigError for an unknown name or option, a network that does not fit the data set, and a sparsity that keeps nothing.
+    Raises:
+        ConfigError: an unknown name or option, a network that does not fit the data set, a sparsity that keeps nothing, a method that does
+            not fit the network or the other settings.
     """
     registry.datasets.check_options(config.dataset.name, config.dataset.options)
     method = find_method(config.method.name)
@@ -29,7 +32,6 @@ def check(config: Config) -> int:
     registry.initialisers.check_options(config.init.name, config.init.options)
     registry.initialisers.check_options(config.init_train.name, config.init_train.options)
     model = weightless_model(config)
-    total = sum(p.numel() for p in prunable_parameters(model).values())
     check_request(method, model, config.sparsity)
     check_sizes(model, config)
     if not config.is_reference:
@@ -37,23 +39,44 @@ def check(config: Config) -> int:
         if method.check is not None:
             method.check(model, torch.empty(1, *config.dataset.shape, device="meta"), options)
         check_weights(config)
-    return total
+        check_rewind(config)
+    return sum(p.numel() for p in prunable_parameters(model).values())
 
 
 def check_weights(config: Config) -> None:
-    """Raise ConfigError where nothing would start from the weights that are given, or a method that prunes a trained network is given those
-    of a run of another one. Weights to start from at initialisation may come from another data set."""
+    """Check the weights that `pretrained` names against the method.
+
+    Raises:
+        ConfigError: a method that prunes a trained network is given those of another network or data set; or nothing would start from
+            them, because the method redraws weights or rewinds to those of the reference.
+    """
     weights, method = config.model.weights, config.method
+    if weights and find_method(method.name).rounds:
+        raise ConfigError(
+            f"pretrained={weights} gives a trained network, but method '{method.name}' rewinds to early weights of its own reference: leave it out."
+        )
     if method.trained:
         check_origin(weights, config.model.name, config.dataset.name)
     elif weights and method.redraw:
         raise ConfigError(
-            f"pretrained={weights} gives the weights to start from, and '{method.name}' with method.redraw=true draws others after pruning: set method.redraw=false."
+            f"pretrained={weights} gives the weights to start from, but method '{method.name}' with method.redraw=true draws others after pruning: set method.redraw=false."
+        )
+
+
+def check_rewind(config: Config) -> None:
+    """Raise ConfigError if training would restart from an iteration that the reference or the schedule does not reach."""
+    iteration = rewind_iteration(config)
+    if not iteration:
+        return
+    last = min(config.schedule.iterations, config.dense.schedule.iterations)
+    if iteration >= last:
+        raise ConfigError(
+            f"method.rewind={iteration:,} is not before the last iteration, {last:,}: choose a smaller one, or more schedule.iterations."
         )
 
 
 def check_sizes(model: nn.Module, config: Config) -> None:
-    """Raise ConfigError where the network, which lies on the meta device, takes images of one size and `dataset.sizes` names others."""
+    """Raise ConfigError if `dataset.sizes` names an image size that the network, which lies on the meta device, cannot take."""
     for size in config.dataset.sizes:
         try:
             model.eval()(torch.empty(1, config.dataset.shape[0], size, size, device="meta"))
@@ -64,19 +87,19 @@ def check_sizes(model: nn.Module, config: Config) -> None:
 
 
 def check_group(config: Config, device: torch.device, group: ProcessGroup) -> None:
-    """Raise ConfigError where the batch or the network's batch-norm does not fit the processes that train it together."""
+    """Raise ConfigError if the processes that train together cannot share the batch, or leave batch-norm one image each."""
     check_divisible(config.schedule.batch_size, group.size)
     if config.sync_batchnorm and (group.size == 1 or device.type != "cuda"):
-        raise ConfigError("sync_batchnorm=true is for several GPUs under torchrun: leave it out here.")
+        raise ConfigError("sync_batchnorm=true works on several GPUs under torchrun only: leave it out here.")
     normalised = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in weightless_model(config).modules())
     if normalised and config.schedule.batch_size // group.size == 1:
         raise ConfigError(
-            f"model '{config.model.name}' normalises over the batch, of which one image is no statistic: raise schedule.batch_size above {group.size}."
+            f"model '{config.model.name}' has batch-norm, which needs more than one image per batch and process: raise schedule.batch_size above {group.size}."
         )
 
 
 def check_scoring(config: Config, train: Split) -> None:
-    """Raise ConfigError where a method is to score with more training images, or more of a class, than there are."""
+    """Raise ConfigError if the method is to score with more training images, or more of a class, than there are."""
     method = config.method
     if method.samples_per_class:
         require_of_each_class(train.labels, method.samples_per_class, config.dataset.classes)

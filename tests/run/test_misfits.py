@@ -36,7 +36,7 @@ CONFIGURATION = {
     "batch-norm over several GPUs on one processor": (["sync_batchnorm=true"], ["for several GPUs under torchrun"]),
     "batch-norm over one image": (
         ["model=vgg_like", "schedule.batch_size=1", "method.batch_size=2"],
-        ["model 'vgg_like' normalises over the batch", "raise schedule.batch_size above 1"],
+        ["model 'vgg_like' has batch-norm", "raise schedule.batch_size above 1"],
     ),
     "weights that are not there": (["model.weights=nowhere.pt", "method.redraw=false"], ["nowhere.pt"]),
 }
