@@ -1,4 +1,4 @@
-"""How a Python script tells of a failure: in one sentence, as the commands do."""
+"""Report the failure of a Python script in one sentence, as the commands do."""
 
 import sys
 from collections.abc import Callable
@@ -7,8 +7,8 @@ from pathlib import Path
 from snip_cli.errors import SnipError
 
 
-def told(main: Callable[[], None]) -> int:
-    """Do what `main` does; gives the exit code, after the sentence of a failure that has one."""
+def run_main(main: Callable[[], None]) -> int:
+    """Run `main` and return the exit code; a SnipError is printed to stderr as one sentence."""
     try:
         main()
     except SnipError as error:

@@ -1,7 +1,7 @@
-# Sourced by the scripts beside it, one a published table or figure: their command line, `sweep` and `report`.
-# Set before: `seeds`, how many the paper has, and `only=` (empty) in a script that takes --only MODEL.
-# A failed sweep does not stop the rest, and `exit $failed` at the end tells of it; a setting that is refused and Ctrl-C stop all.
-# Written for bash 3.2 too, which is macOS's: no `;;&`, and an empty array counts as unset.
+# Sourced by the scripts beside it, one for each published table or figure. Parses their command line and defines `sweep` and `report`.
+# A script first sets `seeds` to the paper's number of seeds, and `only=` (empty) if it takes --only MODEL.
+# A failed sweep does not stop the others; the script ends with `exit $failed`. A refused setting or Ctrl-C stops everything.
+# Works with bash 3.2, the version of macOS: it has no `;;&` and treats an empty array as unset.
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 name=$(basename "$0")
 output=runs/$name iterations= settings=() failed=0 any=no
@@ -15,7 +15,7 @@ while [ $# -gt 0 ]; do
   esac
   case $1 in
     -h | --help) sed -n '2,/^[^#]/s/^# //p' "$0"; exit ;;
-    model=*) echo "scripts/$name: $1 would hold for all of its runs; ${only+choose a network with --only, or }use snip-run" >&2; exit 2 ;;
+    model=*) echo "scripts/$name: $1 would apply to every run of this script: ${only+choose a network with --only, or }use snip-run" >&2; exit 2 ;;
     output_dir=* | seeds=* | schedule.iterations=*)
       option=${1%%=*} option=${option#schedule.}
       echo "scripts/$name: write --${option%_dir} ${1#*=} instead of $1" >&2; exit 2 ;;
@@ -30,26 +30,26 @@ done
 [ -z "$iterations" ] || settings+=("schedule.iterations=$iterations")
 python=${PYTHON:-$root/.venv/bin/python}
 if [ -n "${PYTHON:-}" ]; then command -v "$PYTHON" > /dev/null; else [ -e "$root/.venv/installed" ]; fi || {
-  echo "snip-run is not installed in $root/.venv: run scripts/run once, or set PYTHON to one that has it" >&2
+  echo "snip-run is not installed in $root/.venv: run scripts/run once, or set PYTHON to a Python that has it" >&2
   exit 2
 }
 cd "$root"
 
-networks= # those of the script, for who names none of them
-sweep() { # SETTING ...: snip-run on all their combinations, with the user's settings last; model=… first, by which --only chooses
+networks= # the script's networks, for the message about an unknown one
+sweep() { # SETTING ...: runs snip-run on all combinations, with the user's settings last. The first SETTING is model=…, which --only selects.
   case " $networks " in *" ${1#model=} "*) ;; *) networks="$networks ${1#model=}" ;; esac
   [ -z "${only:-}" ] || [ "model=$only" = "$1" ] || return 0
   any=yes
   "$python" -m snip_cli -m "$@" "seeds=$seeds" "output_dir=$output" ${settings[@]+"${settings[@]}"} || go_on $?
 }
 
-report() { # OPTION ...: snip-report on all runs; nothing where none was made but a plan told
-  [ "$any" = yes ] || { echo "scripts/$name: it has no network '$only': choose one of$networks" >&2; exit 2; }
+report() { # OPTION ...: runs snip-report on all runs, unless dry_run=true made none
+  [ "$any" = yes ] || { echo "scripts/$name: there is no network '$only' in this script: choose one of$networks" >&2; exit 2; }
   case " ${settings[*]-} " in *" dry_run=true "*) return 0 ;; esac
   "$python" -m snip_cli.commands.snip_report "$output" "$@" || go_on $?
 }
 
-go_on() { # EXIT_CODE: past a failure, but not past what cannot be done as asked, nor Ctrl-C, which Python has answered by itself
+go_on() { # EXIT_CODE: notes a failure and continues; exits on 2 (refused) and 130 (Ctrl-C), which Python has already reported
   case $1 in 2 | 130) exit "$1" ;; esac
   failed=1
 }

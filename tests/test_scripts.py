@@ -205,7 +205,7 @@ def test_a_network_that_is_not_of_the_table_is_refused(name, calls):
     script(name)
     networks = dict.fromkeys(run["model"] for run in runs(calls()[:-1]))
     refused = script(name, "--only", "lenet")
-    said = f"scripts/{name}: it has no network 'lenet': choose one of {' '.join(networks)}\n"
+    said = f"scripts/{name}: there is no network 'lenet' in this script: choose one of {' '.join(networks)}\n"
     assert (refused.returncode, refused.stderr) == (2, said)
 
 
@@ -218,7 +218,7 @@ def test_a_plan_ends_without_a_report_as_there_is_no_run(calls):
 def test_a_network_for_all_runs_is_refused(name):
     refused = script(name, "model=lenet_300_100")
     assert refused.returncode == 2
-    assert "model=lenet_300_100 would hold for all of its runs" in refused.stderr
+    assert "model=lenet_300_100 would apply to every run of this script" in refused.stderr
     assert ("--only" in refused.stderr) == (name == "figure1")
 
 
