@@ -1,4 +1,4 @@
-"""What layers give for a sample."""
+"""Activations of a sample: values, order, and errors."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from snip_cli.pruning.after_training.activations import channel_means, sample_ac
 
 
 def network():
-    """With a ReLU that overwrites what a linear layer gave."""
+    """Return a network whose last ReLU overwrites the output of a linear layer."""
     torch.manual_seed(0)
     return nn.Sequential(
         nn.Conv2d(1, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 5), nn.ReLU(True)

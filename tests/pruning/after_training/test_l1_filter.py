@@ -1,4 +1,4 @@
-"""Whole filters by their norm: what goes, and that nothing of a filter that went is left."""
+"""Removal of whole filters by norm: which ones are removed, and that nothing of them is left."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Which layers are compared: in the networks of SNACS as many as its authors' code lists, in others what runs one after the other."""
+"""Pairs of layers: as many as the authors' code lists for the networks of SNACS, and consecutive layers in others."""
 
 import itertools
 
@@ -12,7 +12,7 @@ from snip_cli.pruning.after_training.layer_pairs import Pair, find_pairs, inputs
 
 
 def built(name, shape=(3, 32, 32), classes=10):
-    """The network on the meta device, and an image for it."""
+    """Return the network on the meta device, and an image for it."""
     with torch.device("meta"):
         return registry.models[name](shape, classes), torch.empty(1, *shape)
 

@@ -1,4 +1,4 @@
-"""The spanning-tree estimator: right where the answer is known, and the same for a layer as for its pairs."""
+"""The spanning-tree estimator: correct if the answer is known, and the same for a layer as for its pairs."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from tests.pruning.after_training.snacs.gaussian import gaussian
 
 
 def conditional_dependence(x_ND, y_ND, z_ND, *, generator):
-    """The dependence of X and Y given Z, as a layer with one pair of groups."""
+    """Return the dependence of X and Y given Z, as a layer with one pair of groups."""
     bounds = {"child_bounds": [(0, x_ND.shape[1])], "parent_bounds": [(0, y_ND.shape[1])]}
     return layer_dependence(x_ND, torch.cat([y_ND, z_ND], dim=1), **bounds, generator=generator).item()
 

@@ -1,4 +1,4 @@
-"""Which connections go, against a plain loop and case by case; and what is reported."""
+"""The choice of connections, against a plain loop and case by case, and the report."""
 
 import logging
 
@@ -23,7 +23,7 @@ def layer(scores, weights=None, limit=1.0, spared=(), protected=()):
 
 
 def plainly(layers, at_most):
-    """Connection after connection by rising score, as long as its layer's limit and the whole allow the next one."""
+    """Remove connections by rising score while the layer's limit and the total allow the next one."""
     gone = dict.fromkeys(layers, 0)
     closed = dict.fromkeys(layers, False)
     kept = {name: torch.ones(each.scores.shape, dtype=torch.bool) for name, each in layers.items()}

@@ -1,4 +1,4 @@
-"""The estimator of `acmi.py` for one pair, word by word: loops and dictionaries, nothing shared between pairs. The tests' reference and the bench's rival."""
+"""The estimator of `acmi.py` for one pair, written as loops over dictionaries: the reference of the tests and the rival of the benchmark."""
 
 import math
 from collections import Counter
@@ -17,7 +17,7 @@ Draw = tuple[Tensor, tuple[float, float, float]]
 
 
 def plain_pair(x_ND: Array, y_ND: Array, z_ND: Array, draws: list[Draw], condition: list[int]) -> float:
-    """One pair of a layer: `condition` are z's channels in the parent layer."""
+    """Return the information of one pair of a layer; `condition` are z's channels in the parent layer."""
     varying, x_ND, y_ND, z_ND = prepared(x_ND, y_ND, z_ND)
     [(a, b), *_] = canonical(x_ND, y_ND)
     estimates = []
@@ -33,7 +33,7 @@ def plain_pair(x_ND: Array, y_ND: Array, z_ND: Array, draws: list[Draw], conditi
 def prepared(
     x_ND: Array, y_ND: Array, z_ND: Array, *, residual: bool = True
 ) -> tuple[tuple[int, int], Array, Array, Array]:
-    """How many channels of x and y vary; x and y without what z explains linearly (where `residual`), and z, all standardised."""
+    """Return how many channels of x and y vary; x and y, if `residual` without what z explains linearly; and z. All are standardised."""
     x_ND, y_ND, z_ND = (standard(values) for values in (x_ND, y_ND, z_ND))
     varying = int((x_ND != 0).any(0).sum()), int((y_ND != 0).any(0).sum())
     if not residual:
@@ -43,7 +43,7 @@ def prepared(
 
 
 def canonical(x_ND: Array, y_ND: Array) -> list[tuple[Array, Array]]:
-    """Pairs of directions of x and y, the most correlated first."""
+    """Return pairs of directions of x and y, the most correlated first."""
     n = len(x_ND)
     factors = [
         np.linalg.cholesky(covariance + (1e-6 * np.diag(covariance).mean() + 1e-14) * np.eye(len(covariance)))
@@ -56,7 +56,7 @@ def canonical(x_ND: Array, y_ND: Array) -> list[tuple[Array, Array]]:
 
 
 def selection_excess(child: int, parent: int, pairs: int) -> float:
-    """N times the sum of squared correlations of the first canonical pairs of independent groups, less 1 a pair."""
+    """Return N times the sum of squared correlations of the first canonical pairs of independent groups, less 1 a pair."""
     pairs = min(pairs, child, parent)
     if pairs == 0 or child == parent == 1:
         return 0.0
@@ -66,7 +66,7 @@ def selection_excess(child: int, parent: int, pairs: int) -> float:
 
 
 def standard(values_ND: Array) -> Array:
-    """Every column with mean 0 and spread 1; a constant one is 0."""
+    """Return every column with mean 0 and standard deviation 1; a constant column becomes 0."""
     centred = values_ND - values_ND.mean(0)
     spread = centred.std(0)
     constant = spread <= 1e-7 * np.abs(values_ND).max(0)
@@ -74,26 +74,26 @@ def standard(values_ND: Array) -> Array:
 
 
 def regressed(values_ND: Array, others_ND: Array, ridge: float) -> Array:
-    """What a ridge regression on the others leaves."""
+    """Return the residuals of a ridge regression on the others."""
     gram = others_ND.T @ others_ND / len(others_ND) + ridge * np.eye(others_ND.shape[1])
     return values_ND - others_ND @ np.linalg.solve(gram, others_ND.T @ values_ND / len(others_ND))
 
 
 def projected(values_ND: Array, direction_D: Array) -> Array:
-    """The projection on a direction, with spread 1; 0 if it is constant."""
+    """Return the projection on a direction with standard deviation 1; 0 if it is constant."""
     values_N = values_ND @ direction_D
     spread = values_N.std()
     return values_N / spread if spread > 1e-7 else 0 * values_N
 
 
 def hashed(values_N: Array, width: float, shift: float) -> list[int]:
-    """A bucket for each sample."""
+    """Return the bucket of each sample."""
     steps = [math.floor((value + CLIP) * RESOLUTION) for value in values_N.clip(-CLIP, CLIP).tolist()]
     return [math.floor(step / RESOLUTION / width + shift) for step in steps]
 
 
 def plug_in(x: list[int], y: list[int], z: list[int]) -> float:
-    """Counts in dictionaries, and the sum over every cell of the margins, less chance."""
+    """Return the sum over every cell of the margins, less chance, from counts in dictionaries."""
     n_xyz, n_xz, n_yz, n_z = Counter(), Counter(), Counter(), Counter()
     for a, b, c in zip(x, y, z, strict=True):
         n_xyz[a, b, c] += 1

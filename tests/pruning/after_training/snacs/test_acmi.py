@@ -1,4 +1,4 @@
-"""The hash estimator: equal to its plain form, right on Gaussians, indifferent to order, scale and blocks, and clear about what it cannot use."""
+"""The hash estimator: equal to its plain form, correct on Gaussians, and independent of order, scale and blocks."""
 
 import math
 from itertools import pairwise
@@ -21,7 +21,7 @@ PARENT_BOUNDS = [(0, 4), (4, 8), (8, 9)]
 
 
 def layer(samples: int = 300, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """A child layer of 7 channels that follows a parent layer of 9, whose channels are not independent."""
+    """Return a child layer of 7 channels and its parent layer of 9 dependent channels."""
     generator = torch.Generator().manual_seed(seed)
     parent = torch.randn(samples, 9, generator=generator) @ torch.randn(9, 9, generator=generator) + 2
     child = parent @ torch.randn(9, 7, generator=generator) + torch.randn(samples, 7, generator=generator)
@@ -34,7 +34,7 @@ def scores(child, parent, phi=None, weights=None):
 
 
 def conditional_mutual_information(x_ND, y_ND, z_ND, seed=0):
-    """I(X; Y | Z) in bits, as a layer with one pair of groups."""
+    """Return I(X; Y | Z) in bits, as a layer with one pair of groups."""
     bounds = {"child_bounds": [(0, x_ND.shape[1])], "parent_bounds": [(0, y_ND.shape[1])]}
     return layer_information(x_ND, torch.cat([y_ND, z_ND], dim=1), **bounds, seed=seed).item()
 

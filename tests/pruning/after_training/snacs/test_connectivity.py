@@ -1,4 +1,4 @@
-"""Connectivity: information times a factor of the weights, of the right groups."""
+"""Connectivity: information times a factor of the same groups' weights."""
 
 import pytest
 import torch

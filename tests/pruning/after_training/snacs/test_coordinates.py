@@ -1,4 +1,4 @@
-"""What choosing directions adds to the correlation of independent groups."""
+"""By how much choosing directions raises the correlation of independent groups."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def _no_results_of_other_tests():
 
 @pytest.fixture
 def held(monkeypatch):
-    """The bytes of every block of matrices."""
+    """Record the bytes of every block of matrices."""
     nbytes = []
     values = torch.linalg.svdvals
     monkeypatch.setattr("torch.linalg.svdvals", lambda matrices: (nbytes.append(matrices.nbytes), values(matrices))[1])

@@ -1,4 +1,4 @@
-"""The upper limits, against the plain way: prune the network, run it, and ask scikit-learn's classifier. And what one layer may lose."""
+"""The upper limits, against a plain version (prune the network, run it, classify with scikit-learn), and the constraints."""
 
 import itertools
 
@@ -25,7 +25,7 @@ def network():
 
 
 def sample():
-    """90 images of three classes, each brighter in its own corner, in batches."""
+    """Return 90 images of three classes, each brighter in its own corner, in batches, and their labels."""
     labels = torch.arange(90) % 3
     images = torch.randn(90, 1, 8, 8, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
     for corner in range(3):
@@ -38,7 +38,7 @@ def grouped_pairs(model, groups):
 
 
 def norms(model, grouped):
-    """The Euclidean norm of each connection's weights."""
+    """Return the Euclidean norm of each connection's weights."""
     return grouped.block_sums(model.get_submodule(grouped.child).weight.detach().square()).sqrt()
 
 
@@ -50,11 +50,11 @@ def limits_of(model, groups=0, slack=0.7):
 
 
 def accuracy_by_running(model, grouped, fraction):
-    """The classifier's accuracy by what the network's hooks give when the connections are zeroed one by one."""
+    """Return the classifier's accuracy on the network's outputs after the connections were set to zero one by one."""
     batches, labels = sample()
     child = model.get_submodule(grouped.child)
     original = child.weight.detach().clone()
-    learnt = channel_means(model, batches, [grouped.child])[grouped.child].clamp_min(0)
+    learned = channel_means(model, batches, [grouped.child])[grouped.child].clamp_min(0)
     keep, each = keep_strongest(norms(model, grouped), fraction), grouped.inputs
     with torch.no_grad():
         for j, (first, last) in enumerate(grouped.child_bounds):
@@ -63,7 +63,7 @@ def accuracy_by_running(model, grouped, fraction):
                     child.weight[first:last, start * each : end * each] = 0
         asked = channel_means(model, batches, [grouped.child])[grouped.child].clamp_min(0)
         child.weight.copy_(original)
-    found = SVC(random_state=0, tol=1e-5).fit(learnt.numpy(), labels.numpy()).predict(asked.numpy())
+    found = SVC(random_state=0, tol=1e-5).fit(learned.numpy(), labels.numpy()).predict(asked.numpy())
     return float((found == labels.numpy()).mean())
 
 
@@ -123,7 +123,7 @@ def tied_scores(seed, children=5, parents=4):
 
 
 def kept_by_sorting(scores, fraction):
-    """A child's strongest connection stays; of the others the weakest go, of equal ones the later, until enough are gone."""
+    """Remove the weakest connections, of equal ones the later, except each child's strongest, until enough are removed."""
     rows = scores.tolist()
     places = [(j, i) for j, row in enumerate(rows) for i in range(len(row))]
     spared = {(j, max(range(len(row)), key=lambda i, row=row: (row[i], -i))) for j, row in enumerate(rows)}

@@ -1,4 +1,4 @@
-"""The method as a whole: what it runs the network on, and how often."""
+"""The method as a whole: which images the network runs on, how often, and what the warnings say."""
 
 import logging
 
@@ -32,7 +32,7 @@ def sample():
 
 @pytest.fixture
 def passes(monkeypatch):
-    """The layers of every call of `input_means`, and how many images it ran."""
+    """Record the layers of every call of `input_means`, and its number of images."""
     calls = []
 
     def noting(model, batches, layers):
@@ -86,7 +86,7 @@ def to_its_limits(model, method="snacs"):
 
 
 def warnings(caplog, model, method="snacs"):
-    """What is warned of when the model is pruned."""
+    """Return the warnings when the model is pruned."""
     with caplog.at_level(logging.WARNING, logger="snip_cli"):
         to_its_limits(model, method)
     return caplog.messages

@@ -1,4 +1,4 @@
-"""The probe, against scikit-learn's own classifier; and mean outputs from input means, against the network run with the masked weight."""
+"""The probe, against scikit-learn's own classifier, and mean outputs from input means, against the masked network."""
 
 import numpy
 import pytest
@@ -23,35 +23,35 @@ from tests.splits import split_of
 
 
 def outputs(seed, spread=1.0):
-    """60 images of three classes, whose outputs differ in the mean."""
+    """Return labels and outputs of 60 images of three classes that differ in the mean."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(60) % 3
     return labels, spread * (torch.randn(60, 8, generator=generator) + torch.eye(3, 8)[labels])
 
 
-def plain_predictions(learnt, labels, asked):
+def plain_predictions(learned, labels, asked):
     classifier = SVC(random_state=0, tol=1e-5)
-    classifier.fit(learnt.clamp_min(0).numpy(), labels.numpy())
+    classifier.fit(learned.clamp_min(0).numpy(), labels.numpy())
     return classifier.predict(asked.clamp_min(0).numpy())
 
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("spread", [1e-3, 1.0, 1e3])
 def test_its_accuracy_is_that_of_the_plain_classifier(seed, spread):
-    labels, learnt = outputs(seed, spread)
+    labels, learned = outputs(seed, spread)
     noise = spread * torch.randn(60, 8, generator=torch.Generator().manual_seed(99))
-    for asked in (learnt, learnt + 0.5 * noise, learnt * 0.5, noise):
-        expected = float((plain_predictions(learnt.double(), labels, asked.double()) == labels.numpy()).mean())
-        assert Probe(learnt, labels).accuracy(asked) == expected
+    for asked in (learned, learned + 0.5 * noise, learned * 0.5, noise):
+        expected = float((plain_predictions(learned.double(), labels, asked.double()) == labels.numpy()).mean())
+        assert Probe(learned, labels).accuracy(asked) == expected
 
 
 def test_what_is_below_zero_is_not_seen():
-    labels, learnt = outputs(0)
-    probe = Probe(learnt, labels)
+    labels, learned = outputs(0)
+    probe = Probe(learned, labels)
     assert (
-        probe.accuracy(learnt)
-        == probe.accuracy(learnt.clamp_min(0))
-        == Probe(learnt.clamp_min(0), labels).accuracy(learnt)
+        probe.accuracy(learned)
+        == probe.accuracy(learned.clamp_min(0))
+        == Probe(learned.clamp_min(0), labels).accuracy(learned)
     )
 
 
@@ -72,9 +72,9 @@ def test_guessing_names_the_most_frequent_class():
 
 
 def test_labels_need_not_be_neighbours():
-    labels, learnt = outputs(0)
-    assert Probe(learnt, 7 * labels + 3).accuracy(learnt) == Probe(learnt, labels).accuracy(learnt)
-    assert numpy.isfinite(Probe(learnt, labels).accuracy(1e6 * learnt))
+    labels, learned = outputs(0)
+    assert Probe(learned, 7 * labels + 3).accuracy(learned) == Probe(learned, labels).accuracy(learned)
+    assert numpy.isfinite(Probe(learned, labels).accuracy(1e6 * learned))
 
 
 def test_what_is_probed_are_the_images_of_the_first_classes():
@@ -123,7 +123,7 @@ def images(dtype):
 
 
 def agree(model, name, dtype):
-    """The two ways give the same mean outputs of layer `name` for some masks of it."""
+    """Assert that both ways give the same mean outputs of layer `name` for some masks."""
     model = model.to(dtype)
     layer = model.get_submodule(name)
     batches = [(part, None) for part in images(dtype).split(2)]

@@ -1,4 +1,4 @@
-"""Which filters the next layer leans on, against plain loops, and which are protected for it."""
+"""Sensitivity of filters, against plain loops, and which ones are protected."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def sensitivity_of(model, groups=0):
 
 
 def by_loops(weight, channels, inputs_per_channel):
-    """The share of each channel in each output, averaged over the outputs."""
+    """Return the share of each channel in each output, averaged over the outputs."""
     total = torch.zeros(channels, dtype=torch.float64)
     for row in weight.flatten(2).mean(2) if weight.dim() == 4 else weight:
         for channel in range(channels):
