@@ -1,4 +1,4 @@
-"""The pictures of the hash estimator."""
+"""Figures of the hash estimator."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,13 +8,13 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-# Okabe and Ito's colours, told apart by colour-blind readers.
+# Okabe and Ito's colours, which colour-blind readers can tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 Rows = Sequence[Mapping]
 
 
 def accuracy_figure(rows: Rows, path: Path) -> None:
-    """Left and middle: estimate and truth over the samples, for few and for many dimensions of Z. Right: the root mean squared error over dimensions."""
+    """Draw estimate and truth over the samples, for few (left) and many (middle) dimensions of Z, and the root mean squared error (right)."""
     figure, axes = plt.subplots(1, 3, figsize=(14, 4.2), layout="constrained")
     for axis, condition in zip(axes, (1, 100), strict=False):
         for colour, correlation in zip(COLOURS, sorted({row["correlation"] for row in rows}), strict=False):
@@ -59,7 +59,7 @@ def accuracy_figure(rows: Rows, path: Path) -> None:
 
 
 def bandwidth_figure(rows: Rows, default: float, path: Path) -> None:
-    """The estimate over the width of a bucket: corrected and plug-in, and with the linear part left in."""
+    """Draw the estimate over the width of a bucket: corrected, plug-in, and with the linear part left in."""
     panels = {
         "Chance subtracted (full) and not (dotted)": {"corrected": "-", "plug-in": ":"},
         "What Z explains linearly taken out (full) and not (dotted)": {"corrected": "-", "linear part left in": ":"},
@@ -86,12 +86,12 @@ def bandwidth_figure(rows: Rows, default: float, path: Path) -> None:
 
 
 def mean(values: Sequence[float]) -> float:
-    """The arithmetic mean."""
+    """Return the arithmetic mean."""
     return sum(values) / len(values)
 
 
 def save(figure: plt.Figure, path: Path) -> None:
-    """Write the picture, without the box's upper and right side."""
+    """Write the figure without upper and right spines."""
     for axis in figure.axes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.title.set_fontsize("medium")

@@ -1,4 +1,4 @@
-"""What the training benchmarks share: rivals that take turns in one process, and the steps that they do."""
+"""Shared by the training benchmarks: rivals that take turns in one process, and the training steps that they time."""
 
 import itertools
 import os
@@ -28,19 +28,19 @@ Step = Callable[[], None]
 
 
 def configured(*overrides: str) -> Config:
-    """The configuration that `snip-run OVERRIDES` would run with."""
+    """Return the configuration that `snip-run OVERRIDES` would run with."""
     with composer(None) as compose:
         return load(compose.compose(overrides))
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait for the device, where there is something to wait for."""
+    """Wait until a GPU has finished its work; does nothing on a CPU."""
     if device.type == "cuda":
         torch.cuda.synchronize()
 
 
 def timed(step: Step, device: torch.device, times: int) -> float:
-    """Seconds of one step, from `times` of them."""
+    """Return the seconds of one step, the mean over `times` steps."""
     synchronise(device)
     started = time.perf_counter()
     for _ in range(times):
@@ -50,7 +50,7 @@ def timed(step: Step, device: torch.device, times: int) -> float:
 
 
 def take_turns(steps: Mapping[str, Step], device: torch.device, rounds: int, times: int) -> dict[str, list[float]]:
-    """Seconds of one step of every rival, round by round, after a round that warms up."""
+    """Return the seconds of one step of every rival in each round, after a warm-up round."""
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for number in range(rounds + 1):
         for name, step in steps.items():
@@ -61,19 +61,19 @@ def take_turns(steps: Mapping[str, Step], device: torch.device, rounds: int, tim
 
 
 def ratio(seconds: Mapping[str, list[float]], one: str, other: str) -> float:
-    """The median over the rounds of how many times as long `one` takes as `other`."""
+    """Return the median over the rounds of the time of `one` divided by the time of `other`."""
     return round(statistics.median(a / b for a, b in zip(seconds[one], seconds[other], strict=True)), 3)
 
 
 def our_step(config: Config, data: Data, mask: Mask) -> Step:
-    """One iteration of the project's training of a whole network with its mask, selection and augmentation of the batch included."""
+    """Return one iteration of this project's training of a masked network, with selection and augmentation of the batch."""
     model = drawn_model(config, 0, "weights", config.init_train, data.train.device).train()
     forward = Forward(model, SINGLE_PROCESS, bfloat16=config.dtype == "bfloat16", compiled=config.compile)
     return step_of(Trainer(model, mask, data, config.schedule, 0, forward=forward))
 
 
 def step_of(training: Trainer | StackedTrainer) -> Step:
-    """One iteration of a training, selection of the batch included."""
+    """Return one iteration of a training, with selection of the batch."""
     batches, iteration = training.batches(), itertools.count()
 
     def step() -> None:
@@ -84,7 +84,7 @@ def step_of(training: Trainer | StackedTrainer) -> Step:
 
 
 def bound_step(config: Config, data: Data) -> Step:
-    """Forward, backward and optimizer step on one batch that lies on the device: no data, no mask, no schedule."""
+    """Return forward, backward and optimizer step on one batch on the device: no data loading, no mask, no schedule."""
     model = drawn_model(config, 0, "weights", config.init_train, data.train.device).train()
     forward = Forward(model, ProcessGroup(), bfloat16=config.dtype == "bfloat16", compiled=config.compile)
     optimizer = make_optimizer(model, config.schedule)
@@ -102,7 +102,7 @@ def bound_step(config: Config, data: Data) -> Step:
 
 
 class ByHand(Dataset):
-    """Images in memory that are transformed one by one, as torchvision's data sets do it."""
+    """Images in memory that are transformed one by one, as in torchvision's data sets."""
 
     def __init__(self, split: ResidentSplit, *, augmented: bool) -> None:
         self.images = split.images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
@@ -118,7 +118,7 @@ class ByHand(Dataset):
 
 
 def handwritten_step(config: Config, split: ResidentSplit, mask: Mask, *, workers: int) -> Step:
-    """One iteration of the usual loop: torchvision's transforms, a DataLoader, float32 (on a GPU in TF32, as ours), masks in gradient hooks, plain SGD."""
+    """Return one iteration of the usual loop: torchvision's transforms, a DataLoader, float32 (TF32 on a GPU, as ours), masks in gradient hooks, SGD."""
     device = split.device
     images = ByHand(split, augmented=config.dataset.augmentation != "none")
     size = config.schedule.batch_size
@@ -144,11 +144,11 @@ def handwritten_step(config: Config, split: ResidentSplit, mask: Mask, *, worker
 
 
 def endless(loader: DataLoader) -> Iterator[tuple[Tensor, Tensor]]:
-    """Epoch after epoch."""
+    """Yield the batches of epoch after epoch."""
     while True:
         yield from loader
 
 
 def usual_workers() -> int:
-    """Worker processes that a careful person would give a DataLoader on this machine."""
+    """Return the number of worker processes that a careful user would give a DataLoader on this machine."""
     return min(8, os.cpu_count() or 1)

@@ -1,4 +1,4 @@
-"""Whole filters by their norm: what goes, and that nothing of a filter that went is left."""
+"""Removal of whole filters by norm: which ones are removed, and that nothing of them is left."""
 
 import pytest
 import torch
@@ -6,10 +6,11 @@ from torch import nn
 
 from snip_cli.errors import ConfigError
 from snip_cli.models.resnet_cifar import CifarResNet
-from snip_cli.pruning.after_training.l1_filter import acts_through, l1_filter
-from snip_cli.pruning.after_training.snacs.pairs import Pair, find_pairs
+from snip_cli.pruning.after_training.l1_filter import is_only_reader, l1_filter
+from snip_cli.pruning.after_training.layer_pairs import Pair, find_pairs
 from snip_cli.pruning.mask import apply_mask
-from snip_cli.runfolder.steps import Steps
+from snip_cli.pruning.method import Request
+from snip_cli.pruning.options import NoOptions
 
 
 def network():
@@ -23,7 +24,7 @@ def images():
 
 
 def pruned(model, sparsity):
-    return l1_filter(model, [(images(), torch.zeros(5))], None, None, sparsity, Steps())
+    return l1_filter(model, [(images(), torch.zeros(5))], None, Request(sparsity, torch.Generator()), NoOptions())
 
 
 def removed(mask):
@@ -73,7 +74,7 @@ def test_where_all_filters_are_not_enough_it_says_how_far_it_came(caplog):
     found = pruned(network(), 0.999)
     assert found.facts["sparsity_reached"] == pytest.approx(removed(found.mask))
     assert caplog.messages == [
-        f"sparsity=0.999 is more than there are filters to remove, which make {removed(found.mask):.4f}: pruned to that"
+        f"sparsity=0.999 cannot be reached: removing all removable filters gives {removed(found.mask):.4f}, which is used"
     ]
     caplog.clear()
     pruned(network(), 0.5)
@@ -83,7 +84,7 @@ def test_where_all_filters_are_not_enough_it_says_how_far_it_came(caplog):
 def test_in_a_residual_network_only_filters_inside_a_block_go():
     model = CifarResNet(1, 3, blocks=1)
     example = torch.zeros(1, 1, 8, 8)
-    inside = [pair for pair in find_pairs(model, example) if acts_through(model, pair, example)]
+    inside = [pair for pair in find_pairs(model, example) if is_only_reader(model, pair, example)]
     assert [(pair.parent, pair.child) for pair in inside] == [
         (f"blocks.{number}.conv1", f"blocks.{number}.conv2") for number in range(3)
     ]
@@ -93,7 +94,7 @@ def test_looking_leaves_the_network_as_it_was():
     model = network()
     model[3].bias.requires_grad_(False)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    assert acts_through(model, Pair("0", "3"), images()[:1])
+    assert is_only_reader(model, Pair("0", "3"), images()[:1])
     assert model.training
     assert [name for name, parameter in model.named_parameters() if not parameter.requires_grad] == ["3.bias"]
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
@@ -102,4 +103,4 @@ def test_looking_leaves_the_network_as_it_was():
 
 def test_a_network_without_such_filters_is_refused():
     with pytest.raises(ConfigError, match="no two consecutive"):
-        l1_filter(nn.Sequential(nn.Flatten(), nn.Linear(36, 3)), [(images().float(), None)], None, None, 0.5, Steps())
+        pruned(nn.Sequential(nn.Flatten(), nn.Linear(36, 3)).double(), 0.5)

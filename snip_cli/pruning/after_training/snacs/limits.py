@@ -1,122 +1,103 @@
-"""Upper limits of pruning: how much each layer can lose by itself, as far as the operating constraints say (`constraints`).
+"""Upper pruning limits: how much of its connections each layer can lose, whatever the other layers lose.
+
+Three operating constraints bound a layer's limit:
+
+accuracy    A probe that learned the classes from the layer's outputs must still tell them apart by the pruned layer's (the authors' code).
+connected   Each group of a layer's channels keeps its strongest connection (our addition). Without one its output is a constant, and what
+            later layers make of it is dead weight. It follows that no layer is ever emptied and that the network stays connected: from
+            every output a path leads back through the layers, group by group, to the first layer, which is never pruned.
+grid        The largest fraction that is tried.
 
 Shapes: N images, I inputs of the child, K places of its kernel, G groups of the child's channels, H groups of the parent's.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
-from snip_cli.errors import ConfigError
-from snip_cli.pruning.after_training.snacs.connections import Connections
-from snip_cli.pruning.after_training.snacs.constraints import highest_connected, keep_strongest
-from snip_cli.pruning.after_training.snacs.groups import Bounds, each_connection
-from snip_cli.pruning.after_training.snacs.input_means import mean_outputs
-from snip_cli.pruning.after_training.snacs.probe import Probe
+from snip_cli.pruning.after_training.connections import GroupedPair
+from snip_cli.pruning.after_training.selection import strongest_connections
+from snip_cli.pruning.after_training.snacs.probe import Probe, mean_outputs
 
-# 1, 6, …, 96 %: nearly all layers that the authors' code reports lie at one of these.
+# 1, 6, …, 96 %: nearly all layers that the authors report lie at one of these.
 GRID = tuple(percent / 100 for percent in range(1, 97, 5))
-# How far accuracy may fall, as a part of what lies between its highest and its lowest over the grid: the constant in the authors' code.
-SLACK = 0.7
 
 
 @dataclass(frozen=True)
 class LayerLimit:
-    """How much one layer can lose: `limit`, a part of its connections in [0, 1), and which constraint set it.
+    """How much one layer can lose.
 
-    `accuracy` is the probe's at each fraction of `grid`, and `unpruned` its accuracy on what it learnt from.
+    Attributes:
+        name: of the layer.
+        limit: part of its connections, in [0, 1).
+        bound_by: the constraint that set it.
+        grid, accuracy: the fractions that were tried, and the probe's accuracy at each.
+        unpruned: the probe's accuracy on the outputs that it learned from.
     """
 
     name: str
     limit: float
     bound_by: str
-    grid: tuple[float, ...]
-    accuracy: tuple[float, ...]
+    grid: list[float]
+    accuracy: list[float]
     unpruned: float
 
 
-def connections_limit(
-    model: nn.Module,
-    found: Connections,
-    scores_GH: Tensor,
-    means_NIK: Tensor,
-    labels_N: Tensor,
-    *,
-    grid: Sequence[float] = GRID,
-    slack: float = SLACK,
-) -> LayerLimit:
-    """The limit of the connections `found` of one of the model's layers; arguments and errors as in `layer_limit`."""
-    child = model.get_submodule(found.child)
-    return layer_limit(
-        found.child,
-        scores_GH,
-        means_NIK,
-        child.weight.detach().cpu(),
-        None if child.bias is None else child.bias.detach().cpu(),
-        labels_N,
-        child_bounds=found.child_bounds,
-        parent_bounds=found.parent_bounds,
-        grid=grid,
-        slack=slack,
-    )
-
-
 def layer_limit(
-    name: str,
+    model: nn.Module,
+    grouped: GroupedPair,
     scores_GH: Tensor,
     means_NIK: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
     labels_N: Tensor,
     *,
-    child_bounds: Bounds,
-    parent_bounds: Bounds,
-    grid: Sequence[float] = GRID,
-    slack: float = SLACK,
+    slack: float,
 ) -> LayerLimit:
-    """The largest fraction of the grid at which the probe's accuracy is at least max − slack · (max − min) of those over the grid.
+    """Return the largest fraction at which the probe's accuracy is at least max − slack · (max − min) of those over the grid.
 
-    Each fraction prunes this layer alone, by its scores; nothing is retrained. As the authors' code has it, but that every child group
-    keeps its strongest connection, and that `unpruned` is told beside the grid.
+    Each fraction prunes this layer alone, by its scores, and nothing is retrained. This follows the authors' code, except that every child
+    group keeps its strongest connection, and that `unpruned` is reported too.
 
     Args:
-        name: the layer's.
+        model: holds the layer's weight and bias.
+        grouped: the layer with its parent.
         scores_GH: larger = keep.
-        means_NIK: of its inputs (`input_means`).
-        weight, bias: its own, on the CPU.
-        labels_N: the images' classes.
-        child_bounds, parent_bounds: its groups (`group_bounds`).
-        grid: rising fractions in (0, 1).
-        slack: in [0, 1]; more of it gives higher limits.
-
-    Raises:
-        ConfigError: the grid or the slack is out of range.
+        means_NIK: of the layer's inputs (`input_means`).
+        labels_N: the classes of the images.
+        slack: in [0, 1]; more slack gives higher limits.
     """
-    check_sweep(grid, slack)
-    inputs_per_channel = weight.shape[1] // parent_bounds[-1][1]
-    probe = Probe(original := mean_outputs(means_NIK, weight, bias), labels_N)
+    child = model.get_submodule(grouped.child)
+    assert isinstance(child, nn.Conv2d | nn.Linear)
+    weight = child.weight.detach().cpu()
+    bias = None if child.bias is None else child.bias.detach().cpu()
+    original = mean_outputs(means_NIK, weight, bias)
+    probe = Probe(original, labels_N)
     accuracy = []
-    for fraction in grid:
-        keep_CI = each_connection(
-            keep_strongest(scores_GH.cpu(), fraction),
-            child_bounds=child_bounds,
-            parent_bounds=parent_bounds,
-            inputs_per_channel=inputs_per_channel,
-        )
-        pruned = weight * keep_CI.view(*keep_CI.shape, *(1,) * (weight.dim() - 2))
-        accuracy.append(probe.accuracy(mean_outputs(means_NIK, pruned, bias)))
+    for fraction in GRID:
+        mask = grouped.mask(keep_strongest(scores_GH.cpu(), fraction), weight)
+        accuracy.append(probe.accuracy(mean_outputs(means_NIK, weight * mask, bias)))
     floor = max(accuracy) - slack * (max(accuracy) - min(accuracy))
-    limit = max(fraction for fraction, reached in zip(grid, accuracy, strict=True) if reached >= floor)
-    bound_by = "grid" if limit == grid[-1] else "accuracy"
+    limit = max(fraction for fraction, reached in zip(GRID, accuracy, strict=True) if reached >= floor)
+    bound_by = "grid" if limit == GRID[-1] else "accuracy"
     if limit > (connected := highest_connected(scores_GH)):
         limit, bound_by = connected, "connected"
-    return LayerLimit(name, limit, bound_by, tuple(grid), tuple(accuracy), probe.accuracy(original))
+    return LayerLimit(grouped.child, limit, bound_by, list(GRID), accuracy, probe.accuracy(original))
 
 
-def check_sweep(grid: Sequence[float], slack: float) -> None:
-    """Raise ConfigError unless the grid rises within (0, 1) and the slack lies in [0, 1]."""
-    if not grid or list(grid) != sorted(set(grid)) or not 0 < grid[0] <= grid[-1] < 1:
-        raise ConfigError(f"method.limit_grid must be rising fractions between 0 and 1, not {list(grid)}.")
-    if not 0 <= slack <= 1:
-        raise ConfigError(f"method.limit_slack must lie in [0, 1], not {slack}.")
+def highest_connected(scores_GH: Tensor) -> float:
+    """Return the largest part of the connections that can be pruned under `connected`, in [0, 1)."""
+    return 1 - len(scores_GH) / scores_GH.numel()
+
+
+def keep_strongest(scores_GH: Tensor, fraction: float) -> Tensor:
+    """Return which connections stay if `fraction` of them, rounded, is pruned by score under `connected`: bool G×H.
+
+    Of equal scores the earlier stays. The authors' code prunes up to and including the score at that place among the distinct scores: one
+    connection more, and all equal ones with it.
+    """
+    ranked_GH = scores_GH.double().masked_fill(strongest_connections(scores_GH), torch.inf)
+    kept = max(ranked_GH.numel() - round(fraction * ranked_GH.numel()), len(ranked_GH))
+    order = ranked_GH.flatten().argsort(descending=True, stable=True)
+    keep = torch.zeros(ranked_GH.numel(), dtype=torch.bool)
+    keep[order[:kept]] = True
+    return keep.view(ranked_GH.shape)

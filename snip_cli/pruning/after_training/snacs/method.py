@@ -1,7 +1,7 @@
 """`method=snacs`: activations → connectivity → limits → sensitivity → mask, each step kept (Ganesh et al. 2020)."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,168 +9,53 @@ import torch
 from torch import Tensor, nn
 
 from snip_cli.data.splits import Batch
-from snip_cli.errors import ConfigError
-from snip_cli.pruning.after_training.snacs.choice import prune_connections
-from snip_cli.pruning.after_training.snacs.connections import Connections, check_groups, connections
-from snip_cli.pruning.after_training.snacs.connectivity import (
-    check_phi,
-    connectivity,
-    require_enough,
-    sample_activations,
+from snip_cli.pruning.after_training.activations import require_enough_images, sample_activations
+from snip_cli.pruning.after_training.connections import GroupedPair, group_pair
+from snip_cli.pruning.after_training.layer_pairs import PAIRS, find_pairs, layer_names
+from snip_cli.pruning.after_training.selection import prune_connections
+from snip_cli.pruning.after_training.snacs.acmi import layer_information
+from snip_cli.pruning.after_training.snacs.limits import layer_limit
+from snip_cli.pruning.after_training.snacs.phi import PHIS, WEIGHT_FACTORS, BucketFactor, scaled_weights
+from snip_cli.pruning.after_training.snacs.probe import (
+    first_classes,
+    guessing_accuracy,
+    input_means,
+    layers_that_fit,
+    require_classes,
 )
-from snip_cli.pruning.after_training.snacs.input_means import first_that_fit, input_means
-from snip_cli.pruning.after_training.snacs.limits import GRID, SLACK, check_sweep, connections_limit
-from snip_cli.pruning.after_training.snacs.pairs import find_pairs
-from snip_cli.pruning.after_training.snacs.probe import guessing, probed, require_classes
-from snip_cli.pruning.after_training.snacs.sensitivity import filter_sensitivity, protected_groups
-from snip_cli.pruning.after_training.snacs.weights import scaled_weights
-from snip_cli.pruning.method import Biases, Gives, Loss, Pruned, Request, Sparsity, Stage, Start, register
+from snip_cli.pruning.after_training.snacs.sensitivity import PROTECT, filter_sensitivity, protected_groups
+from snip_cli.pruning.method import Biases, Gives, Loss, Pruned, Request, Stage, Start, register
 from snip_cli.pruning.options import option
-from snip_cli.runfolder.steps import Steps
 
 log = logging.getLogger("snip_cli")
 
-# Of the way from guessing to no mistake: an unpruned layer by which the probe gets no further tells it as good as nothing.
+# The smallest information that a factor of the weights multiplies, in bits. Below 0 a larger factor would lower the score. EDGE's code
+# clips at the same value.
+SMALLEST = 0.001
+# A layer's limit means nothing if the probe's accuracy on the unpruned layer is less than this part of the way from guessing to 1.
 BLIND = 0.05
-
-
-def snacs(
-    model: nn.Module,
-    batches: Iterable[Batch],
-    loss: Loss,
-    generator: torch.Generator,
-    sparsity: Sparsity,
-    steps: Steps,
-    *,
-    groups: int = 64,
-    pairs: str = "all",
-    phi: str = "magnitude",
-    limit_slack: float = 0.7,
-    probe_classes: int = 100,
-    protect: str = "highest",
-    protect_fraction: float = 0.05,
-) -> Pruned:
-    """The mask that removes the connections with the lowest connectivity, no more of any layer than its limit.
-
-    A number as `sparsity` sets one threshold over all layers, which removes as many of the network's prunable parameters as that, or as
-    many as the limits allow; `auto` prunes every layer to its limit. Biases stay.
-
-    Args:
-        batches: a class-balanced sample of training images.
-        groups: of a layer's channels, between which connections run (at most); 0 for one a channel.
-        pairs: `all` pairs of consecutive layers, or those that were `published`.
-        phi: how weights and activations enter the score (see `snip_cli.pruning.after_training.snacs.connectivity`).
-        limit_slack: how far a layer's limit lets the probe's accuracy fall (see `layer_limit`).
-        probe_classes: how many classes, the first ones, the probe tells apart at most; its time grows with their square.
-        protect, protect_fraction: which filters keep all their connections (see `protected_groups`).
-
-    Raises:
-        ConfigError: an option is out of range, or the network or its activations do not fit.
-    """
-    example = next(iter(batches))[0][:1]
-    chosen = {"limit_slack": limit_slack, "protect": protect, "protect_fraction": protect_fraction}
-    check(model, example, groups=groups, pairs=pairs, phi=phi, probe_classes=probe_classes, **chosen)
-    found = {pair.child: connections(model, pair, groups) for pair in find_pairs(model, example, which=pairs)}
-    scaled, device = scaled_weights(model), example.device
-    activations = steps.do(
-        "activations", lambda: sample_activations(model, batches, [each.pair for each in found.values()])
-    )
-    require_enough(model, example, activations[""])
-    labels_N = activations[""][activations[""] < probe_classes]
-    require_classes(labels_N)
-    first_seed = generator.initial_seed()
-
-    def score(child: str) -> Tensor:
-        seed = first_seed + list(found).index(child)
-        weight = model.get_submodule(child).weight
-        return connectivity(activations, weight, scaled[child], found[child], phi=phi, device=device, seed=seed)
-
-    scores = steps.each("scores", list(found), score)
-    limits = find_limits(model, batches, found, scores, labels_N, probe_classes, limit_slack, steps)
-    sensitivity = filter_sensitivity(model, [each.pair for each in found.values()], groups=groups)
-    protected = {
-        child: protected_groups(sensitivity[child], protect=protect, fraction=protect_fraction) for child in found
-    }
-    return prune_connections(model, found, scores, limits, protected, sparsity)
-
-
-def find_limits(
-    model: nn.Module,
-    batches: Iterable[Batch],
-    found: dict[str, Connections],
-    scores: dict[str, Tensor],
-    labels_N: Tensor,
-    classes: int,
-    slack: float,
-    steps: Steps,
-) -> dict[str, dict[str, Any]]:
-    """The upper limit of every child, as plain Python, by the images of the first `classes` classes, which `labels_N` names.
-
-    The network runs on them once for as many layers, of those that are not kept in `steps`, as fit into memory together. A warning names
-    the layers of which the probe sees nothing, and they are `bound_by` chance.
-    """
-    means: dict[str, Tensor] = {}
-
-    def limit(child: str) -> dict[str, Any]:
-        if child not in means:
-            left = list(found)[list(found).index(child) :]
-            block = first_that_fit(model, left, len(labels_N))
-            means.update(input_means(model, probed(batches, classes), block))
-        made = connections_limit(model, found[child], scores[child], means.pop(child), labels_N, slack=slack)
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(made).items()}
-
-    limits = steps.each("limits", list(found), limit)
-    guessed = guessing(labels_N)
-    blind = [name for name, each in limits.items() if each["unpruned"] - guessed < BLIND * (1 - guessed)]
-    if blind:
-        log.warning(
-            "limits set by chance: %s, by whose outputs the probe tells the classes hardly better than by guessing",
-            ", ".join(blind),
-        )
-    return limits | {name: limits[name] | {"bound_by": "chance"} for name in blind}
-
-
-def check(
-    model: nn.Module,
-    example_1CHW: Tensor,
-    *,
-    groups: int = 0,
-    pairs: str = "all",
-    phi: str = "constant",
-    limit_slack: float = SLACK,
-    probe_classes: int = 2,
-    protect: str = "none",
-    protect_fraction: float = 0.0,
-) -> None:
-    """Raise ConfigError for what can be known before any network is trained: an option out of range, a network that does not fit.
-
-    `example_1CHW` lies on the model's device, which may be `meta`.
-    """
-    check_groups(groups)
-    check_phi(phi)
-    check_sweep(GRID, limit_slack)
-    protected_groups(torch.zeros(1), protect=protect, fraction=protect_fraction)
-    if probe_classes < 2:
-        raise ConfigError(f"method.probe_classes must be at least 2, not {probe_classes}.")
-    find_pairs(model, example_1CHW, which=pairs)
 
 
 @dataclass(frozen=True)
 class SnacsOptions:
     """Options of SNACS."""
 
-    groups: int = option(64, "groups of a layer's channels; 0 for one a channel", at_least=0)
-    pairs: str = option("all", "pairs of consecutive layers", choices=("all", "published"))
-    phi: str = option("magnitude", "what scales the information")
-    limit_slack: float = option(0.7, "how much of the probe's range of accuracy a layer's limit may cost")
-    probe_classes: int = option(100, "classes that the probe tells apart at most")
-    protect: str = option("highest", "filters whose connections all stay")
-    protect_fraction: float = option(0.05, "part of a layer's groups that is protected")
+    groups: int = option(64, "most groups of a layer's channels; 0: each channel is a group", at_least=0)
+    pairs: str = option("all", "pairs of consecutive layers, or those in the authors' code (published)", choices=PAIRS)
+    phi: str = option("magnitude", "what scales the information", choices=PHIS)
+    limit_slack: float = option(
+        0.7, "part of the probe's range of accuracy that a layer's limit may cost", at_least=0.0, at_most=1.0
+    )
+    probe_classes: int = option(
+        100, "most classes that the probe tells apart; its time is quadratic in them", at_least=2
+    )
+    protect: str = option("highest", "filters that keep all connections, by sensitivity", choices=PROTECT)
+    protect_fraction: float = option(0.05, "part of a layer's groups that is protected", at_least=0.0, at_most=1.0)
 
 
-def check_options(model: nn.Module, example_1CHW: Tensor, options: SnacsOptions) -> None:
-    """Run `check` with an options dataclass."""
-    check(model, example_1CHW, **asdict(options))
+def check(model: nn.Module, example_1CHW: Tensor, options: SnacsOptions) -> None:
+    """Raise ConfigError if the network has no pairs of layers to prune."""
+    find_pairs(model, example_1CHW, which=options.pairs)
 
 
 @register(
@@ -179,13 +64,117 @@ def check_options(model: nn.Module, example_1CHW: Tensor, options: SnacsOptions)
     starts_from=Start.TRAINED,
     gives=Gives.MASK,
     options=SnacsOptions,
-    check=check_options,
+    check=check,
     finds_sparsity=True,
     biases=Biases.KEPT,
     redraw=False,
 )
-def snacs_method(
-    model: nn.Module, batches: Iterable[Batch], loss: Loss, request: Request, options: SnacsOptions
-) -> Pruned:
-    """Run `snacs` with an options dataclass."""
-    return snacs(model, batches, loss, request.generator, request.sparsity, request.steps, **asdict(options))
+def snacs(model: nn.Module, batches: Iterable[Batch], loss: Loss, request: Request, options: SnacsOptions) -> Pruned:
+    """Remove the connections with the lowest connectivity, up to each layer's limit; `batches` is a class-balanced sample.
+
+    A number as sparsity sets one threshold over all layers, which removes that part of the network's prunable parameters, or as much as the
+    limits allow. `auto` prunes every layer to its limit. Biases stay.
+
+    Raises ConfigError if the network or its activations do not fit.
+    """
+    example = next(iter(batches))[0][:1]
+    pairs = find_pairs(model, example, which=options.pairs)
+    grouped = {pair.child: group_pair(model, pair, options.groups) for pair in pairs}
+    scaled = scaled_weights(model)
+    activations = request.steps.do("activations", lambda: sample_activations(model, batches, layer_names(pairs)))
+    require_enough_images(model, example, activations[""])
+    labels_N = activations[""][activations[""] < options.probe_classes]
+    require_classes(labels_N)
+    first_seed = request.generator.initial_seed()
+
+    def score(child: str) -> Tensor:
+        seed = first_seed + list(grouped).index(child)
+        weight = model.get_parameter(f"{child}.weight")
+        return connectivity(
+            activations, weight, scaled[child], grouped[child], phi=options.phi, device=example.device, seed=seed
+        )
+
+    scores = request.steps.each("scores", list(grouped), score)
+    limits = find_limits(model, batches, grouped, scores, labels_N, request, options)
+    protected = {
+        child: protected_groups(sensitivity_G, protect=options.protect, fraction=options.protect_fraction)
+        for child, sensitivity_G in filter_sensitivity(model, grouped.values()).items()
+    }
+    return prune_connections(model, grouped, scores, limits, protected, request.sparsity)
+
+
+def connectivity(
+    activations: Mapping[str, Tensor],
+    weight: Tensor,
+    scaled: Tensor,
+    grouped: GroupedPair,
+    *,
+    phi: str,
+    device: torch.device,
+    seed: int = 0,
+) -> Tensor:
+    """Return the scores ρ = φ · CMI of a pair's connections: float64 G×H on the CPU, larger = keep.
+
+    Args:
+        activations: N×C by layer (`sample_activations`).
+        weight: the child's.
+        scaled: the same, scaled over the network (`scaled_weights`).
+        grouped: the pair and its groups.
+        phi: one of PHIS.
+        device: computes the information.
+        seed: of the estimator's draws.
+    """
+    child_NC, parent_NC = (activations[name].to(device) for name in (grouped.child, grouped.pair.parent))
+    parent_NC = parent_NC[:, : grouped.parent_channels]
+    w_GH = grouped.block_means(scaled).cpu()
+    factor = None
+    if phi not in WEIGHT_FACTORS:
+        factor = BucketFactor(phi, parent_NC, grouped.parent_bounds, w_GH.to(device))
+    information_GH = layer_information(
+        child_NC,
+        parent_NC,
+        child_bounds=grouped.child_bounds,
+        parent_bounds=grouped.parent_bounds,
+        factor=factor,
+        seed=seed,
+    ).cpu()
+    if factor is not None:
+        return information_GH.clamp_min(0.0)
+    m_GH = grouped.block_means(weight.detach().double().abs()).cpu()
+    return WEIGHT_FACTORS[phi](w_GH, m_GH) * information_GH.clamp_min(SMALLEST)
+
+
+def find_limits(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    grouped: Mapping[str, GroupedPair],
+    scores: Mapping[str, Tensor],
+    labels_N: Tensor,
+    request: Request,
+    options: SnacsOptions,
+) -> dict[str, dict[str, Any]]:
+    """Return the limit of every child (`LayerLimit` as a dictionary), found with the images of the first `probe_classes` classes.
+
+    `labels_N` are the classes of these images. The network runs on them once for as many layers as fit into memory together, without layers
+    whose limits are kept in the steps. A warning lists layers whose limits are set by chance, and these are `bound_by` chance.
+    """
+    means: dict[str, Tensor] = {}
+
+    def limit(child: str) -> dict[str, Any]:
+        if child not in means:
+            left = list(grouped)[list(grouped).index(child) :]
+            layers = layers_that_fit(model, left, len(labels_N))
+            means.update(input_means(model, first_classes(batches, options.probe_classes), layers))
+        return asdict(
+            layer_limit(model, grouped[child], scores[child], means.pop(child), labels_N, slack=options.limit_slack)
+        )
+
+    limits = request.steps.each("limits", list(grouped), limit)
+    guessed = guessing_accuracy(labels_N)
+    blind = [name for name, each in limits.items() if each["unpruned"] - guessed < BLIND * (1 - guessed)]
+    if blind:
+        log.warning(
+            "limits set by chance: %s. By the outputs of these layers the probe hardly does better than guessing",
+            ", ".join(blind),
+        )
+    return limits | {name: limits[name] | {"bound_by": "chance"} for name in blind}

@@ -9,7 +9,8 @@ from torch import Tensor
 def gaussian(
     samples: int, correlation: float, *, size: int = 1, condition: int = 1, seed: int = 0
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """X and Y of `size` dimensions with common causes in all of Z, as strong as their own parts; given Z, each dimension of X correlates with one of Y. Float64."""
+    """Draw X and Y of `size` dimensions, float64. Both have common causes in all of Z, as strong as their own parts. Given Z, each dimension of X
+    correlates with one of Y."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(rows: int, columns: int) -> Tensor:
@@ -22,5 +23,5 @@ def gaussian(
 
 
 def information(correlation: float, size: int = 1) -> float:
-    """I(X; Y | Z) of `gaussian`, in bits."""
+    """Return I(X; Y | Z) of `gaussian`, in bits."""
     return size / 2 * math.log2(1 / (1 - correlation**2))

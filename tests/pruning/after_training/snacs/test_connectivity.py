@@ -1,20 +1,15 @@
-"""Connectivity: information times a factor of the weights, of the right groups."""
+"""Connectivity: information times a factor of the same groups' weights."""
 
 import pytest
 import torch
 from torch import nn
 
-from snip_cli.errors import ConfigError
+from snip_cli.pruning.after_training.activations import sample_activations
+from snip_cli.pruning.after_training.connections import group_pair
+from snip_cli.pruning.after_training.layer_pairs import Pair
 from snip_cli.pruning.after_training.snacs.acmi import layer_information
-from snip_cli.pruning.after_training.snacs.connections import connections
-from snip_cli.pruning.after_training.snacs.connectivity import (
-    WEIGHT_FACTORS,
-    check_phi,
-    connectivity,
-    sample_activations,
-)
-from snip_cli.pruning.after_training.snacs.pairs import Pair, find_pairs
-from snip_cli.pruning.after_training.snacs.weights import scaled_weights
+from snip_cli.pruning.after_training.snacs.method import connectivity
+from snip_cli.pruning.after_training.snacs.phi import PHIS, scaled_weights
 
 CPU = torch.device("cpu")
 
@@ -30,24 +25,15 @@ def sample():
 
 
 def scores(model, found, phi):
-    activations = sample_activations(model, sample(), [found.pair])
+    activations = sample_activations(model, sample(), [found.pair.parent, found.child])
     weight = model.get_submodule(found.child).weight
     return connectivity(activations, weight, scaled_weights(model)[found.child], found, phi=phi, device=CPU, seed=3)
 
 
 def information(model, found):
-    activations = sample_activations(model, sample(), [found.pair])
+    activations = sample_activations(model, sample(), [found.pair.parent, found.child])
     bounds = {"child_bounds": found.child_bounds, "parent_bounds": found.parent_bounds}
     return layer_information(activations[found.child], activations[found.pair.parent], **bounds, seed=3)
-
-
-def test_the_sample_is_aligned_with_its_classes():
-    model = network()
-    activations = sample_activations(model, sample(), find_pairs(model, sample()[0][0][:1]))
-    assert set(activations) == {"0", "2", "4", ""}
-    assert torch.equal(activations[""], torch.arange(60) % 3)
-    images = torch.cat([images for images, _ in sample()])
-    torch.testing.assert_close(activations["0"], model[0](images).mean(dim=(2, 3)))
 
 
 @pytest.mark.parametrize("groups", [0, 3])
@@ -63,7 +49,7 @@ def test_the_sample_is_aligned_with_its_classes():
 )
 def test_a_score_is_the_information_times_the_factor_of_its_own_weights(phi, factor, groups):
     model = network()
-    found = connections(model, Pair("0", "2"), groups)
+    found = group_pair(model, Pair("0", "2"), groups)
     weight, scaled = model[2].weight.detach(), scaled_weights(model)["2"]
     found_GH, information_GH = scores(model, found, phi), information(model, found)
     for g, (first, last) in enumerate(found.child_bounds):
@@ -75,25 +61,18 @@ def test_a_score_is_the_information_times_the_factor_of_its_own_weights(phi, fac
 
 def test_without_information_the_larger_weight_still_has_the_higher_score(monkeypatch):
     none_GH = torch.full((6, 4), -0.01, dtype=torch.float64)
-    monkeypatch.setattr(
-        "snip_cli.pruning.after_training.snacs.connectivity.layer_information", lambda *_, **__: none_GH
-    )
+    monkeypatch.setattr("snip_cli.pruning.after_training.snacs.method.layer_information", lambda *_, **__: none_GH)
     model = network()
-    found = connections(model, Pair("0", "2"), 0)
+    found = group_pair(model, Pair("0", "2"), 0)
     magnitudes = model[2].weight.detach().abs().mean(dim=(2, 3))
     assert torch.equal(scores(model, found, "magnitude").flatten().argsort(), magnitudes.flatten().argsort())
 
 
 def test_every_form_gives_a_score_for_every_connection():
     model = network()
-    found = connections(model, Pair("2", "4"), 3)
-    for phi in [*WEIGHT_FACTORS, "activation", "exp_activation", "weight_activation_sq"]:
+    found = group_pair(model, Pair("2", "4"), 3)
+    for phi in PHIS:
         found_GH = scores(model, found, phi)
         assert found_GH.shape == (3, 3)
         assert found_GH.dtype == torch.float64
         assert torch.isfinite(found_GH).all()
-
-
-def test_an_unknown_form_is_refused():
-    with pytest.raises(ConfigError, match=r"method\.phi must be one of constant, weight, .*, not 'wieght'\."):
-        check_phi("wieght")

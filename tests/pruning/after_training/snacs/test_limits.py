@@ -1,19 +1,19 @@
-"""The upper limits: against the plain way, which prunes the network, runs it and asks scikit-learn's classifier."""
+"""The upper limits, against a plain version (prune the network, run it, classify with scikit-learn), and the constraints."""
+
+import itertools
 
 import pytest
 import torch
 from sklearn.svm import SVC
 from torch import nn
 
-from snip_cli.errors import ConfigError
-from snip_cli.pruning.after_training.snacs.activations import channel_means
-from snip_cli.pruning.after_training.snacs.connections import connections
-from snip_cli.pruning.after_training.snacs.constraints import keep_strongest
-from snip_cli.pruning.after_training.snacs.groups import group_bounds
-from snip_cli.pruning.after_training.snacs.input_means import input_means
-from snip_cli.pruning.after_training.snacs.limits import GRID, connections_limit, layer_limit
-from snip_cli.pruning.after_training.snacs.pairs import find_pairs, inputs_per_channel, parent_channels
-from snip_cli.pruning.after_training.snacs.weights import group_norms
+from snip_cli.pruning.after_training.activations import channel_means
+from snip_cli.pruning.after_training.connections import group_pair
+from snip_cli.pruning.after_training.layer_pairs import find_pairs
+from snip_cli.pruning.after_training.selection import strongest_connections
+from snip_cli.pruning.after_training.snacs import limits
+from snip_cli.pruning.after_training.snacs.limits import GRID, highest_connected, keep_strongest, layer_limit
+from snip_cli.pruning.after_training.snacs.probe import input_means
 
 
 def network():
@@ -25,7 +25,7 @@ def network():
 
 
 def sample():
-    """90 images of three classes, each brighter in its own corner, in batches."""
+    """Return 90 images of three classes, each brighter in its own corner, in batches, and their labels."""
     labels = torch.arange(90) % 3
     images = torch.randn(90, 1, 8, 8, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
     for corner in range(3):
@@ -33,56 +33,52 @@ def sample():
     return list(zip(images.split(20), labels.split(20), strict=True)), labels
 
 
-def norms(model, groups):
-    def scores(pair):
-        weight = model.get_submodule(pair.child).weight.detach()
-        parents = group_bounds(parent_channels(pair, model), groups)
-        return group_norms(weight, group_bounds(len(weight), groups), parents, inputs_per_channel(pair, model))
-
-    return scores
+def grouped_pairs(model, groups):
+    return [group_pair(model, pair, groups) for pair in find_pairs(model, sample()[0][0][0][:1])]
 
 
-def limits_of(model, groups=0, **options):
+def norms(model, grouped):
+    """Return the Euclidean norm of each connection's weights."""
+    return grouped.block_sums(model.get_submodule(grouped.child).weight.detach().square()).sqrt()
+
+
+def limits_of(model, groups=0, slack=0.7):
     batches, labels = sample()
-    pairs = find_pairs(model, batches[0][0][:1])
-    means, scores = input_means(model, batches, [pair.child for pair in pairs]), norms(model, groups)
-    return [
-        connections_limit(model, connections(model, pair, groups), scores(pair), means[pair.child], labels, **options)
-        for pair in pairs
-    ]
+    found = grouped_pairs(model, groups)
+    means = input_means(model, batches, [each.child for each in found])
+    return [layer_limit(model, each, norms(model, each), means[each.child], labels, slack=slack) for each in found]
 
 
-def accuracy_by_running(model, pair, scores, groups, fraction):
-    """The classifier's accuracy by what the network's hooks give when the connections are zeroed one by one."""
+def accuracy_by_running(model, grouped, fraction):
+    """Return the classifier's accuracy on the network's outputs after the connections were set to zero one by one."""
     batches, labels = sample()
-    child = model.get_submodule(pair.child)
+    child = model.get_submodule(grouped.child)
     original = child.weight.detach().clone()
-    learnt = channel_means(model, batches, [pair.child])[pair.child].clamp_min(0)
-    keep, each = keep_strongest(scores, fraction), inputs_per_channel(pair, model)
+    learned = channel_means(model, batches, [grouped.child])[grouped.child].clamp_min(0)
+    keep, each = keep_strongest(norms(model, grouped), fraction), grouped.inputs
     with torch.no_grad():
-        for j, (first, last) in enumerate(group_bounds(len(original), groups)):
-            for i, (start, end) in enumerate(group_bounds(parent_channels(pair, model), groups)):
+        for j, (first, last) in enumerate(grouped.child_bounds):
+            for i, (start, end) in enumerate(grouped.parent_bounds):
                 if not keep[j, i]:
                     child.weight[first:last, start * each : end * each] = 0
-        asked = channel_means(model, batches, [pair.child])[pair.child].clamp_min(0)
+        asked = channel_means(model, batches, [grouped.child])[grouped.child].clamp_min(0)
         child.weight.copy_(original)
-    found = SVC(random_state=0, tol=1e-5).fit(learnt.numpy(), labels.numpy()).predict(asked.numpy())
+    found = SVC(random_state=0, tol=1e-5).fit(learned.numpy(), labels.numpy()).predict(asked.numpy())
     return float((found == labels.numpy()).mean())
 
 
 @pytest.mark.parametrize("groups", [0, 3])
 def test_the_accuracies_are_those_of_the_network_pruned_and_run(groups):
-    model, (batches, _) = network(), sample()
-    pairs = find_pairs(model, batches[0][0][:1])
-    assert [pair.child for pair in pairs] == ["3", "6", "8"]
-    for pair, found in zip(pairs, limits_of(model, groups), strict=True):
-        scores = norms(model, groups)(pair)
-        assert found.name == pair.child
-        assert found.grid == GRID
+    model = network()
+    pairs = grouped_pairs(model, groups)
+    assert [each.child for each in pairs] == ["3", "6", "8"]
+    for each, found in zip(pairs, limits_of(model, groups), strict=True):
+        assert found.name == each.child
+        assert found.grid == list(GRID)
         for place in (0, 7, 12, 19):
-            expected = accuracy_by_running(model, pair, scores, groups, GRID[place])
+            expected = accuracy_by_running(model, each, GRID[place])
             assert found.accuracy[place] == pytest.approx(expected, abs=1e-12)
-        assert found.unpruned == pytest.approx(accuracy_by_running(model, pair, scores, groups, 0.0), abs=1e-12)
+        assert found.unpruned == pytest.approx(accuracy_by_running(model, each, 0.0), abs=1e-12)
 
 
 def test_the_limit_is_the_largest_fraction_at_which_the_accuracy_has_not_fallen_too_far():
@@ -93,18 +89,21 @@ def test_the_limit_is_the_largest_fraction_at_which_the_accuracy_has_not_fallen_
             assert found.limit == min(within[-1], 1 - 1 / {"3": 6, "6": 8, "8": 5}[found.name])
 
 
-def test_a_limit_says_which_constraint_set_it():
+def test_a_limit_says_which_constraint_set_it(monkeypatch):
     # The last layer has five inputs, so that at least a fifth of its connections stays.
     by_name = {found.name: found for found in limits_of(network(), slack=1.0)}
     assert (by_name["8"].limit, by_name["8"].bound_by) == (0.8, "connected")
-    assert {found.bound_by for found in limits_of(network(), slack=0.0, grid=(0.1, 0.4, 0.7))} <= {"accuracy", "grid"}
-    assert limits_of(network(), slack=1.0, grid=(0.1, 0.5))[0].bound_by == "grid"
+    monkeypatch.setattr(limits, "GRID", (0.1, 0.4, 0.7))
+    assert {found.bound_by for found in limits_of(network(), slack=0.0)} <= {"accuracy", "grid"}
+    monkeypatch.setattr(limits, "GRID", (0.1, 0.5))
+    assert limits_of(network(), slack=1.0)[0].bound_by == "grid"
 
 
-def test_where_nothing_depends_on_the_layer_its_limit_is_the_end_of_the_grid():
+def test_where_nothing_depends_on_the_layer_its_limit_is_the_end_of_the_grid(monkeypatch):
+    monkeypatch.setattr(limits, "GRID", (0.1, 0.5, 0.8))
     model = network()
     nn.init.zeros_(model[6].weight)
-    assert limits_of(model, grid=(0.1, 0.5, 0.8))[1].limit == 0.8
+    assert limits_of(model)[1].limit == 0.8
 
 
 def test_the_model_is_left_as_it_was():
@@ -115,14 +114,57 @@ def test_the_model_is_left_as_it_was():
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
-@pytest.mark.parametrize(
-    "options",
-    [{"grid": ()}, {"grid": (0.5, 0.1)}, {"grid": (0.0, 0.5)}, {"grid": (0.5, 1.0)}, {"slack": -0.1}, {"slack": 1.1}],
-)
-def test_a_grid_or_a_slack_out_of_range_is_refused(options):
-    weight, bounds = torch.ones(2, 2), group_bounds(2, 0)
-    with pytest.raises(ConfigError, match=r"^method\.limit_(grid|slack)"):
-        layer_limit(
-            "layer", weight, torch.ones(4, 2, 1), weight, None, torch.arange(4) % 2,
-            child_bounds=bounds, parent_bounds=bounds, **options,
-        )  # fmt: skip
+def random_scores(seed, children=5, parents=4):
+    return torch.rand(children, parents, generator=torch.Generator().manual_seed(seed))
+
+
+def tied_scores(seed, children=5, parents=4):
+    return torch.randint(3, (children, parents), generator=torch.Generator().manual_seed(seed)).float()
+
+
+def kept_by_sorting(scores, fraction):
+    """Remove the weakest connections, of equal ones the later, except each child's strongest, until enough are removed."""
+    rows = scores.tolist()
+    places = [(j, i) for j, row in enumerate(rows) for i in range(len(row))]
+    spared = {(j, max(range(len(row)), key=lambda i, row=row: (row[i], -i))) for j, row in enumerate(rows)}
+    weakest_first = sorted(
+        (place for place in places if place not in spared), key=lambda p: (rows[p[0]][p[1]], -p[0], -p[1])
+    )
+    pruned = set(weakest_first[: round(fraction * len(places))])
+    return [[(j, i) not in pruned for i in range(len(row))] for j, row in enumerate(rows)]
+
+
+@pytest.mark.parametrize("make", [random_scores, tied_scores])
+@pytest.mark.parametrize("seed", range(5))
+def test_the_weakest_go_but_each_childs_strongest_stays(make, seed):
+    scores = make(seed)
+    for fraction in (0, 0.01, 0.06, 0.33, 0.5, 0.75, 0.8, 0.96):
+        assert keep_strongest(scores, fraction).tolist() == kept_by_sorting(scores, fraction)
+
+
+def test_no_layer_is_emptied_and_no_child_is_cut_off_however_much_is_asked_for():
+    for children, parents in ((1, 1), (3, 1), (1, 7), (4, 6)):
+        keep = keep_strongest(random_scores(0, children, parents), 0.999)
+        assert keep.any(dim=1).all()
+
+
+def test_scores_that_leave_out_a_child_altogether_still_leave_it_one():
+    scores = random_scores(1)
+    scores[2] = 0.0  # a dead filter
+    assert keep_strongest(scores, 0.75)[2].tolist() == [True, False, False, False]
+
+
+def test_the_highest_fraction_is_where_each_child_has_one_connection():
+    scores = random_scores(3)
+    assert int(keep_strongest(scores, highest_connected(scores)).sum()) == 5
+    assert torch.equal(keep_strongest(scores, highest_connected(scores)), strongest_connections(scores))
+
+
+def test_the_network_stays_connected_from_its_inputs_to_every_output():
+    widths = [3, 6, 4, 8, 2]
+    for seed in range(20):
+        reached = torch.ones(widths[0], dtype=torch.bool)
+        for layer, (parents, children) in enumerate(itertools.pairwise(widths)):
+            keep = keep_strongest(random_scores(100 * seed + layer, children, parents), 0.96)
+            reached = torch.stack([(row & reached).any() for row in keep])
+        assert reached.all()

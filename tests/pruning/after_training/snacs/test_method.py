@@ -1,4 +1,4 @@
-"""The method as a whole: what it runs the network on, and how often."""
+"""The method as a whole: which images the network runs on, how often, and what the warnings say."""
 
 import logging
 
@@ -8,7 +8,7 @@ from torch import nn
 
 from snip_cli.errors import ConfigError
 from snip_cli.pruning.after_training.snacs import method
-from snip_cli.pruning.after_training.snacs.input_means import first_that_fit, input_means
+from snip_cli.pruning.after_training.snacs.probe import input_means
 from snip_cli.pruning.method import Request, find_method
 from snip_cli.pruning.prune import find_mask
 
@@ -32,7 +32,7 @@ def sample():
 
 @pytest.fixture
 def passes(monkeypatch):
-    """The layers of every call of `input_means`, and how many images it ran."""
+    """Record the layers of every call of `input_means`, and its number of images."""
     calls = []
 
     def noting(model, batches, layers):
@@ -60,7 +60,7 @@ def test_layer_by_layer_where_no_more_fit_the_memory_it_finds_the_same(passes, m
     expected = pruned()
     assert passes == [(["2", "5", "7"], 90)]
     passes.clear()
-    monkeypatch.setattr(method, "first_that_fit", lambda *found: first_that_fit(*found, memory_mb=0))
+    monkeypatch.setattr("snip_cli.pruning.after_training.snacs.probe.MEMORY_MB", 0)
     assert same(pruned(), expected)
     assert passes == [(["2"], 90), (["5"], 90), (["7"], 90)]
 
@@ -68,8 +68,8 @@ def test_layer_by_layer_where_no_more_fit_the_memory_it_finds_the_same(passes, m
 def test_only_the_images_that_are_probed_run_for_the_limits(passes, monkeypatch):
     found = pruned(probe_classes=2)
     assert passes == [(["2", "5", "7"], 60)]
-    everything = method.probed
-    monkeypatch.setattr(method, "probed", lambda batches, classes: everything(batches, CLASSES))
+    everything = method.first_classes
+    monkeypatch.setattr(method, "first_classes", lambda batches, classes: everything(batches, CLASSES))
     run = method.input_means
 
     def filtered_afterwards(model, batches, layers):
@@ -86,7 +86,7 @@ def to_its_limits(model, method="snacs"):
 
 
 def warnings(caplog, model, method="snacs"):
-    """What is warned of when the model is pruned."""
+    """Return the warnings when the model is pruned."""
     with caplog.at_level(logging.WARNING, logger="snip_cli"):
         to_its_limits(model, method)
     return caplog.messages
@@ -96,9 +96,9 @@ def test_a_layer_by_which_the_probe_sees_nothing_is_named(caplog):
     model = network()
     nn.init.constant_(model[7].bias, -100.0)  # its outputs are below 0 for every image, but not the same for all
     assert warnings(caplog, model) == [
-        "limits set by chance: 7, by whose outputs the probe tells the classes hardly better than by guessing"
+        "limits set by chance: 7. By the outputs of these layers the probe hardly does better than guessing"
     ]
-    set_by = {name: told.get("bound_by") for name, told in to_its_limits(model).layers.items()}
+    set_by = {name: layer.get("bound_by") for name, layer in to_its_limits(model).layers.items()}
     assert set_by["7"] == "chance"
     assert set_by["5"] != "chance"
 
@@ -107,7 +107,7 @@ def test_a_layer_by_which_the_probe_sees_nothing_is_named(caplog):
 def test_layers_whose_outputs_never_change_are_named(method, caplog):
     model = network()
     nn.init.zeros_(model[5].weight)
-    assert "the outputs of 5, 7 are the same for every image: nothing can be learnt from them" in warnings(
+    assert "the outputs of 5, 7 are the same for every image: their connections cannot be told apart" in warnings(
         caplog, model, method
     )
 

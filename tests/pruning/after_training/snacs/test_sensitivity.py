@@ -1,13 +1,13 @@
-"""Which filters the next layer leans on, against plain loops, and which are protected for it."""
+"""Sensitivity of filters, against plain loops, and which ones are protected."""
 
 import pytest
 import torch
 from torch import nn
 
-from snip_cli.errors import ConfigError
-from snip_cli.pruning.after_training.snacs.pairs import Pair, find_pairs
+from snip_cli.pruning.after_training.connections import group_pair
+from snip_cli.pruning.after_training.layer_pairs import Pair, find_pairs
+from snip_cli.pruning.after_training.snacs.phi import scaled_weights
 from snip_cli.pruning.after_training.snacs.sensitivity import filter_sensitivity, protected_groups
-from snip_cli.pruning.after_training.snacs.weights import scaled_weights
 
 
 def network():
@@ -18,11 +18,12 @@ def network():
 
 
 def sensitivity_of(model, groups=0):
-    return filter_sensitivity(model, find_pairs(model, torch.ones(1, 1, 2, 2)), groups=groups)
+    pairs = find_pairs(model, torch.ones(1, 1, 2, 2))
+    return filter_sensitivity(model, [group_pair(model, pair, groups) for pair in pairs])
 
 
 def by_loops(weight, channels, inputs_per_channel):
-    """The share of each channel in each output, averaged over the outputs."""
+    """Return the share of each channel in each output, averaged over the outputs."""
     total = torch.zeros(channels, dtype=torch.float64)
     for row in weight.flatten(2).mean(2) if weight.dim() == 4 else weight:
         for channel in range(channels):
@@ -89,7 +90,7 @@ def test_before_a_branch_both_next_layers_count():
 
 def test_a_next_layer_that_takes_the_first_channels_alone_does_not_count():
     model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Conv2d(2, 6, 1), nn.Conv2d(4, 3, 1))
-    sensitivity = filter_sensitivity(model, [Pair("0", "1"), Pair("1", "2")], groups=0)
+    sensitivity = filter_sensitivity(model, [group_pair(model, Pair(*names), 0) for names in ("01", "12")])
     assert sensitivity["1"].tolist() == [1] * 6
 
 
@@ -100,7 +101,8 @@ def test_a_next_layer_whose_weights_are_all_the_smallest_shares_nothing():
 
 
 def test_only_the_given_pairs_count():
-    assert list(filter_sensitivity(network(), [Pair("0", "1")], groups=0)) == ["1"]
+    model = network()
+    assert list(filter_sensitivity(model, [group_pair(model, Pair("0", "1"), 0)])) == ["1"]
 
 
 VALUES = torch.tensor([0.3, 0.1, 0.4, 0.1, 0.5])
@@ -123,11 +125,3 @@ def test_as_many_groups_as_asked_for_are_protected(protect, fraction, protected)
 
 def test_where_all_are_equal_none_is_protected():
     assert not protected_groups(torch.ones(4), protect="highest", fraction=0.5).any()
-
-
-@pytest.mark.parametrize(
-    ("protect", "fraction"), [("some", 0.5), ("highest", 1.5), ("lowest", -0.1), ("none", float("nan"))]
-)
-def test_what_is_out_of_range_is_refused(protect, fraction):
-    with pytest.raises(ConfigError, match=r"^method\.protect"):
-        protected_groups(VALUES, protect=protect, fraction=fraction)

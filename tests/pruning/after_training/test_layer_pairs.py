@@ -1,4 +1,4 @@
-"""Which layers are compared: in the networks of SNACS as many as its authors' code lists, in others what runs one after the other."""
+"""Pairs of layers: as many as the authors' code lists for the networks of SNACS, and consecutive layers in others."""
 
 import itertools
 
@@ -8,11 +8,11 @@ from torch import nn
 
 from snip_cli import registry
 from snip_cli.errors import ConfigError
-from snip_cli.pruning.after_training.snacs.pairs import Pair, find_pairs, inputs_per_channel, parent_channels
+from snip_cli.pruning.after_training.layer_pairs import Pair, find_pairs, inputs_per_channel, parent_channels
 
 
 def built(name, shape=(3, 32, 32), classes=10):
-    """The network on the meta device, and an image for it."""
+    """Return the network on the meta device, and an image for it."""
     with torch.device("meta"):
         return registry.models[name](shape, classes), torch.empty(1, *shape)
 
@@ -52,8 +52,8 @@ def test_a_parents_channels_feed_all_inputs_of_the_child(name):
     model, example = built(name)
     for pair in find_pairs(model, example):
         parent, child = (model.get_submodule(layer) for layer in (pair.parent, pair.child))
-        assert parent_channels(pair, model) == parent.weight.shape[0]
-        assert parent_channels(pair, model) * inputs_per_channel(pair, model) == child.weight.shape[1]
+        assert parent_channels(model, pair) == parent.weight.shape[0]
+        assert parent_channels(model, pair) * inputs_per_channel(model, pair) == child.weight.shape[1]
 
 
 def test_the_convolution_of_a_shortcut_has_the_parent_of_its_blocks_first():
@@ -81,7 +81,7 @@ def test_in_the_published_list_a_shortcuts_convolution_takes_the_first_channels_
     model, example = built("resnet50")
     pair = Pair("layer2.0.conv3", "layer2.0.downsample.0")
     assert pair in find_pairs(model, example, which="published")
-    assert (parent_channels(pair, model), inputs_per_channel(pair, model)) == (256, 1)  # of 512
+    assert (parent_channels(model, pair), inputs_per_channel(model, pair)) == (256, 1)  # of 512
 
 
 def test_depthwise_convolutions_are_passed_through():
@@ -95,8 +95,8 @@ def test_depthwise_convolutions_are_passed_through():
 
 def test_after_a_flatten_a_channel_feeds_its_pixels():
     model, example = built("lenet_5_caffe", (1, 28, 28))
-    assert inputs_per_channel(Pair("conv2", "fc1"), model) == 16
-    assert parent_channels(Pair("conv2", "fc1"), model) == 50
+    assert inputs_per_channel(model, Pair("conv2", "fc1")) == 16
+    assert parent_channels(model, Pair("conv2", "fc1")) == 50
     assert Pair("conv2", "fc1") in find_pairs(model, example)
 
 
@@ -166,9 +166,3 @@ def test_a_recurrent_network_is_refused_by_the_name_of_its_layer():
     model, example = built("lstm_s", (1, 28, 28))
     with pytest.raises(ConfigError, match="'recurrent' is of kind LSTM"):
         find_pairs(model, example)
-
-
-def test_an_unknown_choice_is_refused():
-    model, example = built("vgg16")
-    with pytest.raises(ConfigError, match="must be all or published, not 'some'"):
-        find_pairs(model, example, which="some")

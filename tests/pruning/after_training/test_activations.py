@@ -1,15 +1,15 @@
-"""What layers give for a sample."""
+"""Activations of a sample: values, order, and errors."""
 
 import pytest
 import torch
 from torch import nn
 
 from snip_cli.errors import ConfigError
-from snip_cli.pruning.after_training.snacs.activations import channel_means
+from snip_cli.pruning.after_training.activations import channel_means, sample_activations
 
 
 def network():
-    """With a ReLU that overwrites what a linear layer gave."""
+    """Return a network whose last ReLU overwrites the output of a linear layer."""
     torch.manual_seed(0)
     return nn.Sequential(
         nn.Conv2d(1, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 5), nn.ReLU(True)
@@ -72,3 +72,12 @@ def test_an_activation_that_is_not_finite_is_refused_by_the_name_of_its_layer():
 def test_double_precision_stays():
     model = network().double()
     assert channel_means(model, batches(images().double(), 3), ["0"])["0"].dtype == torch.float64
+
+
+def test_the_sample_is_aligned_with_its_classes():
+    model, x_N1HW = network(), images(60)
+    labels_N = torch.arange(60) % 3
+    activations = sample_activations(model, list(zip(x_N1HW.split(25), labels_N.split(25), strict=True)), ["0", "4"])
+    assert list(activations) == ["0", "4", ""]
+    assert torch.equal(activations[""], labels_N)
+    torch.testing.assert_close(activations["0"], model[0](x_N1HW).mean(dim=(2, 3)))

@@ -1,9 +1,14 @@
-"""Which connections go: against a plain loop, and case by case."""
+"""The choice of connections, against a plain loop and case by case, and the report."""
+
+import logging
 
 import pytest
 import torch
+from torch import nn
 
-from snip_cli.pruning.after_training.snacs.selection import Layer, select
+from snip_cli.pruning.after_training.connections import group_pair
+from snip_cli.pruning.after_training.layer_pairs import Pair
+from snip_cli.pruning.after_training.selection import ScoredLayer, prune_connections, select
 
 
 def layer(scores, weights=None, limit=1.0, spared=(), protected=()):
@@ -14,11 +19,11 @@ def layer(scores, weights=None, limit=1.0, spared=(), protected=()):
         for place in places:
             masks[name][place] = True
     counts = torch.ones(scores.shape, dtype=torch.int64) if weights is None else torch.tensor(weights)
-    return Layer(scores, counts, limit, **masks)
+    return ScoredLayer(scores, counts, limit, **masks)
 
 
 def plainly(layers, at_most):
-    """Connection after connection by rising score, as long as its layer's limit and the whole allow the next one."""
+    """Remove connections by rising score while the layer's limit and the total allow the next one."""
     gone = dict.fromkeys(layers, 0)
     closed = dict.fromkeys(layers, False)
     kept = {name: torch.ones(each.scores.shape, dtype=torch.bool) for name, each in layers.items()}
@@ -52,7 +57,7 @@ def plainly(layers, at_most):
 def test_it_is_the_plain_loop(seed, at_most):
     draws = torch.Generator().manual_seed(seed)
     layers = {
-        name: Layer(
+        name: ScoredLayer(
             torch.randint(8, shape, generator=draws).double(),  # many equal scores
             torch.full(shape, 1 + seed % 3),
             0.1 + 0.3 * number,
@@ -101,3 +106,69 @@ def test_of_equal_scores_the_earlier_goes_first():
     kept = select({"a": layer([[1.0, 1.0]]), "b": layer([[1.0, 1.0]])}, at_most=3)
     assert kept["a"].tolist() == [[False, False]]
     assert kept["b"].tolist() == [[False, True]]
+
+
+PAIRS = [Pair("0", "1"), Pair("1", "2")]
+
+
+def pruned(sparsity, limit=0.5, protected=(), scores=None):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 8), nn.Linear(8, 6), nn.Linear(6, 4))
+    grouped = {pair.child: group_pair(model, pair, 0) for pair in PAIRS}
+    scores = scores or {"1": torch.rand(6, 8), "2": torch.rand(4, 6)}
+    groups = {"1": torch.zeros(6, dtype=torch.bool), "2": torch.zeros(4, dtype=torch.bool)}
+    groups["1"][list(protected)] = True
+    return prune_connections(model, grouped, scores, {name: {"limit": limit} for name in grouped}, groups, sparsity)
+
+
+TOTAL = 5 * 8 + 8 + 8 * 6 + 6 + 6 * 4 + 4
+
+
+def test_auto_takes_every_layer_to_its_limit():
+    made = pruned("auto")
+    assert (~made.mask["1.weight"]).sum() == 24
+    assert (~made.mask["2.weight"]).sum() == 12
+    assert made.facts["sparsity_reached"] == pytest.approx(36 / TOTAL)
+
+
+def test_a_number_counts_all_parameters_of_the_network():
+    made = pruned(0.2)
+    assert sum(int((~keep).sum()) for keep in made.mask.values()) == round(0.2 * TOTAL)
+    assert made.mask["0.weight"].all()
+    assert made.mask["1.bias"].all()
+
+
+def test_a_warning_says_what_was_reached_if_the_limits_do_not_allow_the_sparsity(caplog):
+    with caplog.at_level(logging.WARNING, "snip_cli"):
+        made = pruned(0.9)
+    assert made.facts == {
+        "sparsity_requested": 0.9,
+        "sparsity_reached": pytest.approx(36 / TOTAL),
+        "sparsity_reachable": pytest.approx(36 / TOTAL),
+    }
+    [said] = caplog.messages
+    reached = f"pruned to {36 / TOTAL:.4f} (never pruned: 0)"
+    assert said == f"sparsity=0.9 is more than the layers' limits allow: {reached}"
+
+
+def test_a_protected_filter_keeps_all_its_connections():
+    made = pruned("auto", limit=0.9, protected=[2, 5])
+    assert made.mask["1.weight"][[2, 5]].all()
+    assert made.layers["1"]["protected"] == 2
+
+
+def test_no_filter_loses_its_strongest_connection():
+    scores = {"1": torch.rand(6, 8), "2": torch.rand(4, 6)}
+    mask = pruned("auto", limit=0.99, scores=scores).mask
+    for name, each in scores.items():
+        kept = mask[f"{name}.weight"]
+        assert kept.sum(dim=1).min() >= 1
+        assert all(kept[g, int(each[g].argmax())] for g in range(len(each)))
+
+
+def test_every_layer_is_reported():
+    layer = pruned("auto", limit=0.75).layers["2"]
+    assert layer["limit"] == 0.75
+    assert layer["removed"] == pytest.approx(18 / 24)
+    assert sum(layer["scores"]["counts"]) == 24
+    assert len(layer["scores"]["edges"]) == len(layer["scores"]["counts"]) + 1

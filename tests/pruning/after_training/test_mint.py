@@ -1,17 +1,18 @@
-"""The spanning-tree estimator: right where the answer is known, and the same for a layer as for its pairs."""
+"""The spanning-tree estimator: correct if the answer is known, and the same for a layer as for its pairs."""
 
 import pytest
 import torch
 from scipy.sparse.csgraph import minimum_spanning_tree
 
 from snip_cli.errors import ConfigError
-from snip_cli.pruning.after_training.snacs.tree import (
-    conditional_dependence,
-    crossing_edges,
-    layer_dependence,
-    squared_distances,
-)
+from snip_cli.pruning.after_training.mint import crossing_edges, layer_dependence, squared_distances
 from tests.pruning.after_training.snacs.gaussian import gaussian
+
+
+def conditional_dependence(x_ND, y_ND, z_ND, *, generator):
+    """Return the dependence of X and Y given Z, as a layer with one pair of groups."""
+    bounds = {"child_bounds": [(0, x_ND.shape[1])], "parent_bounds": [(0, y_ND.shape[1])]}
+    return layer_dependence(x_ND, torch.cat([y_ND, z_ND], dim=1), **bounds, generator=generator).item()
 
 
 def estimate(samples, correlation, seed=0):
@@ -55,7 +56,7 @@ def test_it_says_what_it_cannot_use():
     with pytest.raises(ConfigError, match="at least 3"):
         estimate(2, 0)
     with pytest.raises(ConfigError, match="same samples"):
-        conditional_dependence(torch.ones(5, 1), torch.ones(4, 1), torch.ones(5, 1), generator=torch.Generator())
+        conditional_dependence(torch.ones(5, 1), torch.ones(4, 1), torch.ones(4, 1), generator=torch.Generator())
 
 
 def test_without_a_condition_independent_samples_are_independent():
