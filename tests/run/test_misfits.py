@@ -33,7 +33,10 @@ CONFIGURATION = {
     "option of a data set": (["+dataset.colour=red"], ["dataset 'digits' has no option 'colour'"]),
     "nothing held out": (["dataset.held_out=0.0001"], ["choose one that leaves images"]),
     "unknown augmentation": (["dataset.augmentation=mixup"], ["must be one of none, flip_translate"]),
-    "batch-norm over several GPUs on one processor": (["sync_batchnorm=true"], ["works on several GPUs under torchrun only"]),
+    "batch-norm over several GPUs on one processor": (
+        ["sync_batchnorm=true"],
+        ["works on several GPUs under torchrun only"],
+    ),
     "batch-norm over one image": (
         ["model=vgg_like", "schedule.batch_size=1", "method.batch_size=2"],
         ["model 'vgg_like' has batch-norm", "raise schedule.batch_size above 1"],
