@@ -67,7 +67,7 @@ def test_two_processes_give_the_same_table_as_one(tmp_path, capfd, monkeypatch):
 @extra
 def test_no_process_at_all_is_refused(tmp_path, capsys):
     assert main([*PAIR, "hydra/launcher=processes", "hydra.launcher.n_jobs=0", f"output_dir={tmp_path}"]) == 2
-    assert "hydra.launcher.n_jobs=0 is no process: give at least 1" in capsys.readouterr().err
+    assert "hydra.launcher.n_jobs must be at least 1, or -1 for one process per core: got 0." in capsys.readouterr().err
 
 
 @extra
@@ -97,8 +97,8 @@ def test_when_stopped_it_says_that_the_clusters_jobs_go_on(tmp_path, capsys, clu
     cluster.append("stop")
     assert main([*PAIR, "hydra/launcher=slurm", f"output_dir={tmp_path}"]) == 130
     said = capsys.readouterr().err
-    assert "the jobs go on in the cluster" in said
-    assert "once they are done, the same command shows their table" in said
+    assert "the jobs continue in the cluster" in said
+    assert "Once they are done, the same command shows their table" in said
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """A sweep: plan, jobs, table, curves, and what is skipped the second time."""
 
 import pytest
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
 
 from snip_cli.commands.snip_run import main
 from snip_cli.runfolder.record import read_metrics
@@ -89,23 +91,23 @@ def test_when_every_job_fails_early_the_failures_are_told(tmp_path, capsys, monk
 
 
 def test_a_launcher_that_dies_ends_in_the_table_and_the_failures(tmp_path, capsys, monkeypatch):
-    from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+    [launcher] = [kind for kind in Plugins.instance().discover(Launcher) if kind.__name__ == "BasicLauncher"]
 
     def die(self, job_overrides, initial_job_idx):
         raise ChildProcessError("a worker was killed")
 
-    monkeypatch.setattr(BasicLauncher, "launch", die)
+    monkeypatch.setattr(launcher, "launch", die)
     assert main([*SWEEP, f"output_dir={tmp_path}"]) == 1
     said = capsys.readouterr().out
     assert "a worker was killed" in said
-    assert said.count("it did not begin; the same command goes on with it") == 3
+    assert said.count("it did not start; the same command continues it") == 3
 
 
 @pytest.mark.parametrize(
     "arguments, phrase",
     [
         (["eval=runs/a,runs/b"], "one finished run"),
-        (["output_dir=a,b"], "cannot be swept over"),
+        (["output_dir=a,b"], "output_dir must be one folder for the whole sweep: got a, b."),
         (["method=snacs,mint", "method.groups=4"], "write ++method.groups=VALUE if all of them have it"),
         (["method=random,mint", "method.groups=4,8"], "write ++method.groups=VALUE if all of them have it"),
     ],

@@ -5,7 +5,7 @@ import pytest
 from snip_cli import registry
 from snip_cli.commands.snip_run import main
 from snip_cli.config.composition import CONFIGS, composer
-from snip_cli.config.schema import load
+from snip_cli.config.reading import load
 
 FILES = sorted(path.relative_to(CONFIGS) for path in CONFIGS.glob("*/*.yaml") if path.parent.name != "hydra")
 CHOICES = {group: sorted(p.stem for p in (CONFIGS / group).glob("*.yaml")) for group in {str(f.parent) for f in FILES}}
