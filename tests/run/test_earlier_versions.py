@@ -98,9 +98,9 @@ def test_a_finished_run_is_evaluated_again(earlier, capsys):
 
 
 def test_the_report_reads_every_folder(earlier, capsys):
-    assert report([str(earlier / "runs"), "--format", "csv"]) == 0
+    assert report([str(earlier / "runs")]) == 0
     printed = capsys.readouterr()
-    rows = list(csv.DictReader(printed.out.splitlines()))
     assert printed.err == ""
+    rows = [line.split() for line in printed.out.splitlines() if " digits " in line]
     assert len(rows) == len(list((earlier / "runs").iterdir())) - 1  # seeds 7 to 9 are of the same settings
-    assert [row["n"] for row in rows if row["error (%)"] == "-"] == ["0 of 3"]
+    assert printed.out.count(" 0 of 3 ") == 1
