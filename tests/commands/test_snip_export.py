@@ -1,4 +1,4 @@
-"""snip-export: a file that onnxruntime runs, for any batch, with the outputs of the network; and one sentence for each fault."""
+"""snip-export writes a file that onnxruntime runs, for any batch, with the outputs of the network; each error is one line."""
 
 import functools
 
@@ -70,7 +70,7 @@ def test_channels_of_ones_paddings_and_recurrent_layers_can_be_exported(make, tm
     agrees(file, model, shape)
 
 
-def test_faults_are_told_in_one_sentence(finished, tmp_path, capsys):
+def test_each_error_is_one_line(finished, tmp_path, capsys):
     there = str(tmp_path / "network.onnx")
     for arguments, sentence in (
         ([str(tmp_path), there], "holds no finished run"),
