@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from snip_cli.config.composition import composer
-from snip_cli.config.schema import Config, load
+from snip_cli.config.reading import load
+from snip_cli.config.schema import Config
 from snip_cli.data.resident import ResidentSplit
 from snip_cli.data.splits import Data
 from snip_cli.models.building import build_model, drawn_model

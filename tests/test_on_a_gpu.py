@@ -38,7 +38,7 @@ def test_masks_and_weights_are_those_of_a_processor(model, sparsity, tmp_path):
 @pytest.mark.parametrize("model", MODELS)
 def test_seeds_together_end_where_each_ends_alone(model, tmp_path):
     settings = [f"model={model}", "seeds=3", "dtype=float64", GPU]
-    together, apart = (run_quick(tmp_path / how, *settings, f"replicates={how}") for how in ("together", "apart"))
+    together, apart = (run_quick(tmp_path / how, *settings, f"replicates={how}") for how in ("stacked", "apart"))
     assert_same(checkpoint.load(together), checkpoint.load(apart), to=1e-9)
 
 
@@ -65,7 +65,7 @@ def test_an_iteration_waits_for_nothing(kind, monkeypatch, tmp_path):
 
     monkeypatch.setattr(kind, "step", without_waiting)
     for model in MODELS:
-        settings = [f"model={model}", f"replicates={'together' if kind is StackedTrainer else 'apart'}", "seeds=2", GPU]
+        settings = [f"model={model}", f"replicates={'stacked' if kind is StackedTrainer else 'apart'}", "seeds=2", GPU]
         assert main([*QUICK, *settings, f"output_dir={tmp_path}"]) == 0
 
 

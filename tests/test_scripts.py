@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from snip_cli.config import schema as config
+from snip_cli.config import reading as config
 from snip_cli.config.composition import composer
 from snip_cli.run.checks import check
 from tests.snip_run import ROOT

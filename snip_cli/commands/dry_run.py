@@ -1,4 +1,4 @@
-"""What a run or a sweep would do, told without doing it: no data, no download, nothing written."""
+"""`dry_run=true`: prints what a run or a sweep would do, without data, downloads or files written."""
 
 from collections.abc import Sequence
 
@@ -16,18 +16,18 @@ from snip_cli.runfolder import record
 
 
 def multiply_accumulates(config: Config) -> int:
-    """Multiply-accumulates of the dense network's forward pass for one example."""
+    """Return the multiply-accumulates of the dense network's forward pass for one image."""
     with torch.device("meta"):
         model = build_model(config)
     return forward_multiply_accumulates(model, tuple(config.dataset.shape))
 
 
 def state(config: Config) -> str:
-    """Whether a run is done already: `done`, `to do`, `begun`, or how many of its seeds are done; and what it waits for."""
+    """Return `done`, `to do`, `begun` or how many seeds are done, followed by what the run needs first."""
     dense = "" if not config.needs_dense or record.is_finished(config.dense) else ", after its reference"
     done = len(record.finished_seeds(config))
     if done == config.seeds:
-        compact = "" if record.is_done(config) else ", not made compact"
+        compact = "" if record.is_done(config) else ", without its compact network"
         return f"done{record.other_commit(config.folder)}{compact}"
     weights = config.model.weights
     missing = f", but pretrained={weights} is missing" if is_missing(weights) else ""
@@ -36,17 +36,18 @@ def state(config: Config) -> str:
 
 
 def iterations(config: Config) -> str:
-    """How many iterations a seed takes, and its reference where that is still to be trained."""
-    first = (
-        f"{config.dense.schedule.iterations:,} + "
-        if config.needs_dense and not record.is_finished(config.dense)
-        else ""
-    )
-    return f"{first}{config.schedule.iterations:,}"
+    """Return the number of iterations of a seed, preceded by those of its reference if that is not trained yet."""
+    needs_reference = config.needs_dense and not record.is_finished(config.dense)
+    reference = f"{config.dense.schedule.iterations:,} + " if needs_reference else ""
+    return f"{reference}{config.schedule.iterations:,}"
 
 
 def print_plan(configs: Sequence[Config]) -> None:
-    """Print a row for each run: its folder, whether it is done, m, κ, multiply-accumulates and iterations. Raises ConfigError."""
+    """Print the folder, state, m, κ, multiply-accumulates and iterations of each run.
+
+    Raises:
+        ConfigError: a run is impossible.
+    """
     rows = []
     for config in configs:
         total = check(config)

@@ -1,4 +1,4 @@
-"""`snip-run eval=FOLDER`: a finished run's weights, evaluated again."""
+"""`snip-run eval=FOLDER`: evaluates the weights of a finished run again."""
 
 import dataclasses
 import logging
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from snip_cli.config import schema as configuration
+from snip_cli.config import reading as configuration
 from snip_cli.data.loading import load_data
 from snip_cli.errors import ConfigError
 from snip_cli.models.building import build_model
@@ -20,11 +20,12 @@ log = logging.getLogger("snip_cli")
 
 
 def evaluate_again(folder: Path, *, device: str, root: str) -> dict[int, float]:
-    """The test error in percent of every seed of the run in `folder`, evaluated anew and told beside the recorded one.
+    """Return the test error in percent of every seed of a finished run, and log it beside the recorded error.
 
     Args:
         device: auto, cpu or cuda.
-        root: where data sets lie on this machine.
+        folder: the folder of the run.
+        root: the folder that data sets lie in on this machine.
 
     Raises:
         ConfigError: the folder holds no finished run, or its weights are not there.
@@ -40,7 +41,7 @@ def evaluate_again(folder: Path, *, device: str, root: str) -> dict[int, float]:
     set_up(where, deterministic=config.deterministic)
     data = load_data(dataclasses.replace(config.dataset, root=root), where, data_type(config.dtype))
     weights = checkpoint.load(folder).weights
-    model = build_model(config).to(where, data_type(config.dtype), memory_format=torch.channels_last)
+    model = build_model(config).to(where, data_type(config.dtype)).to(memory_format=torch.channels_last)
     errors = {}
     for result in metrics["seeds"]:
         seed = result["seed"]

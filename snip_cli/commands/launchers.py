@@ -1,79 +1,85 @@
-"""A sweep's jobs, handed to Hydra's launcher: one after another here (basic), several processes (joblib), a cluster (submitit)."""
+"""Hands the jobs of a sweep to Hydra's launcher: in this process (basic), in several (joblib), or to SLURM (submitit).
+
+`failures_returned` replaces a method of submitit, which no other file may do. Tried with submitit 1.5.4 and
+hydra-submitit-launcher 1.2.0 (`submitit>=1.5` is required).
+"""
 
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
-from hydra._internal.callbacks import Callbacks
-from hydra._internal.hydra import Hydra
-from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
-from hydra.types import HydraContext, TaskFunction
+from hydra.types import TaskFunction
 from omegaconf import DictConfig
 
+from snip_cli.config.hydra_internals import Hydra, make_launcher
 from snip_cli.errors import ConfigError
 
 log = logging.getLogger("snip_cli")
 
 
 def runs_elsewhere(master: DictConfig) -> bool:
-    """Whether the launcher hands the jobs to a cluster, whose machines need not be like this one."""
-    return master.hydra.launcher._target_.endswith(".SlurmLauncher")
+    """Return whether the launcher hands the jobs to a cluster, whose machines can differ from this one."""
+    return str(master.hydra.launcher._target_).endswith(".SlurmLauncher")
 
 
 def launch(
     hydra: Hydra, master: DictConfig, overrides: Sequence[Sequence[str]], task: TaskFunction
 ) -> Sequence[JobReturn]:
-    """Do `task` for each job's overrides, through the launcher that the configuration names, and wait for all.
+    """Do `task` for the overrides of each job, through the launcher that the configuration names; wait for all jobs.
 
-    Gives what the jobs returned, in their order, or nothing where the launcher itself failed. Raises ConfigError for no process at all.
+    Returns:
+        What the jobs returned, in their order; nothing if the launcher itself failed.
+
+    Raises:
+        ConfigError: the launcher is given 0 processes.
     """
     if master.hydra.launcher.get("n_jobs") == 0:
-        raise ConfigError("hydra.launcher.n_jobs=0 is no process: give at least 1, or -1 for one a core.")
-    launcher = Plugins.instance().instantiate_launcher(
-        hydra_context=HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(master)),
-        task_function=task,
-        config=master,
-    )
+        raise ConfigError("hydra.launcher.n_jobs must be at least 1, or -1 for one process per core: got 0.")
+    launcher = make_launcher(hydra, master, task)
     if runs_elsewhere(master):
-        log.info("handed to SLURM (`squeue --me`); a run's progress is in the run.log of its folder")
+        log.info("handed to SLURM (`squeue --me`); a run logs its progress to the run.log in its folder")
     try:
-        with every_end_awaited() if "submitit" in type(launcher).__module__ else nullcontext():
-            return launcher.launch([list(job) for job in overrides], initial_job_idx=0)
+        with failures_returned() if "submitit" in type(launcher).__module__ else nullcontext():
+            returns: Sequence[JobReturn] = launcher.launch([list(job) for job in overrides], initial_job_idx=0)
+            return returns
     except KeyboardInterrupt:
         if runs_elsewhere(master):
             raise KeyboardInterrupt(
-                "the jobs go on in the cluster (`squeue --me`, `scancel JOB`); once they are done, the same command shows their table."
+                "the jobs continue in the cluster (`squeue --me`, `scancel JOB`). "
+                "Once they are done, the same command shows their table."
             ) from None
         raise
-    except Exception as error:  # as where a worker process was killed; the folders tell which jobs are done
+    except Exception as error:  # such as a worker process that was killed; the folders show which jobs are done
         log.error("the launcher failed: %s: %s", type(error).__name__, " ".join(str(error).split()))
         return []
 
 
 @contextmanager
-def every_end_awaited() -> Iterator[None]:
-    """While this lasts, a job of submitit that died without a word returns the sentence of its failure.
+def failures_returned() -> Iterator[None]:
+    """Within this context, a job of submitit that died without raising returns a sentence about its failure.
 
-    The launcher would raise at the first such job, and leave those behind it to run unawaited.
+    The launcher would otherwise raise at the first such job, and would not wait for the jobs after it.
     """
     from submitit import Job
     from submitit.core.utils import FailedJobError, UncompletedJobError
 
     results = Job.results
 
-    def results_or_failure(job: Job) -> list[JobReturn]:
+    def results_or_failure(job: Any) -> list[JobReturn]:
         try:
-            return results(job)
+            returned: list[JobReturn] = results(job)
         except (FailedJobError, UncompletedJobError):
             failure = JobReturn(status=JobStatus.COMPLETED)
             failure.return_value = (
                 f"job {job.job_id} ended without a result (state {job.state}); see {job.paths.stderr}"
             )
             return [failure]
+        return returned
 
-    Job.results = results_or_failure
+    Job.results = results_or_failure  # type: ignore[method-assign, assignment]  # there is no hook for this
     try:
         yield
     finally:
-        Job.results = results
+        Job.results = results  # type: ignore[method-assign]

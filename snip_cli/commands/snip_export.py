@@ -1,6 +1,7 @@
-"""snip-export: a finished run's network, without what its mask has emptied → an ONNX file."""
+"""snip-export: the network of a finished run, without the units that its mask has emptied → an ONNX file."""
 
 import argparse
+import functools
 import sys
 import warnings
 from collections.abc import Sequence
@@ -9,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from snip_cli import registry
-from snip_cli.errors import ConfigError, SnipError
+from snip_cli.commands.exit_codes import exit_code_of
+from snip_cli.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,50 +24,53 @@ examples:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `snip-export` with `arguments` (default: those of the process); gives the exit code."""
-    flags = parser().parse_args(arguments)
-    try:
-        registry.load_all(flags.config_dir)
-        seed = export(flags.run, flags.file, seed=flags.seed, masked=flags.masked)
-    except SnipError as error:
-        print(f"snip-export: {error}", file=sys.stderr)
-        return error.exit_code
+    """Run `snip-export` with `arguments` (default: those of the process) and return the exit code."""
+    return exit_code_of("snip-export", functools.partial(run_command, parser().parse_args(arguments)))
+
+
+def run_command(flags: argparse.Namespace) -> int:
+    """Export what the flags ask for and return the exit code."""
+    registry.load_all(flags.config_dir)
+    seed = export(flags.run, flags.file, seed=flags.seed, masked=flags.masked)
     print(f"seed {seed} of {flags.run}  →  {flags.file}")
     return 0
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line of snip-export."""
-    made = argparse.ArgumentParser(
+    """Return the parser of the command line."""
+    command = argparse.ArgumentParser(
         prog="snip-export",
-        description="Write the network of a finished run as ONNX, for batches of any size; what its mask has emptied is removed first.",
+        description="Write the network of a finished run as ONNX, for batches of any size. "
+        "Units that its mask has emptied are removed first.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("run", type=Path, metavar="RUN", help="the run's folder, as snip-run prints it")
-    made.add_argument("file", type=Path, metavar="FILE.onnx", help="what to write; a file that is there is replaced")
-    made.add_argument("--seed", type=int, help="which replicate (default: the run's first)")
-    made.add_argument("--masked", action="store_true", help="the whole network, with its zeros")
-    made.add_argument("--config-dir", type=Path, metavar="DIR", help="where a model of your own lies, as for snip-run")
-    return made
+    command.add_argument("run", type=Path, metavar="RUN", help="the run's folder, as snip-run prints it")
+    command.add_argument("file", type=Path, metavar="FILE.onnx", help="the file to write; an existing file is replaced")
+    command.add_argument("--seed", type=int, help="which replicate (default: the run's first)")
+    command.add_argument("--masked", action="store_true", help="keep the whole network, with its zeros")
+    command.add_argument(
+        "--config-dir", type=Path, metavar="DIR", help="the folder of your own models, as for snip-run"
+    )
+    return command
 
 
 def export(run: Path, file: Path, *, seed: int | None = None, masked: bool = False) -> int:
-    """Write one seed's network as ONNX, with input `images` (N×C×H×W) and output `outputs`; gives the seed.
+    """Write the network of one seed as ONNX, with input `images` (N×C×H×W) and output `outputs`; return the seed.
 
     Args:
         run: the folder of a finished run.
-        file: what to write; only a complete file replaces one that is there.
-        seed: which replicate; without it the run's first.
-        masked: the whole network with its zeros, and not the smaller one.
+        file: the file to write. An existing file is replaced only by a complete one.
+        seed: which replicate; default: the first of the run.
+        masked: write the whole network with its zeros, instead of the smaller one.
 
     Raises:
-        ConfigError: no finished run or no such seed, a folder that is not there or not writable, or ONNX is not installed.
+        ConfigError: the run is not finished or has no such seed, the file cannot be written, or ONNX is not installed.
     """
     if not (find_spec("onnx") and find_spec("onnxscript")):
         raise ConfigError("ONNX is not installed here: pip install 'snip-run[export]'.")
     if not file.parent.is_dir() or file.is_dir():
-        raise ConfigError(f"{file} cannot be written: name a file in a folder that is there.")
+        raise ConfigError(f"{file} cannot be written: name a file in an existing folder.")
     from snip_cli.compact import compact, files
     from snip_cli.runfolder.record import write_atomically
 
@@ -83,14 +88,18 @@ def export(run: Path, file: Path, *, seed: int | None = None, masked: bool = Fal
 
 
 def as_onnx(network: "nn.Module", shape: tuple[int, ...]) -> bytes:
-    """A network in inference mode as an ONNX file's content; raises ConfigError where PyTorch cannot export it for every batch."""
+    """Return a network in inference mode as the content of an ONNX file.
+
+    Raises:
+        ConfigError: PyTorch cannot export the network, or not for batches of any size.
+    """
     import torch
 
-    # Two images: with one, the exporter would take the batch's size for a constant.
+    # Two images: with one, the exporter would treat the size of the batch as a constant.
     images_NCHW = torch.zeros(2, *shape, dtype=next(network.parameters()).dtype)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of PyTorch's own, about its next releases
+            warnings.simplefilter("ignore")  # those of PyTorch about its future releases
             program = torch.onnx.export(
                 network,
                 (images_NCHW,),
@@ -100,13 +109,16 @@ def as_onnx(network: "nn.Module", shape: tuple[int, ...]) -> bytes:
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
                 verbose=False,
             )
-    except Exception as error:  # a user's forward pass may hold anything
+    except Exception as error:  # a user's forward pass can raise anything
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ConfigError(f"PyTorch cannot export this network ({reason}): simplify its forward pass.") from error
+    assert program is not None
     model = program.model_proto
-    # Where it cannot keep the batch's size open the exporter writes the one it saw.
+    # Where the exporter cannot keep the size of the batch open, it writes the size that it saw.
     if not model.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
-        raise ConfigError("This network fixes the size of its batch: write x.shape[0] for len(x) in its forward pass.")
+        raise ConfigError(
+            "This network fixes the size of its batch: write x.shape[0] instead of len(x) in its forward pass."
+        )
     return model.SerializeToString()
 
 

@@ -1,6 +1,7 @@
 """snip-report: run folders → table and figure."""
 
 import argparse
+import functools
 import logging
 import sys
 from collections.abc import Sequence
@@ -8,7 +9,8 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from snip_cli.errors import ConfigError, SnipError
+from snip_cli.commands.exit_codes import exit_code_of
+from snip_cli.errors import ConfigError
 from snip_cli.report.batch_sizes import draw_batch_sizes
 from snip_cli.report.cells import cells
 from snip_cli.report.drawing import as_csv, require_folder, save
@@ -52,40 +54,41 @@ STYLES = {"text": "simple", "markdown": "github", "latex": "latex_booktabs"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `snip-report` with `arguments` (default: those of the process); gives the exit code."""
+    """Run `snip-report` with `arguments` (default: those of the process) and return the exit code."""
     flags = parser().parse_intermixed_args(arguments)
     warnings = logging.StreamHandler(sys.stderr)
     log.addHandler(warnings)
     try:
-        if flags.table:
-            flags.table = table_named(flags.table, LISTS)
-        check_together(flags)
-        if flags.limits:
-            limits, model = read_limits(flags.folders[0])
-            draw_limits(limits, model, flags.limits)
-            if flags.format == "csv":
-                print(limits_csv(limits, model))
-            else:
-                print(limits_table(limits, model, STYLES[flags.format]))
-            print(f"drawn: {flags.limits}", file=sys.stderr)
-        elif flags.table in LISTS:
-            records = read_tree(*flags.folders, may_be_empty=True)
-            if not any(is_listed(record) for record in records):
-                networks = ", ".join(f"{model} on {dataset}" for model, dataset in listed_networks())
-                warn_of_none(records, f"a network that the table {flags.table} lists ({networks})", flags.folders)
-            listed = LISTS[flags.table](records)
-            form = {"headers": "keys", "tablefmt": STYLES.get(flags.format, "")}
-            print(as_csv(listed) if flags.format == "csv" else tabulate(listed, **form))
-        else:
-            report(flags)
-    except BrokenPipeError:  # the reader, `head` say, has seen enough
-        sys.stdout = None
-        return SnipError.exit_code
-    except SnipError as error:
-        print(f"snip-report: {error}", file=sys.stderr)
-        return error.exit_code
+        return exit_code_of("snip-report", functools.partial(run_command, flags))
     finally:
         log.removeHandler(warnings)
+
+
+def run_command(flags: argparse.Namespace) -> int:
+    """Print and draw what the flags ask for and return the exit code."""
+    if flags.table:
+        flags.table = table_named(flags.table, LISTS)
+    check_together(flags)
+    if flags.limits:
+        limits, model = read_limits(flags.folders[0])
+        draw_limits(limits, model, flags.limits)
+        if flags.format == "csv":
+            print(limits_csv(limits, model))
+        else:
+            print(limits_table(limits, model, STYLES[flags.format]))
+        print(f"drawn: {flags.limits}", file=sys.stderr)
+    elif flags.table in LISTS:
+        records = read_tree(*flags.folders, may_be_empty=True)
+        if not any(is_listed(record) for record in records):
+            networks = ", ".join(f"{model} on {dataset}" for model, dataset in listed_networks())
+            warn_of_none(records, f"a network that the table {flags.table} lists ({networks})", flags.folders)
+        listed = LISTS[flags.table](records)
+        if flags.format == "csv":
+            print(as_csv(listed))
+        else:
+            print(tabulate(listed, headers="keys", tablefmt=STYLES[flags.format]))
+    else:
+        report(flags)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Many runs: the plan first, then what is left to do through Hydra's launcher, then the table and the failures."""
+"""A sweep: prints the plan, does the runs that are left through Hydra's launcher, prints the table and the failures."""
 
 import functools
 import logging
@@ -6,9 +6,9 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from hydra._internal.hydra import Hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig
@@ -17,10 +17,12 @@ from snip_cli import registry
 from snip_cli.commands.dry_run import print_plan, state
 from snip_cli.commands.launchers import launch, runs_elsewhere
 from snip_cli.compact.stage import compact_if_asked
-from snip_cli.config import schema as configuration
 from snip_cli.config.composition import Job, Sweep
+from snip_cli.config.hydra_internals import Hydra
+from snip_cli.config.reading import load
 from snip_cli.config.schema import Config
 from snip_cli.errors import ConfigError, RunError, SnipError
+from snip_cli.models.pretrained import with_weights_hash
 from snip_cli.report.cells import cells
 from snip_cli.report.curves import write_curves
 from snip_cli.report.records import read_folders
@@ -34,20 +36,22 @@ from snip_cli.runtime.device import find_device
 
 log = logging.getLogger("snip_cli")
 
-# The experiment of who types the command alone.
+# The experiment of `snip-run` without arguments.
 QUICKSTART = "quickstart"
 
 
 def do_sweep(hydra: Hydra, sweep: Sweep, config_dir: Path | None) -> int:
-    """Do all jobs of a sweep that are not done yet; gives 1 where one failed, else 0.
+    """Do all jobs of a sweep that are not done yet; return 1 if one failed, else 0.
 
-    Raises ConfigError, before any work, where a job is told what cannot be.
+    Raises:
+        ConfigError: a job is impossible. This is raised before any work.
     """
     registry.load_all(config_dir)
-    configs = [job.config for job in sweep.jobs]
+    jobs = [replace(job, config=with_weights_hash(job.config)) for job in sweep.jobs]
+    configs = [job.config for job in jobs]
     for config in configs:
         check(config)
-    runs = one_job_a_folder(sweep.jobs)
+    runs = one_job_per_folder(jobs)
     if configs[0].dry_run:
         print_plan([job.config for job in runs])
         return 0
@@ -57,28 +61,30 @@ def do_sweep(hydra: Hydra, sweep: Sweep, config_dir: Path | None) -> int:
             find_device(config.device)
     make_writable(output_dir)
     waiting = [job for job in runs if not record.is_done(job.config)]
-    log.info("%s", plan(sweep.jobs, runs, waiting))
+    log.info("%s", plan(jobs, runs, waiting))
     overrides = [[*job.overrides, "hydra.mode=RUN"] for job in waiting]
-    places = places_of(waiting, sweep.jobs)
-    task = functools.partial(do_job, places=places, config_dir=config_dir, arguments=sys.argv[1:])
+    titles = title_jobs(waiting, jobs)
+    task = functools.partial(do_job, titles=titles, config_dir=config_dir, arguments=sys.argv[1:])
     returns = launch(hydra, sweep.master, overrides, task) if waiting else []
     failures = find_failures(waiting, returns)
-    close(output_dir, runs, failures)
+    print_results(output_dir, runs, failures)
     if sweep.master.hydra.runtime.choices.experiment == QUICKSTART:
         suggest_next_commands(output_dir)
     return RunError.exit_code if failures else 0
 
 
 def common_output_dir(configs: Sequence[Config]) -> Path:
-    """The one folder that all jobs write to; raises ConfigError where they differ."""
+    """Return the folder that all jobs write to; raise ConfigError if they differ."""
     folders = sorted({config.output_dir for config in configs})
     if len(folders) > 1:
-        raise ConfigError(f"output_dir cannot be swept over ({', '.join(folders)}): one sweep writes to one folder.")
+        raise ConfigError(
+            f"output_dir must be one folder for the whole sweep: got {', '.join(folders)}. Run a sweep for each."
+        )
     return Path(folders[0])
 
 
-def one_job_a_folder(jobs: Sequence[Job]) -> list[Job]:
-    """Of the jobs that share a run folder the one that asks for most seeds; the reference serves every method."""
+def one_job_per_folder(jobs: Sequence[Job]) -> list[Job]:
+    """Return one job for each run folder: of the jobs that share a folder, the one with the most seeds."""
     runs: dict[Path, Job] = {}
     for job in jobs:
         held = runs.setdefault(job.config.folder, job)
@@ -88,7 +94,7 @@ def one_job_a_folder(jobs: Sequence[Job]) -> list[Job]:
 
 
 def plan(jobs: Sequence[Job], runs: Sequence[Job], waiting: Sequence[Job]) -> str:
-    """The sweep's plan in words: how many jobs, which folders with which settings, which are done already."""
+    """Return the plan of the sweep in words: how many jobs, and for each run its state, its folder and its settings."""
     shared = f" in {len(runs)} runs (some share one, as methods do at sparsity 0)" if len(runs) < len(jobs) else ""
     lines = [f"{len(jobs)} job{'s' * (len(jobs) > 1)}{shared}, {len(runs) - len(waiting)} done already:"]
     lines += [f"  {state(job.config):8} {job.config.folder}  {own_settings(job, jobs)}".rstrip() for job in runs]
@@ -96,12 +102,12 @@ def plan(jobs: Sequence[Job], runs: Sequence[Job], waiting: Sequence[Job]) -> st
 
 
 def own_settings(job: Job, jobs: Sequence[Job]) -> str:
-    """The settings of a job that not all jobs of its sweep have, as they are typed; nothing where it is the only one."""
+    """Return the overrides of a job that not all jobs of the sweep have; an empty string for a single job."""
     return " ".join(word for word in job.overrides if not all(word in other.overrides for other in jobs))
 
 
-def places_of(waiting: Sequence[Job], jobs: Sequence[Job]) -> list[str]:
-    """What each job that is still to be done says first: how far the sweep is with it, and what is its own in it."""
+def title_jobs(waiting: Sequence[Job], jobs: Sequence[Job]) -> list[str]:
+    """Return the first line that each waiting job logs: its number and its own settings."""
     total = len(waiting)
     return [
         " · ".join(filter(None, (f"run {number} of {total}", own_settings(job, jobs))))
@@ -110,20 +116,25 @@ def places_of(waiting: Sequence[Job], jobs: Sequence[Job]) -> list[str]:
 
 
 def do_job(
-    composed: DictConfig, places: Sequence[str], config_dir: Path | None = None, arguments: Sequence[str] | None = None
+    composed: DictConfig, titles: Sequence[str], config_dir: Path | None, arguments: Sequence[str]
 ) -> str | None:
-    """One job, in whatever process the launcher chose; gives the sentence of a failure, so that the sweep goes on past it.
+    """Do one job, in the process that the launcher chose.
 
-    `places` is of all jobs that are launched, of which Hydra tells this one's number.
-    `arguments` are those of the sweep's command, which `env.json` is to name: another process has its launcher's.
+    Args:
+        composed: the composed values of the job. Hydra knows the number of the job.
+        titles: the first line to log, of every launched job.
+        config_dir: the folder of the user's own files.
+        arguments: those of the sweep's command, for `env.json`. Another process has the arguments of its launcher.
+
+    Returns:
+        What failed, in one sentence, so that the sweep continues; None if nothing failed.
     """
-    if arguments is not None:
-        sys.argv[1:] = arguments
+    sys.argv[1:] = arguments
     with console():
-        log.info("%s", places[HydraConfig.get().job.num])
+        log.info("%s", titles[HydraConfig.get().job.num])
         try:
             registry.load_all(config_dir)
-            config = configuration.load(composed)
+            config = with_weights_hash(load(composed))
             run(config)
             compact_if_asked(config)
         except SnipError as error:
@@ -137,20 +148,20 @@ def do_job(
 
 
 def find_failures(jobs: Sequence[Job], returns: Sequence[JobReturn]) -> dict[Path, str]:
-    """The folders of the jobs that left no result, and why. The folder decides: a job may have died without a word."""
+    """Return why each job without a result failed, by folder. The folder decides: a job can die without returning."""
     failures = {}
     for number, job in enumerate(jobs):
         if not record.is_done(job.config):
-            given = returns[number] if number < len(returns) else None
-            reason = given.return_value if given is not None and given.status is JobStatus.COMPLETED else None
-            begun = (job.config.folder / "run.log").exists()
-            silence = "it ended without a result; see its run.log" if begun else "it did not begin"
-            failures[job.config.folder] = reason or f"{silence}; the same command goes on with it"
+            returned = returns[number] if number < len(returns) else None
+            reason = returned.return_value if returned and returned.status is JobStatus.COMPLETED else None
+            has_begun = (job.config.folder / "run.log").exists()
+            default = "it ended without a result; see its run.log" if has_begun else "it did not start"
+            failures[job.config.folder] = reason or f"{default}; the same command continues it"
     return failures
 
 
-def close(output_dir: Path, runs: Sequence[Job], failures: dict[Path, str]) -> None:
-    """Print the table of the sweep, its failures and how to look at its curves, which are drawn anew."""
+def print_results(output_dir: Path, runs: Sequence[Job], failures: dict[Path, str]) -> None:
+    """Print the table of the sweep, its failures and how to look at its curves; write the curves for TensorBoard."""
     log.info("\n%s", as_text(cells(read_folders(folders_of(job.config for job in runs)))))
     for folder, reason in failures.items():
         log.error("\nfailed: %s\n  %s", folder, reason)
@@ -158,23 +169,23 @@ def close(output_dir: Path, runs: Sequence[Job], failures: dict[Path, str]) -> N
         write_curves(output_dir)
     except OSError as error:
         log.warning("the curves for TensorBoard could not be written: %s", error)
-    folder = shlex.quote(str(output_dir))
-    log.info("\nthe runs are in %s: %s --logdir %s", folder, command("tensorboard"), folder)
+    quoted = shlex.quote(str(output_dir))
+    log.info("\nthe runs are in %s: %s --logdir %s", quoted, command("tensorboard"), quoted)
 
 
 def folders_of(configs: Iterable[Config]) -> list[Path]:
-    """The runs' folders, and those of the trained networks that they prune, whose errors are theirs at sparsity 0."""
+    """Return the folders of the runs and of the references that they prune, whose errors are theirs at sparsity 0."""
     with_dense = [[config.dense, config] if config.needs_dense else [config] for config in configs]
     return list(dict.fromkeys(config.folder for pair in with_dense for config in pair))
 
 
 def suggest_next_commands(output_dir: Path) -> None:
-    """Print what to type after the quickstart."""
+    """Log what to type after the quickstart."""
     log.info("  %s %s --figure error.png", command("snip-report"), shlex.quote(str(output_dir)))
     log.info("  %s experiment=table1_lenet_300_100 seeds=3", command("snip-run"))
 
 
 def command(name: str) -> str:
-    """A command as it can be typed here: its name, or its path where it lies in an environment that is not active."""
+    """Return a command as it can be typed here: its name, or its path if its environment is not active."""
     beside = Path(sys.executable).with_name(name)
     return name if shutil.which(name) or not beside.exists() else shlex.quote(str(beside))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from snip_cli import registry
 from snip_cli.compact.network import Compact, rebuilt
-from snip_cli.config import schema as configuration
+from snip_cli.config import reading as configuration
 from snip_cli.config.schema import Config
 from snip_cli.errors import ConfigError
 from snip_cli.models.building import build_model

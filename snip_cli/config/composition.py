@@ -1,4 +1,4 @@
-"""Command line → composed configurations, by Hydra; and Hydra's complaints → one sentence with the remedy."""
+"""Command line → composed configurations, by Hydra; and Hydra's errors → sentences that name the remedy."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -6,18 +6,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra import initialize_config_dir
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra._internal.hydra import Hydra
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from snip_cli.config import schema as configuration
+from snip_cli.config.hydra_internals import Hydra, open_hydra, split_sweep
+from snip_cli.config.reading import load
+from snip_cli.config.renamed import rename_override
 from snip_cli.config.schema import Config
 from snip_cli.errors import ConfigError
 from snip_cli.registry import nearest
@@ -29,15 +26,14 @@ CONFIG_NAME = "config"
 # Of the extra `launch`; `processes` and `slurm` build on them.
 EXTRA_LAUNCHERS = ("joblib", "submitit_local", "submitit_slurm")
 
-
-# What a schedule's YAML computes from its batch size: the iterations of some epochs, and a rate in proportion to the batch.
+# For the YAML of schedules: epochs → iterations, and a learning rate in proportion to the batch size.
 OmegaConf.register_new_resolver("epochs", lambda epochs, images, batch: round(epochs * images / batch), replace=True)
 OmegaConf.register_new_resolver("rate", lambda rate, stated_at, batch: rate * batch / stated_at, replace=True)
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a sweep: its configuration and the overrides that compose it."""
+    """One run of a sweep, and the overrides that compose it."""
 
     config: Config
     overrides: tuple[str, ...]
@@ -45,7 +41,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Sweep:
-    """Several jobs, and Hydra's master configuration, which names the launcher."""
+    """The jobs of a sweep, and Hydra's master configuration, which names the launcher."""
 
     master: DictConfig
     jobs: list[Job]
@@ -53,18 +49,12 @@ class Sweep:
 
 @contextmanager
 def composer(config_dir: Path | None) -> Iterator["Composer"]:
-    """A composer over the project's configurations and, before them, those of a user's folder."""
+    """Return a composer over the project's YAML files; those in the user's folder `config_dir` take precedence."""
     if config_dir is not None and not config_dir.is_dir():
         raise ConfigError(
-            f"--config-dir {config_dir}: there is no such folder; name the one that holds your YAML and Python files."
+            f"--config-dir must be a folder: got {config_dir}. Name the one with your YAML and Python files."
         )
-    with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="snip-run"):
-        hydra = GlobalHydra.instance().hydra
-        assert hydra is not None
-        if config_dir is not None:
-            hydra.config_loader.get_search_path().prepend("command-line", f"file://{config_dir.resolve()}")
-            # The repositories were made from the search path when Hydra started.
-            hydra.config_loader.repository.initialize_sources(hydra.config_loader.get_search_path())
+    with open_hydra(CONFIGS, config_dir) as hydra:
         yield Composer(hydra)
 
 
@@ -77,77 +67,79 @@ class Composer:
     def compose(
         self, overrides: Sequence[str], mode: RunMode = RunMode.RUN, typed: Sequence[str] | None = None
     ) -> DictConfig:
-        """The composed configuration, Hydra's own part included; `typed` are the overrides of the command, if these are one job's."""
+        """Return the composed values, Hydra's own included.
+
+        Args:
+            overrides: those to compose, in the present spelling.
+            mode: MULTIRUN accepts several values for one setting.
+            typed: the overrides that the user typed, where `overrides` are those of one job of a sweep.
+        """
         try:
             return self.hydra.compose_config(CONFIG_NAME, list(overrides), run_mode=mode)
         except (HydraException, OmegaConfBaseException, YAMLError, AssertionError) as error:
             raise ConfigError(self.explain(error, typed or overrides)) from error
 
     def is_sweep(self, overrides: Sequence[str]) -> bool:
-        """Whether an experiment among the overrides asks for a sweep by itself (`hydra.mode: MULTIRUN`), or a launcher is chosen.
+        """Whether the overrides ask for a sweep without `-m`: by an experiment (`hydra.mode: MULTIRUN`) or a launcher.
 
-        Hydra launches sweeps only: a single run would be done here, whatever launcher it names.
+        Hydra launches sweeps only: a single run would be done in this process, whatever launcher it names.
         """
         hydra = self.compose(overrides, RunMode.MULTIRUN).hydra
-        return hydra.mode == RunMode.MULTIRUN or hydra.runtime.choices["hydra/launcher"] != "basic"
+        return bool(hydra.mode == RunMode.MULTIRUN or hydra.runtime.choices["hydra/launcher"] != "basic")
 
     def sweep(self, overrides: Sequence[str]) -> Sweep:
-        """All jobs of a sweep, in the order in which they run."""
+        """Return all jobs of a sweep, in the order in which they run."""
         master = self.compose([*overrides, "hydra.mode=MULTIRUN"], RunMode.MULTIRUN)
-        params = [f"{key}={value}" for key, value in (master.hydra.sweeper.params or {}).items()]
-        parser = OverridesParser.create(config_loader=self.hydra.config_loader)
+        params = [rename_override(f"{key}={value}") for key, value in (master.hydra.sweeper.params or {}).items()]
         try:
-            parsed = parser.parse_overrides([*params, *master.hydra.overrides.task])
-            [batch] = BasicSweeper.split_arguments(parsed, None)
+            split = split_sweep(self.hydra, [*params, *master.hydra.overrides.task])
         except HydraException as error:
             raise ConfigError(self.explain(error, overrides)) from error
         jobs = []
-        for job in batch:
+        for job in split:
             composed = self.compose([*job, "hydra.mode=RUN"], typed=overrides)
             if composed.eval is not None:
                 raise ConfigError("eval evaluates one finished run: leave out -m and experiments that sweep.")
-            jobs.append(Job(configuration.load(composed), tuple(job)))
+            jobs.append(Job(load(composed), tuple(job)))
         return Sweep(master, jobs)
 
     def explain(self, error: Exception, overrides: Sequence[str]) -> str:
-        """One sentence for what Hydra refuses, with the remedy."""
+        """Return what is wrong with the overrides that Hydra refuses, and what to write instead."""
         text = str(error)
         if isinstance(error, MissingConfigException):
             return missing_choice(error)
         if isinstance(error, OverrideParseException):
-            return f"'{error.override}' cannot be read as a setting: write key=value, and quote what the shell would take for itself."
+            given = error.override
+            return f"'{given}' is not a setting: write key=value, and quote characters that the shell interprets."
         if match := re.search(r"Ambiguous value for argument '(.+?)'", text):
-            key = match[1].partition("=")[0]
-            if key == "seeds":
-                return f"'{match[1]}' holds several values, but seeds is how many: write seeds=3 for the seeds 0, 1 and 2, seed=5 for the first."
-            return f"'{match[1]}' holds several values: add -m to run them all."
+            remedy = "add -m to run them all."
+            if match[1].startswith("seeds="):
+                remedy = "seeds is how many: write seeds=3 for the seeds 0, 1 and 2, or seed=5 for seed 5 alone."
+            return f"'{match[1]}' has several values: {remedy}"
         if match := re.search(r"Could not append to config\. An item is already at '(.+?)'", text):
-            return f"'{match[1]}' is there already: write {match[1]}=VALUE without a plus."
+            return f"'{match[1]}' exists already: write {match[1]}=VALUE without a plus."
         if match := re.search(r"Could not override '(.+?)'", text):
             key = match[1]
             if key.startswith("method.") and any(re.match("method=.*,", override) for override in overrides):
-                return f"'{key}' is not known in a sweep over methods: write ++{key}=VALUE if all of them have it, and give the method a command of its own if not."
+                remedy = f"write ++{key}=VALUE if all of them have it, or else run the methods in separate commands."
+                return f"'{key}' is not known in a sweep over methods: {remedy}"
             return missing_setting(key, self.known_keys(overrides, key))
         return " ".join(text.split())
 
     def known_keys(self, overrides: Sequence[str], unknown: str) -> list[str]:
-        """Every key that an override could name, with the groups chosen as far as they can be."""
-        rest = [
-            override for override in overrides if override.split("=")[0].lstrip("+~") != unknown and "," not in override
-        ]
+        """Return every key that an override may name, under the chosen groups as far as they compose."""
+        named = {override: override.partition("=")[0].lstrip("+~") for override in overrides if "," not in override}
+        rest = [override for override, key in named.items() if key != unknown]
         try:
             composed = self.hydra.compose_config(CONFIG_NAME, rest, run_mode=RunMode.RUN)
         except (HydraException, OmegaConfBaseException):
             composed = self.hydra.compose_config(CONFIG_NAME, [], run_mode=RunMode.RUN)
-        return list(
-            flat_keys(
-                OmegaConf.to_container(OmegaConf.masked_copy(composed, [str(k) for k in composed if k != "hydra"]))
-            )
-        )
+        own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+        return list(flat_keys(OmegaConf.to_container(own)))
 
 
 def flat_keys(tree: object, prefix: str = "") -> Iterator[str]:
-    """Dotted names of all nodes of nested dictionaries."""
+    """Yield the dotted names of all nodes of nested dictionaries."""
     if isinstance(tree, dict):
         for key, value in tree.items():
             yield f"{prefix}{key}"
@@ -155,7 +147,7 @@ def flat_keys(tree: object, prefix: str = "") -> Iterator[str]:
 
 
 def missing_setting(key: str, known: Sequence[str]) -> str:
-    """One sentence for a setting that does not exist: of a section that does exist, with all that the section has."""
+    """Return the error for a setting that does not exist, with the settings of its section if the section exists."""
     section, _, name = key.rpartition(".")
     siblings = [each.rpartition(".")[2] for each in known if section and each.rpartition(".")[0] == section]
     if not siblings:
@@ -164,7 +156,7 @@ def missing_setting(key: str, known: Sequence[str]) -> str:
 
 
 def missing_choice(error: MissingConfigException) -> str:
-    """One sentence for a group choice that does not exist."""
+    """Return the error for a choice that its group does not have."""
     group, _, choice = (error.missing_cfg_file or "").rpartition("/")
     if group == "hydra/launcher" and choice in EXTRA_LAUNCHERS:
         return "This launcher is not installed here: pip install 'snip-run[launch]'."

@@ -1,10 +1,19 @@
-"""The parts of a configuration, a frozen dataclass for each group of choices, checked when they are made. Imports no torch."""
+"""The sections of a configuration: frozen dataclasses that check their values when they are made."""
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
+from snip_cli.config.fingerprint import hashed
 from snip_cli.errors import ConfigError
+
+# The sparsity of a method that finds by itself how much can be removed.
+AUTO = "auto"
+ABLATIONS = ("none", "shuffle_layers", "redraw", "invert")
+OPTIMIZERS = ("sgd", "adam")
+# `flip_translate` and `flip_translate_released` are for data in memory, `crop_flip` is for streamed data.
+AUGMENTATIONS = ("none", "flip_translate", "flip_translate_released", "crop_flip")
 
 
 def require(condition: bool, sentence: str) -> None:
@@ -13,127 +22,119 @@ def require(condition: bool, sentence: str) -> None:
         raise ConfigError(sentence)
 
 
-# The sparsity of a method that finds by itself how much can go.
-AUTO = "auto"
+def require_value(is_allowed: bool, key: str, value: Any, allowed: str, remedy: str = "") -> None:
+    """Raise ConfigError unless the value of the setting `key` is allowed."""
+    require(is_allowed, f"{key} must be {allowed}: got {value!r}.{' ' * bool(remedy)}{remedy}")
+
+
+def require_choice(key: str, value: str, choices: Collection[str]) -> None:
+    """Raise ConfigError unless `value` is one of `choices`."""
+    require_value(value in choices, key, value, f"one of {', '.join(choices)}")
 
 
 def check_sparsity(sparsity: float | str) -> None:
     """Raise ConfigError unless `sparsity` is a number in [0, 1) or `auto`."""
-    number = isinstance(sparsity, int | float) and not isinstance(sparsity, bool)
-    sentence = f"sparsity must be a number in [0, 1), the fraction that is removed, not {sparsity!r}: 0.95 keeps 5 %."
-    require(sparsity == AUTO or (number and 0 <= sparsity < 1), sentence)
-
-
-# `flip_translate` and `flip_translate_released` are for data in memory, `crop_flip` for streamed data.
-AUGMENTATIONS = ("none", "flip_translate", "flip_translate_released", "crop_flip")
+    is_number = isinstance(sparsity, int | float) and not isinstance(sparsity, bool)
+    is_allowed = sparsity == AUTO or (is_number and 0 <= float(sparsity) < 1)
+    require_value(is_allowed, "sparsity", sparsity, "a number in [0, 1)", "For 90 %, write sparsity=0.9.")
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set's name, where it lies, the shape that models are built for without reading it, and how its images are drawn.
+    """A data set: its name, its folder, the shape that models are built for, and how its images are drawn.
 
-    With `random_labels` the labels that are trained on are shuffled once; scores are computed from the true ones.
+    With `random_labels` the training labels are shuffled once. Scores are computed from the true labels.
     """
 
     name: str
-    root: str
+    root: str = field(metadata=hashed("never"))
     shape: list[int]
     classes: int
     split_seed: int
-    held_out: float = 0.1
-    augmentation: str = "none"
-    translate_pixels: int = 4
-    sizes: list[int] = field(default_factory=list)
-    workers: int = 4
-    random_labels: bool = False
-    options: dict[str, Any] = field(default_factory=dict)
+    held_out: float = field(default=0.1, metadata=hashed("unless default"))
+    augmentation: str = field(default="none", metadata=hashed("unless default"))
+    translate_pixels: int = field(default=4, metadata=hashed("unless default"))
+    sizes: list[int] = field(default_factory=list, metadata=hashed("unless default"))
+    workers: int = field(default=4, metadata=hashed("never"))
+    random_labels: bool = field(default=False, metadata=hashed("unless default"))
+    options: dict[str, Any] = field(default_factory=dict, metadata=hashed("unless default"))
 
     def __post_init__(self) -> None:
-        shaped = len(self.shape) == 3 and all(size >= 1 for size in self.shape)
-        require(shaped, f"dataset.shape must be [channels, height, width], not {self.shape}.")
-        require(self.classes >= 1, f"dataset.classes must be at least 1, not {self.classes}.")
-        require(0 <= self.split_seed < 2**32, f"dataset.split_seed must lie in [0, 2^32), not {self.split_seed}.")
-        require(0 < self.held_out < 1, f"dataset.held_out must lie in (0, 1), not {self.held_out}.")
-        known = ", ".join(AUGMENTATIONS)
-        require(
-            self.augmentation in AUGMENTATIONS,
-            f"dataset.augmentation must be one of {known}, not '{self.augmentation}'.",
-        )
-        require(self.translate_pixels >= 0, f"dataset.translate_pixels must be 0 or more, not {self.translate_pixels}.")
-        require(
-            all(size >= 1 for size in self.sizes),
-            f"dataset.sizes must be positive numbers of pixels, not {self.sizes}.",
-        )
-        require(self.workers >= 0, f"dataset.workers must be 0 or more, not {self.workers}.")
+        is_shape = len(self.shape) == 3 and all(size >= 1 for size in self.shape)
+        require_value(is_shape, "dataset.shape", self.shape, "[channels, height, width]")
+        require_value(self.classes >= 1, "dataset.classes", self.classes, "at least 1")
+        require_value(0 <= self.split_seed < 2**32, "dataset.split_seed", self.split_seed, "in [0, 2^32)")
+        require_value(0 < self.held_out < 1, "dataset.held_out", self.held_out, "in (0, 1)")
+        require_choice("dataset.augmentation", self.augmentation, AUGMENTATIONS)
+        require_value(self.translate_pixels >= 0, "dataset.translate_pixels", self.translate_pixels, "0 or more")
+        require_value(all(s >= 1 for s in self.sizes), "dataset.sizes", self.sizes, "positive numbers of pixels")
+        require_value(self.workers >= 0, "dataset.workers", self.workers, "0 or more")
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model's name, the weights that it starts from where they are not drawn, and the options of its function."""
+    """A model: its name, the pretrained weights that it starts from (empty: drawn weights), and its own options.
+
+    `weights_hash` stands for the content of `weights` in the run's fingerprint. It is not a setting, and not in `config.yaml`.
+    """
 
     name: str
-    weights: str = ""
-    options: dict[str, Any] = field(default_factory=dict)
-
-
-ABLATIONS = ("none", "shuffle_layers", "redraw", "invert")
+    weights: str = field(default="", metadata=hashed("unless default"))
+    weights_hash: str = field(default="", metadata=hashed("never"))
+    options: dict[str, Any] = field(default_factory=dict, metadata=hashed("always"))
 
 
 @dataclass(frozen=True)
 class Method:
-    """A method's name, what the pipeline does around it, and the options of its function.
+    """A method: its name, what a run does before and after it, and its own options.
 
-    `trained`: the network that is scored is the trained reference, which is trained first where it is not there. `redraw`: the pruned
-    network starts from newly drawn weights, not from those that were scored. Scores are computed from `batches` batches of `batch_size`
-    random training images (where a YAML does not say, as many as in a training batch), of all classes or of `classes` alone, or, where it
-    is not 0, from `samples_per_class` of every class. `sanity` is an ablation: the mask is shuffled within each layer, the weights are
-    drawn anew, or the lowest scores are kept.
+    Attributes:
+        redraw: draw new weights after pruning, instead of training the weights that were scored.
+        batch_size: training images in one saliency batch. Where the YAML does not say, as many as in a training batch.
+        batches: how many saliency batches.
+        trained: prune the trained reference, which is trained first if there is none yet.
+        samples_per_class: if not 0, score with this many images of each class, instead of random images.
+        classes: score with images of these classes only; empty: of all classes.
+        ablation: shuffle the mask within each layer, draw the weights anew, or keep the lowest scores.
     """
 
     name: str
-    redraw: bool = True
-    batch_size: int = 100
-    batches: int = 1
-    trained: bool = False
-    samples_per_class: int = 0
-    classes: list[int] = field(default_factory=list)
-    sanity: str = "none"
-    options: dict[str, Any] = field(default_factory=dict)
+    redraw: bool = field(default=True, metadata=hashed("always"))
+    batch_size: int = field(default=100, metadata=hashed("always"))
+    batches: int = field(default=1, metadata=hashed("always"))
+    trained: bool = field(default=False, metadata=hashed("unless default"))
+    samples_per_class: int = field(default=0, metadata=hashed("unless default"))
+    classes: list[int] = field(default_factory=list, metadata=hashed("unless default"))
+    ablation: str = field(default="none", metadata=hashed("unless default", name="sanity"))
+    options: dict[str, Any] = field(default_factory=dict, metadata=hashed("always"))
 
     def __post_init__(self) -> None:
-        require(self.batch_size >= 1, f"method.batch_size must be at least 1, not {self.batch_size}.")
-        require(self.batches >= 1, f"method.batches must be at least 1, not {self.batches}.")
-        require(
-            self.samples_per_class >= 0,
-            f"method.samples_per_class must be 0 (no matter which class) or more, not {self.samples_per_class}.",
-        )
-        known = ", ".join(ABLATIONS)
-        require(self.sanity in ABLATIONS, f"method.sanity must be one of {known}, not '{self.sanity}'.")
+        require_value(self.batch_size >= 1, "method.batch_size", self.batch_size, "at least 1")
+        require_value(self.batches >= 1, "method.batches", self.batches, "at least 1")
+        require_value(self.samples_per_class >= 0, "method.samples_per_class", self.samples_per_class, "0 or more")
+        require_choice("method.ablation", self.ablation, ABLATIONS)
         require(
             not (self.classes and self.samples_per_class),
-            "method.classes and method.samples_per_class both choose the images to score with: leave one out.",
+            "method.classes and method.samples_per_class both choose the images to score with: set one of them.",
         )
 
 
 @dataclass(frozen=True)
 class Init:
-    """An initialiser's name and the options of its function."""
+    """An initialiser: its name and its own options."""
 
     name: str
-    options: dict[str, Any] = field(default_factory=dict)
-
-
-OPTIMIZERS = ("sgd", "adam")
+    options: dict[str, Any] = field(default_factory=dict, metadata=hashed("always"))
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How a network is trained, in iterations.
+    """How a network is trained. All lengths are in iterations.
 
-    `momentum` and `nesterov` are those of `sgd`. With `train_error` every evaluation is of the training images too.
+    `momentum` and `nesterov` belong to `sgd`. With `train_error` each evaluation includes the training images.
     """
 
-    name: str
+    name: str = field(metadata=hashed("never"))
     iterations: int
     batch_size: int
     learning_rate: float
@@ -142,39 +143,40 @@ class Schedule:
     milestones: list[int]
     decay: float
     evaluate_every: int
-    checkpoint_every: int
-    nesterov: bool = False
-    warmup: int = 0
-    optimizer: str = "sgd"
-    train_error: bool = False
+    checkpoint_every: int = field(metadata=hashed("never"))
+    nesterov: bool = field(default=False, metadata=hashed("unless default", always_in="dense_schedule"))
+    warmup: int = field(default=0, metadata=hashed("unless default", always_in="dense_schedule"))
+    optimizer: str = field(default="sgd", metadata=hashed("unless default", always_in="dense_schedule"))
+    train_error: bool = field(default=False, metadata=hashed("unless default", always_in="dense_schedule"))
 
     def __post_init__(self) -> None:
-        require(self.iterations >= 0, f"schedule.iterations must be 0 (no training) or more, not {self.iterations}.")
+        iterations = "0 (no training) or more"
+        require_value(self.iterations >= 0, "schedule.iterations", self.iterations, iterations)
         for key in ("batch_size", "evaluate_every", "checkpoint_every"):
-            require(getattr(self, key) >= 1, f"schedule.{key} must be at least 1, not {getattr(self, key)}.")
-        require(
-            0 < self.learning_rate < math.inf, f"schedule.learning_rate must be positive, not {self.learning_rate}."
-        )
-        known = ", ".join(OPTIMIZERS)
-        require(self.optimizer in OPTIMIZERS, f"schedule.optimizer must be one of {known}, not '{self.optimizer}'.")
+            require_value(getattr(self, key) >= 1, f"schedule.{key}", getattr(self, key), "at least 1")
+        is_positive = 0 < self.learning_rate < math.inf
+        require_value(is_positive, "schedule.learning_rate", self.learning_rate, "positive and finite")
+        require_choice("schedule.optimizer", self.optimizer, OPTIMIZERS)
         require(
             self.optimizer == "sgd" or self.momentum == 0,
-            f"schedule.momentum={self.momentum} belongs to sgd: with schedule.optimizer={self.optimizer} set it to 0, and schedule.learning_rate near 0.001.",
+            f"schedule.momentum must be 0 with schedule.optimizer={self.optimizer}: got {self.momentum}. "
+            "Set schedule.momentum=0, and schedule.learning_rate to about 0.001.",
         )
-        require(0 <= self.momentum < 1, f"schedule.momentum must lie in [0, 1), not {self.momentum}.")
-        require(0 <= self.weight_decay < math.inf, f"schedule.weight_decay must be 0 or more, not {self.weight_decay}.")
-        require(0 < self.decay <= 1, f"schedule.decay must lie in (0, 1], not {self.decay}.")
+        require_value(0 <= self.momentum < 1, "schedule.momentum", self.momentum, "in [0, 1)")
+        require_value(0 <= self.weight_decay < math.inf, "schedule.weight_decay", self.weight_decay, "0 or more")
+        require_value(0 < self.decay <= 1, "schedule.decay", self.decay, "in (0, 1]")
         require(
-            self.momentum > 0 or not self.nesterov, "schedule.nesterov=true needs schedule.momentum above 0: set both."
+            self.momentum > 0 or not self.nesterov,
+            "schedule.nesterov=true needs schedule.momentum above 0: set both.",
         )
-        require(self.warmup >= 0, f"schedule.warmup must be 0 or more iterations, not {self.warmup}.")
-        rising = all(a < b for a, b in zip([0, *self.milestones], self.milestones, strict=False))
-        require(rising, f"schedule.milestones must be positive and rising, not {self.milestones}.")
+        require_value(self.warmup >= 0, "schedule.warmup", self.warmup, "0 or more iterations")
+        increasing = all(a < b for a, b in zip([0, *self.milestones], self.milestones, strict=False))
+        require_value(increasing, "schedule.milestones", self.milestones, "positive and increasing")
 
     def rate_at(self, iteration: int) -> float:
-        """The learning rate of an iteration, counted from 0: multiplied by `decay` at every milestone that is reached.
+        """Return the learning rate of an iteration, counted from 0.
 
-        During the first `warmup` iterations it rises in equal steps to its full value.
+        The rate is multiplied by `decay` at each milestone. In the first `warmup` iterations it rises in equal steps.
         """
         rate = self.learning_rate * self.decay ** sum(iteration >= milestone for milestone in self.milestones)
         return rate * min(1.0, (iteration + 1) / self.warmup) if self.warmup else rate

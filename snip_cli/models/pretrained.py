@@ -1,5 +1,7 @@
 """Weights to start from: torchvision's, a state dict of anyone's, or those that a run left."""
 
+import dataclasses
+import functools
 import hashlib
 import sys
 from pathlib import Path
@@ -9,7 +11,8 @@ from urllib.parse import urlparse
 import torch
 from torch import Tensor, nn
 
-from snip_cli.config import schema as configuration
+from snip_cli.config import reading as configuration
+from snip_cli.config.schema import Config
 from snip_cli.errors import ConfigError
 
 # Counts the batches that batch-norm has seen; older files lack it, and nothing here uses it.
@@ -98,13 +101,44 @@ def fetch(entry: Any) -> dict[str, Tensor]:
 
 
 def read(path: Path, remedy: str) -> Any:
-    """What `torch.save` wrote to `path`, on the CPU, if it is tensors and plain Python; raises ConfigError, which ends with `remedy`."""
+    """What `torch.save` wrote to `path`, on the CPU, if it is tensors and plain Python; raise ConfigError, which ends with `remedy`."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises whatever its unpickler and the zip reader stumble on
         raise ConfigError(
             f"{path} is damaged, or holds more than tensors and plain Python, and cannot be read: {remedy}."
         ) from error
+
+
+def with_weights_hash(config: Config) -> Config:
+    """Return the configuration with `model.weights_hash`, without which a run that starts from given weights has no folder."""
+    if not config.model.weights:
+        return config
+    model = dataclasses.replace(config.model, weights_hash=hash_of_weights(config.model.weights))
+    return dataclasses.replace(config, model=model)
+
+
+def hash_of_weights(weights: str) -> str:
+    """Return what stands for `weights` in a run's fingerprint.
+
+    For a run's checkpoint this is a hash of the weights of its first seed, which is the one that is taken, so that adding seeds does not
+    change it. For any other file it is a hash of its bytes. Where there is no such file it is `weights` itself: torchvision's weights are
+    known by name.
+    """
+    path = Path(weights)
+    if not path.is_file():
+        return weights
+    status = path.stat()
+    return _hash_of_file(path.resolve(), status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache
+def _hash_of_file(path: Path, size: int, changed: int) -> str:
+    """Return `hash_of_weights` for a file; a new size or time of change means that it was written again."""
+    if found := hash_of_run(path):
+        return found
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_of_run(content: Any) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy
 
-from snip_cli.config import schema as configuration
+from snip_cli.config import reading as configuration
 from snip_cli.errors import ConfigError
 from snip_cli.report.cells import Cell
 from snip_cli.report.drawing import Drawing

@@ -11,7 +11,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from snip_cli.config import schema as configuration
+from snip_cli.config import reading as configuration
 from snip_cli.errors import ConfigError
 from snip_cli.report.published_snacs import PUBLISHED_LAYERS
 from snip_cli.runfolder import record

@@ -22,7 +22,7 @@ SNIP = {
     "method.redraw": True,
     "method.batches": 1,
     "method.classes": [],
-    "method.sanity": "none",
+    "method.ablation": "none",
     "dtype": "float32",
 }
 # The paper states no number of iterations for MNIST; 100,000 is this project's choice (configs/schedule/lenet.yaml).

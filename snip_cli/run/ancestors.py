@@ -27,7 +27,7 @@ def earlier_rounds(config: Config) -> list[Config]:
         return []
     options = method.read_options(config.method.options)
     sparsities = method.rounds(weightless_model(config), float(config.sparsity), options)
-    plain = replace(config.method, sanity="none", redraw=method.redraw)
+    plain = replace(config.method, ablation="none", redraw=method.redraw)
     return [replace(config, method=plain, sparsity=sparsity) for sparsity in sparsities]
 
 

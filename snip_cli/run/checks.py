@@ -35,7 +35,7 @@ def check(config: Config) -> int:
     check_request(method, model, config.sparsity)
     check_sizes(model, config)
     if not config.is_reference:
-        check_ablation(config.method.sanity, method)
+        check_ablation(config.method.ablation, method)
         if method.check is not None:
             method.check(model, torch.empty(1, *config.dataset.shape, device="meta"), options)
         check_weights(config)

@@ -116,7 +116,7 @@ def find_mask(config: Config, seed: int, data: Data, trained: State | None = Non
     batches = scoring_batches(config, seed, data.scored)
     method, loss = find_method(config.method.name), F.cross_entropy
     started = time.perf_counter()
-    pruned = prune.find_mask(model, batches, loss, method, request, config.method.options, config.method.sanity)
+    pruned = prune.find_mask(model, batches, loss, method, request, config.method.options, config.method.ablation)
     seconds = time.perf_counter() - started + steps.seconds_read
     return replace(pruned, mask={name: keep.cpu() for name, keep in pruned.mask.items()}), seconds
 

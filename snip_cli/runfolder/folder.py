@@ -14,8 +14,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from snip_cli.config import schema as configuration
-from snip_cli.config.fingerprint import content_of
+from snip_cli.config import reading as configuration
 from snip_cli.config.schema import Config
 from snip_cli.errors import ConfigError
 from snip_cli.runfolder.record import (
@@ -96,7 +95,7 @@ class RunFolder:
         write_text(self.path / "config.yaml", configuration.to_yaml(self.config))
         self.environment = {**environment(), "device": device}
         if self.config.model.weights:
-            self.environment["weights"] = content_of(self.config.model.weights)
+            self.environment["weights"] = self.config.model.weights_hash
         earlier = read_json(self.path / "env.json")
         if earlier:
             if changed := other_files(earlier):

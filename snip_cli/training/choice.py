@@ -53,12 +53,12 @@ def group_by_iteration(seeds: Sequence[int], training: Mapping[int, dict[str, An
 def at_once(config: Config, model: nn.Module, device: torch.device, group: ProcessGroup) -> int:
     """How many replicates of a network are trained as one; `model` may lie on the meta device.
 
-    Raises ConfigError where replicates=together is asked for and cannot be.
+    Raises ConfigError where replicates=stacked is asked for and cannot be.
     """
     form = stackable(config, model, group)
-    if config.replicates == "together" and form is None:
+    if config.replicates == "stacked" and form is None:
         raise ConfigError(
-            f"replicates=together is for networks without batch-norm (LeNets, LSTMs, GRUs), in one process, without compile=true and dtype=bfloat16, which this run of '{config.model.name}' is not: use replicates=auto."
+            f"replicates=stacked is for networks without batch-norm (LeNets, LSTMs, GRUs), in one process, without compile=true and dtype=bfloat16, which this run of '{config.model.name}' is not: use replicates=auto."
         )
     if form is None or config.replicates == "apart":
         return 1

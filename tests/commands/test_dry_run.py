@@ -19,7 +19,7 @@ def test_dry_run_needs_no_data_and_writes_nothing(tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
-def test_dry_run_tells_that_the_weights_to_start_from_are_missing(tmp_path, capsys):
+def test_dry_run_reports_missing_weights(tmp_path, capsys):
     arguments = [*QUICK, f"output_dir={tmp_path}", "dry_run=true", "method.redraw=false"]
     weights = tmp_path / "weights.pt"
     assert main([*arguments, f"pretrained={weights}"]) == 0
@@ -30,21 +30,21 @@ def test_dry_run_tells_that_the_weights_to_start_from_are_missing(tmp_path, caps
         assert "missing" not in capsys.readouterr().out
 
 
-def test_dry_run_tells_a_run_that_goes_on(tmp_path, capsys):
+def test_dry_run_reports_an_interrupted_run(tmp_path, capsys):
     command = [*QUICK, f"output_dir={tmp_path}"]
     train_until_checkpoint(command, tmp_path)
     assert main([*command, "dry_run=true"]) == 0
     assert "begun" in capsys.readouterr().out
 
 
-def test_dry_run_tells_a_finished_run(tmp_path, capsys):
+def test_dry_run_reports_a_finished_run(tmp_path, capsys):
     run_quick(tmp_path)
     capsys.readouterr()
     assert main([*QUICK, f"output_dir={tmp_path}", "dry_run=true"]) == 0
     assert "done" in capsys.readouterr().out
 
 
-def test_a_dry_sweep_tells_the_plan_and_does_nothing(tmp_path, capsys):
+def test_a_dry_sweep_prints_the_plan_and_does_nothing(tmp_path, capsys):
     assert (
         main([*QUICK, "-m", "method=snip,random", "sparsity=0,0.9", f"output_dir={tmp_path / 'runs'}", "dry_run=true"])
         == 0

@@ -1,4 +1,4 @@
-"""The way past one process: several on this machine, and a cluster's jobs."""
+"""Launchers: several processes on this machine, and jobs of a cluster."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def test_it_composes(name, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", [*LAUNCHERS, "joblib", "submitit_local"])
-def test_without_the_extra_one_sentence_says_what_to_install(name, tmp_path, capsys, monkeypatch):
+def test_without_the_extra_the_error_says_what_to_install(name, tmp_path, capsys, monkeypatch):
     Plugins.instance()  # has imported what there is
     for registered in ("joblib", "submitit_local", "submitit_slurm"):
         monkeypatch.delitem(ConfigStore.instance().repo["hydra"]["launcher"], f"{registered}.yaml", raising=False)
@@ -65,9 +65,9 @@ def test_two_processes_give_the_same_table_as_one(tmp_path, capfd, monkeypatch):
 
 
 @extra
-def test_no_process_at_all_is_refused(tmp_path, capsys):
+def test_zero_processes_are_refused(tmp_path, capsys):
     assert main([*PAIR, "hydra/launcher=processes", "hydra.launcher.n_jobs=0", f"output_dir={tmp_path}"]) == 2
-    assert "hydra.launcher.n_jobs=0 is no process: give at least 1" in capsys.readouterr().err
+    assert "hydra.launcher.n_jobs must be at least 1, or -1 for one process per core: got 0." in capsys.readouterr().err
 
 
 @extra
@@ -93,12 +93,12 @@ def test_a_machine_without_a_gpu_may_hand_jobs_to_a_cluster_that_has_some(tmp_pa
 
 
 @extra
-def test_when_stopped_it_says_that_the_clusters_jobs_go_on(tmp_path, capsys, cluster):
+def test_after_ctrl_c_the_jobs_of_the_cluster_continue(tmp_path, capsys, cluster):
     cluster.append("stop")
     assert main([*PAIR, "hydra/launcher=slurm", f"output_dir={tmp_path}"]) == 130
     said = capsys.readouterr().err
-    assert "the jobs go on in the cluster" in said
-    assert "once they are done, the same command shows their table" in said
+    assert "the jobs continue in the cluster" in said
+    assert "Once they are done, the same command shows their table" in said
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def dying(tmp_path):
 
 
 @extra
-def test_a_job_that_is_killed_is_told_and_the_others_are_awaited(dying, tmp_path, capfd, monkeypatch):
+def test_a_killed_job_is_reported_and_the_others_finish(dying, tmp_path, capfd, monkeypatch):
     from submitit import Job
 
     monkeypatch.setattr(Job, "_results_timeout_s", 0)  # a file system here is not slow

@@ -1,4 +1,4 @@
-"""snip-export: a file that onnxruntime runs, for any batch, with the outputs of the network; and one sentence for each fault."""
+"""snip-export writes a file that onnxruntime runs, for any batch, with the outputs of the network; each error is one line."""
 
 import functools
 
@@ -70,12 +70,12 @@ def test_channels_of_ones_paddings_and_recurrent_layers_can_be_exported(make, tm
     agrees(file, model, shape)
 
 
-def test_faults_are_told_in_one_sentence(finished, tmp_path, capsys):
+def test_each_error_is_one_line(finished, tmp_path, capsys):
     there = str(tmp_path / "network.onnx")
     for arguments, sentence in (
         ([str(tmp_path), there], "holds no finished run"),
-        ([str(finished), str(tmp_path / "none" / "network.onnx")], "name a file in a folder that is there"),
-        ([str(finished), str(tmp_path)], "name a file in a folder that is there"),
+        ([str(finished), str(tmp_path / "none" / "network.onnx")], "name a file in an existing folder"),
+        ([str(finished), str(tmp_path)], "name a file in an existing folder"),
         ([str(finished), there, "--seed", "7"], "has nothing of seed 7 (there: 0, 1)"),
     ):
         assert export.main(arguments) == 2
@@ -102,7 +102,7 @@ class Fixed(nn.Module):
 
 
 def test_a_network_whose_batch_is_fixed_or_that_cannot_be_exported():
-    with pytest.raises(ConfigError, match=r"write x.shape\[0\] for len\(x\)"):
+    with pytest.raises(ConfigError, match=r"write x.shape\[0\] instead of len\(x\)"):
         export.as_onnx(Fixed().eval(), (1, 2, 2))
     with pytest.raises(ConfigError, match="PyTorch cannot export this network"):
         export.as_onnx(Conditional().eval(), (1, 2, 6))

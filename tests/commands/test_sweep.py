@@ -1,6 +1,8 @@
-"""A sweep: plan, jobs, table, curves, and what is skipped the second time."""
+"""A sweep: plan, jobs, table and curves; the second time it skips finished runs."""
 
 import pytest
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
 
 from snip_cli.commands.snip_run import main
 from snip_cli.runfolder.record import read_metrics
@@ -23,7 +25,7 @@ def test_a_sweep_prints_its_plan_first_and_the_table_last(tmp_path, capsys):
     assert not (tmp_path / "metrics.json").exists()
 
 
-def test_plan_and_runs_tell_what_is_their_own_in_the_sweep(tmp_path, capsys):
+def test_plan_and_runs_name_the_settings_that_differ(tmp_path, capsys):
     sweep = [*QUICK, "-m", "method.classes=[0],[1]", "sparsity=0.5,0.9", f"output_dir={tmp_path}"]
     main([*QUICK, "method.classes=[0]", "sparsity=0.9", f"output_dir={tmp_path}"])  # done already, by itself
     capsys.readouterr()
@@ -68,7 +70,7 @@ def test_jobs_that_share_a_folder_are_one_run_with_the_most_seeds(tmp_path):
     assert len(read_metrics(metrics.parent)["seeds"]) == 2
 
 
-def test_when_every_job_fails_early_the_failures_are_told(tmp_path, capsys, monkeypatch):
+def test_when_every_job_fails_early_the_failures_are_listed(tmp_path, capsys, monkeypatch):
     from torchvision.datasets import MNIST
 
     def no_network(self):
@@ -89,28 +91,28 @@ def test_when_every_job_fails_early_the_failures_are_told(tmp_path, capsys, monk
 
 
 def test_a_launcher_that_dies_ends_in_the_table_and_the_failures(tmp_path, capsys, monkeypatch):
-    from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+    [launcher] = [kind for kind in Plugins.instance().discover(Launcher) if kind.__name__ == "BasicLauncher"]
 
     def die(self, job_overrides, initial_job_idx):
         raise ChildProcessError("a worker was killed")
 
-    monkeypatch.setattr(BasicLauncher, "launch", die)
+    monkeypatch.setattr(launcher, "launch", die)
     assert main([*SWEEP, f"output_dir={tmp_path}"]) == 1
     said = capsys.readouterr().out
     assert "a worker was killed" in said
-    assert said.count("it did not begin; the same command goes on with it") == 3
+    assert said.count("it did not start; the same command continues it") == 3
 
 
 @pytest.mark.parametrize(
     "arguments, phrase",
     [
         (["eval=runs/a,runs/b"], "one finished run"),
-        (["output_dir=a,b"], "cannot be swept over"),
+        (["output_dir=a,b"], "output_dir must be one folder for the whole sweep: got a, b."),
         (["method=snacs,mint", "method.groups=4"], "write ++method.groups=VALUE if all of them have it"),
         (["method=random,mint", "method.groups=4,8"], "write ++method.groups=VALUE if all of them have it"),
     ],
 )
-def test_what_cannot_be_swept_over(arguments, phrase, tmp_path, capsys, monkeypatch):
+def test_impossible_sweeps_are_refused(arguments, phrase, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main([*QUICK, "-m", *arguments]) == 2
     assert phrase in capsys.readouterr().err

@@ -1,11 +1,16 @@
 """Every YAML file that is shipped composes, says how it is used, and runs briefly."""
 
+import dataclasses
+
 import pytest
+from omegaconf import OmegaConf
 
 from snip_cli import registry
 from snip_cli.commands.snip_run import main
 from snip_cli.config.composition import CONFIGS, composer
-from snip_cli.config.schema import load
+from snip_cli.config.reading import NO_SETTINGS, SECTIONS, load
+from snip_cli.config.renamed import rename_settings
+from snip_cli.config.schema import Config
 
 FILES = sorted(path.relative_to(CONFIGS) for path in CONFIGS.glob("*/*.yaml") if path.parent.name != "hydra")
 CHOICES = {group: sorted(p.stem for p in (CONFIGS / group).glob("*.yaml")) for group in {str(f.parent) for f in FILES}}
@@ -70,3 +75,18 @@ def test_the_imagenet_schedule_scales_with_its_batch(batch, rate, iterations):
     assert (schedule.learning_rate, schedule.iterations) == (pytest.approx(rate), iterations)
     epochs = [milestone * batch / 1_268_355 for milestone in (schedule.warmup, *schedule.milestones)]
     assert epochs == pytest.approx([5, 30, 60, 80], abs=0.001)
+
+
+@pytest.mark.parametrize("section", ["", *SECTIONS])
+def test_the_readme_explains_every_setting(section):
+    text = (CONFIGS / "README.md").read_text()
+    part = text[text.index(f"`{section}`") :] if section else text
+    for spec in dataclasses.fields(SECTIONS.get(section, Config)):
+        assert spec.name in NO_SETTINGS or f"`{spec.name}`" in part, f"configs/README.md lacks {section}.{spec.name}"
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_no_shipped_file_uses_an_old_spelling(file):
+    values = OmegaConf.to_container(OmegaConf.load(CONFIGS / file), resolve=False)
+    group = "" if (CONFIGS / file).read_text().startswith("# @package _global_") else str(file.parent)
+    assert rename_settings(values, group, silent=True) == values

@@ -11,9 +11,8 @@ import torchvision
 from torch import nn
 
 from snip_cli import registry
-from snip_cli.config import fingerprint as identity
 from snip_cli.errors import ConfigError
-from snip_cli.models.pretrained import load_weights
+from snip_cli.models.pretrained import hash_of_weights, load_weights
 from snip_cli.runfolder import checkpoint
 from snip_cli.runfolder.checkpoint import Saved
 from tests.models.test_models import build
@@ -111,7 +110,7 @@ def test_a_run_that_trained_no_seed_to_its_end_is_refused(tmp_path):
 
 def hash_of_file(weights):
     """What stands for a file in the hash of a run that starts from it."""
-    return identity.content_of(str(weights))
+    return hash_of_weights(str(weights))
 
 
 def test_a_run_s_checkpoint_is_told_by_the_weights_of_its_first_seed_alone(tmp_path):

@@ -62,21 +62,21 @@ def test_a_method_without_scores_cannot_be_inverted_and_that_is_told_before_anyt
 ):
     with pytest.raises(ConfigError, match="keeps the lowest scores, but method 'l1_filter' does not score"):
         mask_of(network, "l1_filter", "invert")
-    command = ["method=l1_filter", "model=lenet_5_caffe", "method.sanity=invert", "dry_run=true"]
+    command = ["method=l1_filter", "model=lenet_5_caffe", "method.ablation=invert", "dry_run=true"]
     assert main([*QUICK, f"output_dir={tmp_path}", *command]) == 2
     assert "use method.ablation=shuffle_layers" in capsys.readouterr().err
 
 
 def test_redraw_is_another_name_for_method_redraw(tmp_path):
     magnitude = [f"output_dir={tmp_path}", "method=magnitude"]
-    folder = run_quick(tmp_path, *magnitude, "method.sanity=redraw")
+    folder = run_quick(tmp_path, *magnitude, "method.ablation=redraw")
     assert run_quick(tmp_path, *magnitude, "method.redraw=true") == folder
 
 
 @pytest.mark.parametrize("sanity", ["shuffle_layers", "invert"])
 def test_a_run_trains_what_the_ablation_leaves(sanity, tmp_path):
     plain = run_quick(tmp_path / "plain", "sparsity=0.95")
-    folder = run_quick(tmp_path / "ablation", "sparsity=0.95", f"method.sanity={sanity}")
+    folder = run_quick(tmp_path / "ablation", "sparsity=0.95", f"method.ablation={sanity}")
     masks = [torch.load(path / "mask.pt", weights_only=True)[0] for path in (plain, folder)]
     assert sum(counts(masks[0]).values()) == sum(counts(masks[1]).values()) == 13_331
     assert (counts(masks[0]) == counts(masks[1])) is (sanity == "shuffle_layers")

@@ -43,17 +43,17 @@ CONFIGURATION = {
     ),
     "option of the wrong type": (["method.ema_decay=often"], ["method.ema_decay must be a number, not"]),
     "option out of range": (["method.accumulate=max", "method.batches=2"], ["sum or ema"]),
-    "milestones that fall": (["schedule.milestones=[5,3]"], ["schedule.milestones must be positive and rising"]),
-    "unknown device": (["device=tpu"], ["auto, cpu or cuda"]),
+    "milestones that fall": (["schedule.milestones=[5,3]"], ["schedule.milestones must be positive and increasing"]),
+    "unknown device": (["device=tpu"], ["auto, cpu, cuda", "'tpu'"]),
     "unknown dtype": (["dtype=float16"], ["float32, float64, bfloat16"]),
     "kept weights from two initialisers": (["method.redraw=false", "init=rn"], ["init and init_train must agree"]),
-    "replicates neither together nor apart": (["replicates=both"], ["auto, together or apart", "'both'"]),
+    "replicates neither stacked nor apart": (["replicates=both"], ["auto, stacked, apart", "'both'"]),
     "replicates that cannot be stacked": (
-        ["replicates=together", "dtype=bfloat16"],
-        ["replicates=together is for networks without batch-norm", "use replicates=auto"],
+        ["replicates=stacked", "dtype=bfloat16"],
+        ["replicates=stacked is for networks without batch-norm", "use replicates=auto"],
     ),
     "a list of seeds": (["seeds=0,1,2"], ["seeds is how many: write seeds=3"]),
-    "missing folder of one's own": (["--config-dir", "nowhere"], ["no such folder"]),
+    "missing folder of one's own": (["--config-dir", "nowhere"], ["must be a folder: got nowhere"]),
 }
 
 

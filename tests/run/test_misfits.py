@@ -8,6 +8,7 @@ import torch
 
 from snip_cli import registry
 from snip_cli.commands.snip_run import main
+from snip_cli.models.pretrained import with_weights_hash
 from snip_cli.report.cells import cells
 from snip_cli.report.records import read_tree
 from tests.config.test_schema import config_of
@@ -104,7 +105,7 @@ def test_other_weights_in_the_same_file_make_another_run(tmp_path):
         torch.manual_seed(seed)
         torch.save(registry.models["lenet_300_100"]((1, 28, 28), 10).state_dict(), weights)
         config = config_of({"model": {"name": "lenet_300_100", "weights": str(weights)}})
-        folders.append(config.folder)
+        folders.append(with_weights_hash(config).folder)
         os.utime(weights, ns=(0, len(folders)))
     assert folders[0] == folders[2] != folders[1]
 

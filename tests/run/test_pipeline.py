@@ -8,7 +8,7 @@ import torch
 import yaml
 
 from snip_cli.commands.snip_run import main
-from snip_cli.config import schema as configuration
+from snip_cli.config import reading as configuration
 from snip_cli.data.loading import load_data
 from snip_cli.models.lenet import lenet_300_100
 from snip_cli.runfolder import checkpoint
@@ -114,7 +114,7 @@ def test_metrics_csv_has_a_row_an_evaluation_and_the_last_is_the_result(tmp_path
     assert float(rows[2]["test_error"]) == metrics_of(folder)["seeds"][0]["test_error"]
 
 
-@pytest.mark.parametrize("replicates", ["together", "apart"])
+@pytest.mark.parametrize("replicates", ["stacked", "apart"])
 def test_the_error_on_the_training_images_is_evaluated_where_it_is_asked_for(replicates, tmp_path):
     folder = run_quick(tmp_path, f"replicates={replicates}", "schedule.train_error=true", "seeds=2")
     rows = list(csv.DictReader((folder / "metrics.csv").open()))
@@ -132,7 +132,7 @@ def learned(folder):
     return [result["learned"] for result in metrics_of(folder)["seeds"]]
 
 
-@pytest.mark.parametrize("replicates", ["together", "apart"])
+@pytest.mark.parametrize("replicates", ["stacked", "apart"])
 def test_a_seed_that_learns_nothing_is_told_and_recorded(replicates, tmp_path, capsys):
     more = ["seeds=2", "schedule.iterations=20", f"replicates={replicates}"]
     assert learned(run_quick(tmp_path / "at_all", *more)) == [True, True]
@@ -284,7 +284,7 @@ def test_eval_refuses_a_folder_that_is_no_finished_run(capsys):
 def test_eval_refuses_what_it_would_not_heed(tmp_path, capsys):
     folder = run_quick(tmp_path)
     assert main([f"eval={folder}", "device=cpu", "sparsity=0.5", "compact=true"]) == 2
-    assert "leave out sparsity=0.5 compact=true; device and dataset.root may be given" in capsys.readouterr().err
+    assert "would ignore sparsity=0.5 compact=true: leave out all settings but device and dataset.root" in capsys.readouterr().err
 
 
 def test_config_yaml_is_the_resolved_configuration(tmp_path):

@@ -46,21 +46,21 @@ def assert_same_record(found, expected):
 
 @pytest.mark.parametrize("model", ["lenet_300_100", "gru_s"])
 def test_together_and_apart_leave_the_same_record(model, tmp_path):
-    together = run_quick(tmp_path / "together", *MANY, f"model={model}", "replicates=together")
+    together = run_quick(tmp_path / "together", *MANY, f"model={model}", "replicates=stacked")
     apart = run_quick(tmp_path / "apart", *MANY, f"model={model}", "replicates=apart")
     assert together.name == apart.name
     assert_same_record(together, apart)
 
 
 def test_more_seeds_add_the_missing_ones_together(tmp_path):
-    folder = run_quick(tmp_path / "grown", *MANY, "seeds=1", "replicates=together")
+    folder = run_quick(tmp_path / "grown", *MANY, "seeds=1", "replicates=stacked")
     first = read_metrics(folder)["seeds"][0]
-    assert run_quick(tmp_path / "grown", *MANY, "replicates=together") == folder
+    assert run_quick(tmp_path / "grown", *MANY, "replicates=stacked") == folder
     assert read_metrics(folder)["seeds"][0] == first
-    assert_same_record(folder, run_quick(tmp_path / "at_once", *MANY, "replicates=together"))
+    assert_same_record(folder, run_quick(tmp_path / "at_once", *MANY, "replicates=stacked"))
 
 
-@pytest.mark.parametrize("begun, gone_on", [("together", "apart"), ("apart", "together")])
+@pytest.mark.parametrize("begun, gone_on", [("stacked", "apart"), ("apart", "stacked")])
 def test_what_was_begun_in_one_way_goes_on_in_the_other(begun, gone_on, tmp_path, capsys):
     train_until_checkpoint(
         [*QUICK, *MANY, f"replicates={begun}", f"output_dir={tmp_path / 'killed'}"], tmp_path / "killed"
@@ -93,7 +93,7 @@ DIVERGED = "The loss is not finite at iteration 1 (learning rate 0.1): lower sch
 
 # Pruned by this much a network alone is trained without its dead units, and by little as it is.
 WAYS = {
-    "together": ["replicates=together"],
+    "stacked": ["replicates=stacked"],
     "apart": ["replicates=apart"],
     "whole": ["replicates=apart", "sparsity=0.1"],
 }
@@ -121,7 +121,7 @@ def test_one_seed_that_diverges_leaves_the_others_their_results(way, tmp_path, c
 
 
 @pytest.mark.parametrize(
-    ("replicates", "told"), [("together", "the unfinished training of seed 1 is kept"), ("apart", "finished already")]
+    ("replicates", "told"), [("stacked", "the unfinished training of seed 1 is kept"), ("apart", "finished already")]
 )
 def test_what_fewer_seeds_do_not_ask_for_is_kept(replicates, told, tmp_path, capsys, monkeypatch):
     command = [*MANY, f"replicates={replicates}", "schedule.checkpoint_every=2"]

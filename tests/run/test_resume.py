@@ -37,7 +37,7 @@ def never_killed(tmp_path_factory):
     "replicates, seed, iteration",
     [
         *(("apart", 0, 0), ("apart", 0, 15), ("apart", 0, 150), ("apart", 1, 45)),
-        *(("together", 1, 0), ("together", 1, 15), ("together", 1, 150)),
+        *(("stacked", 1, 0), ("stacked", 1, 15), ("stacked", 1, 150)),
     ],
 )
 def test_a_killed_run_goes_on_to_the_same_bits(replicates, seed, iteration, never_killed, tmp_path):

@@ -121,7 +121,7 @@ def test_redraw_trains_new_weights_with_the_mask_of_the_trained_ones(tmp_path):
 def test_redraw_trains_new_weights_where_the_trained_ones_come_from_a_file_too(tmp_path):
     assert snip_run(tmp_path, "sparsity=0") == 0
     given = ["sparsity=auto", "schedule.iterations=0", f"pretrained={folder(tmp_path, 'reference') / 'checkpoint.pt'}"]
-    assert snip_run(tmp_path / "a", *given, "method.sanity=redraw") == 0
+    assert snip_run(tmp_path / "a", *given, "method.ablation=redraw") == 0
     assert snip_run(tmp_path / "b", *given) == 0
     mask = checkpoint.load(folder(tmp_path / "a")).masks[0]["fc2.weight"]
     started, dense = weights(tmp_path / "a")["fc2.weight"][mask], weights(tmp_path, "reference")["fc2.weight"][mask]
@@ -234,7 +234,7 @@ def test_the_dense_network_may_have_a_schedule_of_its_own(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["schedule.iterations=0"], "prunes a trained network: give pretrained=FILE, or a schedule of more than 0"),
+        (["schedule.iterations=0"], "and the schedule of the reference has 0 iterations: raise dense_schedule.iterations or"),
         (["method.samples_per_class=2000"], "method.samples_per_class=2,000 but class"),
         (["method.samples_per_class=0", "method.batch_size=5000"], "is 5,000 but there are 1,347 training images"),
         (["model=lstm_s"], "choose another model"),

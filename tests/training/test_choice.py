@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from snip_cli.config.composition import composer
-from snip_cli.config.schema import load
+from snip_cli.config.reading import load
 from snip_cli.errors import ConfigError
 from snip_cli.models.building import weightless_model
 from snip_cli.runtime.processes import SINGLE_PROCESS, ProcessGroup
@@ -40,7 +40,7 @@ def test_seeds_that_stand_at_the_same_iteration_train_together():
 
 @pytest.mark.parametrize("model", ["lenet_300_100", "lenet_5_caffe", "lstm_b", "gru_s"])
 def test_small_networks_can_train_together(model):
-    assert number(f"model={model}", "replicates=together") > 1
+    assert number(f"model={model}", "replicates=stacked") > 1
     assert number(f"model={model}", "replicates=apart") == 1
 
 
@@ -84,4 +84,4 @@ def test_dead_units_stay_in_one_network_that_pytorch_has_a_fast_layer_for(name, 
 def test_what_cannot_train_together_trains_apart_and_says_so_where_it_was_asked_for(overrides, group):
     assert number(*overrides, group=group) == 1
     with pytest.raises(ConfigError, match="use replicates=auto"):
-        number(*overrides, "replicates=together", group=group)
+        number(*overrides, "replicates=stacked", group=group)

@@ -1,0 +1,79 @@
+"""The private parts of Hydra (`hydra._internal`) that this project needs. No other file may import them.
+
+Tried with hydra-core 1.3.8 (`>=1.3.8,<1.4` is required). Another version may need changes here.
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra import initialize_config_dir
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.hydra import Hydra as Hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigResult
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from snip_cli.config.renamed import rename_settings
+
+
+class Repository(ConfigRepository):
+    """Hydra's source of YAML files, with renamed settings brought to their new spelling file by file.
+
+    In composed values it would be too late: there, nobody knows which of two spellings overrides the other.
+    """
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        """Return the content of the YAML file called `config_path`, None if there is no such file."""
+        result = super().load_config(config_path)
+        if result is None or config_path.startswith("hydra/") or not isinstance(result.config, DictConfig):
+            return result
+        written = OmegaConf.to_container(result.config, resolve=False)
+        assert isinstance(written, dict)
+        package = result.header.get("package")
+        group = config_path.rpartition("/")[0].replace("/", ".")
+        renamed = rename_settings(written, group if package is None else package.replace("_global_", ""))
+        if renamed != written:
+            result.config = OmegaConf.create(renamed)
+        return result
+
+
+@contextmanager
+def open_hydra(configs: Path, config_dir: Path | None) -> Iterator[Hydra]:
+    """Start Hydra on the YAML files in `configs` and, with precedence, in the user's folder `config_dir`."""
+    with initialize_config_dir(str(configs), version_base="1.3", job_name="snip-run"):
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None and isinstance(hydra.config_loader, ConfigLoaderImpl)
+        search_path = hydra.config_loader.get_search_path()
+        if config_dir is not None:
+            search_path.prepend("command-line", f"file://{config_dir.resolve()}")
+        hydra.config_loader.repository = Repository(search_path)
+        yield hydra
+
+
+def argument_parser() -> argparse.ArgumentParser:
+    """Return the parser of Hydra's own flags."""
+    parser: argparse.ArgumentParser = get_args_parser()
+    return parser
+
+
+def split_sweep(hydra: Hydra, overrides: Sequence[str]) -> list[list[str]]:
+    """Return the overrides of each job of a sweep, in the order in which the jobs run."""
+    parser = OverridesParser.create(config_loader=hydra.config_loader)
+    [jobs] = BasicSweeper.split_arguments(parser.parse_overrides(list(overrides)), None)
+    return [list(job) for job in jobs]
+
+
+def make_launcher(hydra: Hydra, master: DictConfig, task: TaskFunction) -> Any:
+    """Return the launcher that the master configuration names, set up to do `task` for each job."""
+    context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(master))
+    return Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=master)
