@@ -19,7 +19,7 @@ def test_dry_run_needs_no_data_and_writes_nothing(tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
-def test_dry_run_reports_missing_weights(tmp_path, capsys):
+def test_dry_run_reports_absent_weights(tmp_path, capsys):
     arguments = [*QUICK, f"output_dir={tmp_path}", "dry_run=true", "method.redraw=false"]
     weights = tmp_path / "weights.pt"
     assert main([*arguments, f"pretrained={weights}"]) == 0
