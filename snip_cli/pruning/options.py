@@ -62,7 +62,7 @@ def _checked(key: str, value: Any, spec: Field[Any]) -> Any:
     if spec.type is float and type(value) is int:
         value = float(value)
     if spec.type in TYPE_NAMES and type(value) is not spec.type:
-        raise ConfigError(f"{key} must be {TYPE_NAMES[spec.type]}, not {value!r}.")
+        raise ConfigError(f"{key} must be {TYPE_NAMES[spec.type]}: got {value!r}.")
     limits = spec.metadata
     if not limits:
         return value
@@ -73,7 +73,7 @@ def _checked(key: str, value: Any, spec: Field[Any]) -> Any:
     else:
         allowed = limits["at_least"] <= value <= limits["at_most"] and limits["above"] < value < limits["below"]
     if not allowed:
-        raise ConfigError(f"{key} must be {_allowed(limits)}, not {value!r}.")
+        raise ConfigError(f"{key} must be {_allowed(limits)}: got {value!r}.")
     return value
 
 

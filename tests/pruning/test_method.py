@@ -8,7 +8,7 @@ from torch import nn
 
 from snip_cli import registry
 from snip_cli.config.composition import composer
-from snip_cli.config.schema import load
+from snip_cli.config.reading import load
 from snip_cli.errors import ConfigError
 from snip_cli.pruning.method import FixedMask, Gives, Stage, Start, find_method, register
 

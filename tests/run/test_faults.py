@@ -41,7 +41,7 @@ CONFIGURATION = {
         ["method.batch_size=5000"],
         ["5,000", "1,347 training images", "lower one"],
     ),
-    "option of the wrong type": (["method.ema_decay=often"], ["method.ema_decay must be a number, not"]),
+    "option of the wrong type": (["method.ema_decay=often"], ["method.ema_decay must be a number: got"]),
     "option out of range": (["method.accumulate=max", "method.batches=2"], ["sum or ema"]),
     "milestones that fall": (["schedule.milestones=[5,3]"], ["schedule.milestones must be positive and increasing"]),
     "unknown device": (["device=tpu"], ["auto, cpu, cuda", "'tpu'"]),

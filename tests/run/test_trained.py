@@ -248,9 +248,9 @@ def test_the_dense_network_may_have_a_schedule_of_its_own(tmp_path):
         ),
         (["method.phi=wieght"], "method.phi must be constant, weight, weight_sq,"),
         (["pretrained=nowhere.pt"], "pretrained=nowhere.pt is no file that is there"),
-        (["method.groups=-1"], "method.groups must be at least 0, not -1."),
-        (["method.probe_classes=1"], "method.probe_classes must be at least 2, not 1."),
-        (["method.protect_fraction=2.0"], "method.protect_fraction must be in [0, 1], not 2.0."),
+        (["method.groups=-1"], "method.groups must be at least 0: got -1."),
+        (["method.probe_classes=1"], "method.probe_classes must be at least 2: got 1."),
+        (["method.protect_fraction=2.0"], "method.protect_fraction must be in [0, 1]: got 2.0."),
         (["pretrained=a", "model.weights=b"], "name different weights: leave one out"),
     ],
 )

@@ -152,10 +152,10 @@ def test_of_one_batch_the_score_is_its_saliency(network, batch, accumulate):
 @pytest.mark.parametrize(
     ("option", "named"),
     [
-        ({"accumulate": "mean"}, "accumulate must be sum or ema, not 'mean'"),
-        ({"ema_decay": 1.0}, r"method.ema_decay must be in \[0, 1\), not"),
-        ({"ema_decay": -0.1}, r"method.ema_decay must be in \[0, 1\), not"),
-        ({"ema_decay": float("nan")}, r"method.ema_decay must be in \[0, 1\), not"),
+        ({"accumulate": "mean"}, "accumulate must be sum or ema: got 'mean'"),
+        ({"ema_decay": 1.0}, r"method.ema_decay must be in \[0, 1\): got"),
+        ({"ema_decay": -0.1}, r"method.ema_decay must be in \[0, 1\): got"),
+        ({"ema_decay": float("nan")}, r"method.ema_decay must be in \[0, 1\): got"),
     ],
 )
 def test_a_wrong_option_is_refused_by_name(option, named):
