@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from snip_cli import registry
-from snip_cli.compact.network import compact, rebuilt
+from snip_cli.compact.network import compact, rebuild
 from snip_cli.errors import ConfigError
 from snip_cli.models.tensorflow import SameConv2d
 from tests.compact.emptied import Conditional, Residual, half_emptied, images, largest_difference, lived_in, size
@@ -54,7 +54,7 @@ def test_where_nothing_is_emptied_everything_stays_bit_by_bit(name):
 def test_it_can_be_built_again_from_its_sizes_and_state(name):
     shape, _ = EXPECTED[name]
     result = compact(half_emptied(build(name)), shape)
-    again = rebuilt(build(name).double(), shape, result.sizes, result.pads, result.network.state_dict())
+    again = rebuild(build(name).double(), shape, result.sizes, result.pads, result.network.state_dict())
     assert largest_difference(result.network, again, shape) == 0.0
 
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from snip_cli import registry
-from snip_cli.compact.graph import traced
+from snip_cli.compact.graph import trace
 from snip_cli.compact.paths import Paths
 from snip_cli.models.prunable import prunable_parameters
 from snip_cli.models.recurrent import RowByRow
@@ -212,7 +212,7 @@ def test_a_recurrent_net_without_any_candidate_is_cut_through(name):
 
 def test_a_network_is_followed_once_for_all_masks(monkeypatch):
     times = []
-    monkeypatch.setattr("snip_cli.compact.paths.traced", lambda *network: times.append(1) or traced(*network))
+    monkeypatch.setattr("snip_cli.compact.paths.trace", lambda *network: times.append(1) or trace(*network))
     model = chain()
     paths = Paths(model, IMAGE)
     for seed in range(3):

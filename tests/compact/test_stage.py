@@ -116,7 +116,7 @@ def test_outputs_that_differ_are_refused_and_nothing_is_written(tmp_path, monkey
 
     monkeypatch.setattr(stage, "compact", wrong)
     assert main([*QUICK, *SPARSE, f"output_dir={tmp_path}", "compact=true"]) == 1
-    assert "differ from the masked one's by 0.01" in capsys.readouterr().err
+    assert "differ from the masked network's by 0.01" in capsys.readouterr().err
     assert not (folder / "compact.json").exists() and not (folder / "compact.pt").exists()
 
 
@@ -133,15 +133,15 @@ def test_weights_or_masks_that_are_gone(tmp_path, name, capsys):
     folder = run_quick(tmp_path, *SPARSE)
     (folder / name).unlink()
     assert main([*QUICK, *SPARSE, f"output_dir={tmp_path}", "compact=true"]) == 2
-    assert f"{name} has nothing of seed 0 (there: none)" in capsys.readouterr().err
+    assert f"{name} does not hold seed 0 (it holds: none)" in capsys.readouterr().err
 
 
 def test_what_load_cannot_find(tmp_path):
     folder = run_quick(tmp_path)
-    with pytest.raises(ConfigError, match=r"There is no .*compact.pt: the run's command with compact=true makes it"):
+    with pytest.raises(ConfigError, match=r"compact.pt does not exist: run the same command with compact=true"):
         load(folder)
     run_quick(tmp_path, "compact=true")
-    with pytest.raises(ConfigError, match=r"no network of seed 7 \(there: 0\)"):
+    with pytest.raises(ConfigError, match=r"does not hold seed 7 \(it holds: 0\)"):
         load(folder, seed=7)
     (folder / "compact.pt").write_bytes(b"no zip")
     with pytest.raises(ConfigError, match=r"compact.pt is damaged"):
