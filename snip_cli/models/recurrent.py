@@ -23,28 +23,28 @@ PARAMETERS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 
 @models.register("lstm_s")
 def lstm_s(shape: tuple[int, int, int], classes: int, *, gate_bias: float = 1.0) -> nn.Module:
-    """LSTM of 128 units; 136,970 parameters at 1×28×28 and 10 classes. Takes images of one channel, of any size."""
+    """Return an LSTM of 128 units; 136,970 parameters at 1×28×28 and 10 classes. Takes one-channel images of any size."""
     check_channels("lstm_s", shape, 1)
     return RowByRow(shape[2], nn.LSTM(128, 128, batch_first=True), classes, gate_bias)
 
 
 @models.register("lstm_b")
 def lstm_b(shape: tuple[int, int, int], classes: int, *, gate_bias: float = 1.0) -> nn.Module:
-    """LSTM of 256 units; 536,074 parameters at 1×28×28 and 10 classes. Takes images of one channel, of any size."""
+    """Return an LSTM of 256 units; 536,074 parameters at 1×28×28 and 10 classes. Takes one-channel images of any size."""
     check_channels("lstm_b", shape, 1)
     return RowByRow(shape[2], nn.LSTM(256, 256, batch_first=True), classes, gate_bias)
 
 
 @models.register("gru_s")
 def gru_s(shape: tuple[int, int, int], classes: int, *, gate_bias: float = 1.0) -> nn.Module:
-    """GRU of 128 units; 103,946 parameters at 1×28×28 and 10 classes. Takes images of one channel, of any size."""
+    """Return a GRU of 128 units; 103,946 parameters at 1×28×28 and 10 classes. Takes one-channel images of any size."""
     check_channels("gru_s", shape, 1)
     return RowByRow(shape[2], nn.GRU(128, 128, batch_first=True), classes, gate_bias)
 
 
 @models.register("gru_b")
 def gru_b(shape: tuple[int, int, int], classes: int, *, gate_bias: float = 1.0) -> nn.Module:
-    """GRU of 256 units; 404,490 parameters at 1×28×28 and 10 classes. Takes images of one channel, of any size."""
+    """Return a GRU of 256 units; 404,490 parameters at 1×28×28 and 10 classes. Takes one-channel images of any size."""
     check_channels("gru_b", shape, 1)
     return RowByRow(shape[2], nn.GRU(256, 256, batch_first=True), classes, gate_bias)
 

@@ -151,5 +151,5 @@ def test_the_lenets_take_images_of_other_sizes(name, shape):
 
 
 def test_lenet_5_caffe_refuses_images_that_its_convolutions_would_use_up():
-    with pytest.raises(ConfigError, match="at least 16×16, not 15×28"):
+    with pytest.raises(ConfigError, match="at least 16×16: got 15×28"):
         registry.models["lenet_5_caffe"]((1, 15, 28), CLASSES)

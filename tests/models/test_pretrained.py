@@ -105,7 +105,7 @@ def test_a_registered_model_takes_its_own_weights(name, tmp_path):
 def test_a_run_that_trained_no_seed_to_its_end_is_refused(tmp_path):
     checkpoint.save(tmp_path, Saved(training={"seed": 0}))
     sentence = refusal(network(), "mine", str(tmp_path / "checkpoint.pt"))
-    assert sentence.endswith("no seed that is trained to its end: let the run finish, or name another file.")
+    assert sentence.endswith("no seed whose training is finished: let the run finish, or name another file.")
 
 
 def hash_of_file(weights):
@@ -154,7 +154,7 @@ def test_any_other_file_is_told_by_its_bytes(kind, tmp_path):
 def test_a_file_that_is_not_there_is_refused(place, tmp_path):
     path = tmp_path / place
     assert refusal(network(), "mine", str(path)) == (
-        f"pretrained={path} is no file that is there: for mine, give the path of a state dict or of a run's checkpoint.pt."
+        f"pretrained={path} does not exist: give the path of a state dict or of a run's checkpoint.pt."
     )
 
 
@@ -190,7 +190,7 @@ def edited(change):
 @pytest.mark.parametrize(
     ("state", "problem"),
     [
-        (network(classes=10).state_dict(), "its '3.weight' is of shape (10, 72), the model's of (4, 72)"),
+        (network(classes=10).state_dict(), "its '3.weight' has shape (10, 72), the model's has (4, 72)"),
         (edited(lambda state: state.pop("1.running_var")), "it has no '1.running_var'"),
         (edited(lambda state: state.update(extra=torch.ones(1))), "the model has no 'extra'"),
         ({}, "it has no '0.weight'"),
@@ -238,22 +238,21 @@ def test_a_damaged_download_is_to_be_deleted(hub):
     (hub / "resnet50-0676ba61.pth").write_bytes(b"half of")
     sentence = refusal(build("resnet50"), "resnet50", "IMAGENET1K_V1")
     assert sentence.startswith(str(hub / "resnet50-0676ba61.pth"))
-    assert sentence.endswith("delete it to download it anew.")
+    assert sentence.endswith("delete it to download it again.")
 
 
 def test_torchvisions_weights_do_not_fit_another_number_of_classes(hub):
     hub.mkdir(parents=True)
     stored(hub / "resnet50-0676ba61.pth", constants(build("resnet50", classes=1000), 0.5))
-    assert (
-        "does not fit this resnet50: its 'fc.weight' is of shape (1000, 2048), the model's of (10, 2048);"
-        in refusal(build("resnet50"), "resnet50", "IMAGENET1K_V1")
+    assert "does not fit this resnet50: its 'fc.weight' has shape (1000, 2048), the model's has (10, 2048);" in refusal(
+        build("resnet50"), "resnet50", "IMAGENET1K_V1"
     )
 
 
 @pytest.mark.parametrize("weights", ["IMAGENET1K_V9", "DEFAULT"])
 def test_torchvisions_weights_are_listed_where_there_are_none_of_that_name(weights):
     assert refusal(build("resnet50"), "resnet50", weights).endswith(
-        "of a run's checkpoint.pt or one of torchvision's weights for it (IMAGENET1K_V1, IMAGENET1K_V2)."
+        "of a run's checkpoint.pt, or one of torchvision's weights for resnet50 (IMAGENET1K_V1, IMAGENET1K_V2)."
     )
 
 

@@ -18,10 +18,10 @@ from tests.snip_run import QUICK, run_quick
 CONFIGURATION = {
     "recurrent net on colour images": (
         ["model=lstm_s", "dataset=cifar10"],
-        ["lstm_s needs images of 1 channel, not 3"],
+        ["lstm_s needs images of 1 channel: got 3"],
     ),
     "image without enough pixels": (["model=vgg_d", "dataset.shape=[1,16,16]"], ["at least 17×17, not 16×16"]),
-    "grey images for a colour net": (["model=resnet50"], ["resnet50 needs images of 3 channels, not 1"]),
+    "grey images for a colour net": (["model=resnet50"], ["resnet50 needs images of 3 channels: got 1"]),
     "crops of data in memory": (["dataset.augmentation=crop_flip"], ["dataset.augmentation=flip_translate"]),
     "sizes of data in memory": (["+dataset.sizes=[28]"], ["no dataset.sizes"]),
     "sizes that the net cannot take": (
