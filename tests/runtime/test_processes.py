@@ -115,7 +115,10 @@ def test_a_damaged_image_ends_the_run_of_several_processes_with_its_name(photogr
 def test_a_batch_that_the_processes_cannot_share_is_refused_once(tmp_path):
     code, _, err = finished(torchrun(2, *QUICK, "schedule.batch_size=25", f"output_dir={tmp_path}"))
     assert code != 0
-    assert err.count("snip-run: schedule.batch_size=25 cannot be shared by 2 processes: choose a multiple of 2.") == 1
+    assert (
+        err.count("snip-run: schedule.batch_size=25 cannot be shared evenly by 2 processes: choose a multiple of 2.")
+        == 1
+    )
 
 
 def test_a_sweep_under_torchrun_is_refused(tmp_path):
