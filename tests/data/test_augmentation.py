@@ -96,10 +96,6 @@ def test_images_of_a_batch_are_augmented_each_by_its_own_number():
     assert not torch.equal(together, images)
 
 
-def test_none_is_no_augmentation():
-    assert resident_augmentation("none", 4) is None
-
-
 def test_only_the_training_batches_are_augmented():
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (40, 3, 8, 8), generator=generator, dtype=torch.uint8)

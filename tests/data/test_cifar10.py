@@ -59,7 +59,7 @@ def test_folders_of_other_classes_are_refused(folders):
     (folders / "train" / "airplane").rename(folders / "train" / "aeroplane")
     text = refusal(folders.parent)
     assert text.startswith(f"{folders / 'train'} holds the classes aeroplane, automobile, ")
-    assert text.endswith(": CIFAR-10 has airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck.")
+    assert text.endswith(", but CIFAR-10 has airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck: copy it again.")
 
 
 def test_an_image_that_is_missing_is_told(folders):
@@ -67,12 +67,12 @@ def test_an_image_that_is_missing_is_told(folders):
     (folders / "test" / "dog" / "text.txt").write_text("")
     assert refusal(folders.parent).startswith(f"{folders / 'test' / 'dog'} holds no image")
     (folders / "train" / "dog" / "0.png").unlink()
-    assert refusal(folders.parent) == f"{folders / 'train'} holds 19 images of CIFAR-10's 20: copy it again."
+    assert refusal(folders.parent) == f"{folders / 'train'} holds 19 images, but CIFAR-10 has 20: copy it again."
 
 
 def test_a_missing_test_folder_is_told(folders):
     (folders / "test").rename(folders / "elsewhere")
-    assert refusal(folders.parent).startswith(f"There is no folder {folders / 'test'}")
+    assert refusal(folders.parent).startswith(f"The folder {folders / 'test'} does not exist")
 
 
 def write_batches(folder, monkeypatch):

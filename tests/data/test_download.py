@@ -30,7 +30,7 @@ def test_a_failure_is_told_in_one_line_with_reason_and_remedy(tmp_path):
 
 
 def test_a_download_that_leaves_something_out_is_told(tmp_path):
-    with pytest.raises(ConfigError, match="the download left files out"):
+    with pytest.raises(ConfigError, match="the downloaded files are incomplete"):
         fetch(tmp_path, lambda: None)
 
 

@@ -1,8 +1,8 @@
 import pytest
 
-from snip_cli.data import readable
-from snip_cli.data.cache import FOLDER
-from snip_cli.data.readable import require_readable
+from snip_cli.data import cache
+from snip_cli.data.cache import FOLDER, require_readable
+from snip_cli.data.decode import AT_ONCE
 from snip_cli.errors import ConfigError
 from tests.data.pictures import draw, one_sentence
 
@@ -10,20 +10,20 @@ from tests.data.pictures import draw, one_sentence
 @pytest.fixture
 def paths(tmp_path):
     """More images than one thread looks at in one go."""
-    return [draw(tmp_path / "train" / f"{number}.png", number) for number in range(readable.AT_ONCE + 3)]
+    return [draw(tmp_path / "train" / f"{number}.png", number) for number in range(AT_ONCE + 3)]
 
 
 @pytest.fixture
 def looks(monkeypatch):
     """The number of images of every look at some."""
     counts = []
-    check_heads = readable.check_heads
+    check_header = cache.check_header
 
-    def counted(part):
-        counts.append(len(part))
-        return check_heads(part)
+    def counted(path):
+        counts.append(1)
+        return check_header(path)
 
-    monkeypatch.setattr(readable, "check_heads", counted)
+    monkeypatch.setattr(cache, "check_header", counted)
     return counts
 
 

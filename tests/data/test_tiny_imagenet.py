@@ -129,7 +129,7 @@ def test_an_unpacking_that_fails_leaves_no_half_of_it(base, monkeypatch):
 def test_an_archive_that_would_write_elsewhere_is_refused(name, base, monkeypatch):
     path = archive(base, monkeypatch, **{name: "evil"})
     text = refusal(base.parent)
-    assert text.startswith(f"{path} holds a path that leaves its folder, ")
+    assert text.startswith(f"{path} holds a path outside its folder, ")
     assert not list(base.parent.parent.rglob("evil*"))
     assert not base.exists()
 
@@ -166,7 +166,7 @@ def test_missing_data_that_cannot_be_downloaded_is_told(tmp_path):
 def test_a_missing_image_is_told(base):
     (base / "train" / WNIDS[1] / "images" / "1.bmp").unlink()
     assert refusal(base.parent) == (
-        f"{base} holds 5 training and 2 validation images, not 6 and 2: delete it and unpack tiny-imagenet-200.zip again."
+        f"{base} holds 5 training and 2 validation images instead of 6 and 2: delete it and unpack tiny-imagenet-200.zip again."
     )
 
 
@@ -182,5 +182,5 @@ def test_an_image_whose_class_is_not_told_is_refused_by_name(line, base):
     annotations = base / "val" / "val_annotations.txt"
     annotations.write_text(f"val_1.bmp\t{WNIDS[0]}\t0\t0\t1\t1\n{line}\n")
     assert refusal(base.parent).startswith(
-        f"{annotations} does not say which of the training classes val_0.bmp is of: "
+        f"{annotations} names no training class for val_0.bmp: "
     )

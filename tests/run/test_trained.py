@@ -236,7 +236,7 @@ def test_the_dense_network_may_have_a_schedule_of_its_own(tmp_path):
     [
         (["schedule.iterations=0"], "and the schedule of the reference has 0 iterations: raise dense_schedule.iterations or"),
         (["method.samples_per_class=2000"], "method.samples_per_class=2,000 but class"),
-        (["method.samples_per_class=0", "method.batch_size=5000"], "is 5,000 but there are 1,347 training images"),
+        (["method.samples_per_class=0", "method.batch_size=5000"], "is 5,000, but there are only 1,347 training images"),
         (["model=lstm_s"], "choose another model"),
         (
             ["method=l1_filter", "~method.groups", "~method.samples_per_class"],
