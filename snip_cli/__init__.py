@@ -1,7 +1,7 @@
 """snip-run: prune a network, train it, and record its error and sparsity.
 
-`prune` and `apply_mask` can be imported from here. The root holds only this file, __main__, errors and registry; all else lies in folders.
-May import every folder, but only on use.
+`prune` and `apply_mask` can be imported from here. The root holds only this file, __main__, errors and registry; all
+else lies in folders. May import every folder, but only on use.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,8 @@ _PLACES = {"prune": "snip_cli.pruning.prune", "apply_mask": "snip_cli.pruning.ma
 
 
 def __getattr__(name: str) -> Any:
-    # Imported on use, because torch takes seconds and the command line imports this package for every --help and completion.
+    # Imported on use, because torch takes seconds and the command line imports this package for every --help and
+    # completion.
     if name not in _PLACES:
         raise AttributeError(f"module 'snip_cli' has no attribute '{name}'")
     import importlib

@@ -8,7 +8,9 @@ class SnipError(Exception):
 
 
 class ConfigError(SnipError, ValueError):
-    """The request cannot be fulfilled because of the configuration, data, a checkpoint, a folder, the device, or a run that is in progress."""
+    """The request cannot be fulfilled because of the configuration, data, a checkpoint, a folder, the device, or a run
+    that is in progress.
+    """
 
     exit_code = 2
 

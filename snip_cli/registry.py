@@ -1,7 +1,7 @@
 """The registries of methods, models, data sets and initialisers: each maps a name to a function.
 
-A file registers its functions with a decorator. All files of the packages in `PACKAGES` are imported, and so are the Python files of a folder
-given with `--config-dir`.
+A file registers its functions with a decorator. All files of the packages in `PACKAGES` are imported, and so are the
+Python files of a folder given with `--config-dir`.
 """
 
 import difflib
@@ -39,7 +39,10 @@ class Registry:
         self._functions: dict[str, Callable[..., Any]] = {}
 
     def register(self, name: str) -> Callable[[Function], Function]:
-        """Return a decorator that registers a function as `name`. The decorator raises ConfigError if another function has that name."""
+        """Return a decorator that registers a function as `name`.
+
+        The decorator raises ConfigError if another function has that name.
+        """
 
         def add(function: Function) -> Function:
             taken = self._functions.get(name)
@@ -63,7 +66,9 @@ class Registry:
         return self._functions[name]
 
     def check_options(self, name: str, options: Mapping[str, Any]) -> None:
-        """Raise ConfigError if the function `name` has no such option, or an option's value is not of the annotated type."""
+        """Raise ConfigError if the function `name` has no such option, or an option's value is not of the annotated
+        type.
+        """
         parameters = inspect.signature(self[name]).parameters
         known = {p.name: p for p in parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY}
         for key, value in options.items():
@@ -113,7 +118,9 @@ own_files: dict[str, str] = {}
 
 
 def load_folder(folder: Path) -> None:
-    """Import a user's methods, models and data sets: the Python files in `folder`, and those next to YAML files in its subfolders."""
+    """Import a user's methods, models and data sets: the Python files in `folder`, and those next to YAML files in its
+    subfolders.
+    """
     groups = {path.parent for path in folder.glob("*/*.yaml")}
     for path in sorted(path for place in (folder, *groups) for path in place.glob("*.py")):
         # The hash of the path distinguishes two files of the same name.

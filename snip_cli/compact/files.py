@@ -39,7 +39,10 @@ class Finished:
         return build_model(self.config).to(data_type(self.config.dtype)).eval()
 
     def masked_model(self, seed: int) -> nn.Module:
-        """Return the trained network of one seed with its mask applied. Raises ConfigError if the folder has no such seed."""
+        """Return the trained network of one seed with its mask applied.
+
+        Raises ConfigError if the folder has no such seed.
+        """
         for held, file in ((self.weights, "checkpoint.pt"), (self.masks, "mask.pt")):
             if seed not in held:
                 stored = ", ".join(str(known) for known in sorted(held)) or "none"
@@ -74,7 +77,8 @@ def save(folder: Path, compacted: Mapping[int, Compact]) -> None:
 
 
 def load(folder: str | Path, *, seed: int | None = None) -> nn.Module:
-    """Return the compact network of one seed, in inference mode on the CPU, from the folder of a run made with `compact=true`.
+    """Return the compact network of one seed, in inference mode on the CPU, from the folder of a run made with
+    `compact=true`.
 
     Args:
         folder: the run's folder.

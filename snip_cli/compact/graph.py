@@ -1,7 +1,7 @@
 """A network as a graph of operations, and how operations without weights map input channels to output channels.
 
-Compaction (network.py) and the effective sparsity (paths.py) both walk this graph: forwards to find the channels that are constant,
-backwards to find the channels that the output depends on.
+Compaction (network.py) and the effective sparsity (paths.py) both walk this graph: forwards to find the channels that
+are constant, backwards to find the channels that the output depends on.
 
 Shapes: C channels of a tensor (its axis 1, so features after a flatten); O outputs and I inputs of a layer.
 """
@@ -30,7 +30,8 @@ class Channels:
     """The channels of one tensor in the graph.
 
     constant (C,): the channel's value (float64) if it is the same for every image and pixel, else NaN.
-    links: pairs (input node, channel_C). Channel c of this tensor is made from channel channel_C[c] of that input alone; -1 means from none.
+    links: pairs (input node, channel_C). Channel c of this tensor is made from channel channel_C[c] of that input
+        alone; -1 means from none.
     reads (O, I): whether output o of a layer has a weight for input i. None for an operation without weights.
     needed (C,): whether the network's output depends on the channel.
     kept (C,): whether compaction keeps the channel.
@@ -54,7 +55,9 @@ ChannelMap = dict[fx.Node, Channels]
 
 
 class Tracer(fx.Tracer):
-    """Treats every convolution as one operation, also one that computes its own padding, and every module of the classes `leaves`."""
+    """Treats every convolution as one operation, also one that computes its own padding, and every module of the
+    classes `leaves`.
+    """
 
     def __init__(self, leaves: tuple[type[nn.Module], ...] = ()) -> None:
         super().__init__()
@@ -65,7 +68,8 @@ class Tracer(fx.Tracer):
 
 
 def trace(model: nn.Module, shape: tuple[int, ...], leaves: tuple[type[nn.Module], ...] = ()) -> fx.GraphModule:
-    """Return the network as a graph in inference mode; each operation knows the shape of its output for one image of `shape`.
+    """Return the network as a graph in inference mode; each operation knows the shape of its output for one image of
+    `shape`.
 
     Raises ConfigError if the forward pass depends on more than the shape of its input.
     """
@@ -150,7 +154,9 @@ def pad(node: fx.Node, inner_C: Tensor, value: float) -> Channels | None:
 
 
 def constant_padding(node: fx.Node) -> tuple[int, ...] | None:
-    """Return (left, right, top, bottom, channels before, channels after) of a constant padding of N×C×H×W; None for anything else."""
+    """Return (left, right, top, bottom, channels before, channels after) of a constant padding of N×C×H×W; None for
+    anything else.
+    """
     if node.target is not F.pad or len(node.args) != 2 or len(shape_of(node)) != 4:
         return None
     given = node.args[1]
@@ -161,7 +167,9 @@ def constant_padding(node: fx.Node) -> tuple[int, ...] | None:
 
 
 def without_weights(node: fx.Node, graph: fx.GraphModule, found: ChannelMap) -> Channels | None:
-    """Return the channels of an operation that has no weights; None if it has some or its effect on channels is unknown."""
+    """Return the channels of an operation that has no weights; None if it has some or its effect on channels is
+    unknown.
+    """
     source = followed_input(node, found)
     if source is None or len(shape_of(node)) < 2:
         return None

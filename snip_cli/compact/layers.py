@@ -13,7 +13,8 @@ from snip_cli.compact.graph import Channels, one_to_one, shape_of
 from snip_cli.models.prunable import is_depthwise
 from snip_cli.models.tensorflow import SameConv2d
 
-# What `resize` needs to know of a layer that changes: `inputs`, `outputs`, `bias`, and `ones` or `selected` if a module of that kind precedes it.
+# What `resize` needs to know of a layer that changes: `inputs`, `outputs`, `bias`, and `ones` or `selected` if a module
+# of that kind precedes it.
 Size = dict[str, int | bool]
 State = dict[str, Tensor]
 
@@ -21,7 +22,8 @@ State = dict[str, Tensor]
 class Ones(nn.Module):
     """Appends a channel of ones, N×C×H×W → N×(C+1)×H×W.
 
-    It replaces all constant channels that a convolution with zero padding reads. Their sum differs at the borders, so it is not a bias.
+    It replaces all constant channels that a convolution with zero padding reads. Their sum differs at the borders, so
+    it is not a bias.
     """
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
@@ -56,7 +58,9 @@ def with_weights(node: fx.Node, layer: nn.Module, source: Channels) -> Channels 
 
 
 def shrink(layer: nn.Module, source: Channels, own: Channels) -> tuple[Size, State] | None:
-    """Return the size and state of a layer that reads the kept channels of `source` and writes those of `own`; None if nothing changes."""
+    """Return the size and state of a layer that reads the kept channels of `source` and writes those of `own`; None if
+    nothing changes.
+    """
     if isinstance(layer, nn.modules.batchnorm._BatchNorm) or is_depthwise(layer):
         return _shrink_each(layer, own.kept)
     if isinstance(layer, nn.Linear):
@@ -163,7 +167,10 @@ def _shrink_linear(layer: nn.Linear, source: Channels, own: Channels) -> tuple[S
 
 
 def _shrink_convolution(layer: nn.Conv2d, source: Channels, own: Channels) -> tuple[Size, State] | None:
-    """Shrink a convolution to its kept inputs. Constant inputs move into its bias or, with zero padding, into a channel of ones."""
+    """Shrink a convolution to its kept inputs.
+
+    Constant inputs move into its bias or, with zero padding, into a channel of ones.
+    """
     kept_I = source.kept
     if kept_I.all() and own.kept.all():
         return None

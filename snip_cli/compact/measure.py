@@ -18,7 +18,9 @@ MOST, LEAST, SECONDS = 50, 5, 10.0
 
 
 def forward_multiply_accumulates(model: nn.Module, shape: tuple[int, ...]) -> int:
-    """Return the multiply-accumulates of a network's forward pass for one image of `shape`: half of the operations that PyTorch counts."""
+    """Return the multiply-accumulates of a network's forward pass for one image of `shape`: half of the operations that
+    PyTorch counts.
+    """
     model = copy.deepcopy(model).to("meta").eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.empty(1, *shape, device="meta", dtype=next(model.parameters()).dtype))
@@ -26,7 +28,9 @@ def forward_multiply_accumulates(model: nn.Module, shape: tuple[int, ...]) -> in
 
 
 def count(network: nn.Module, shape: tuple[int, ...]) -> dict[str, int]:
-    """Return a network's parameters, its nonzero prunable parameters, multiply-accumulates for one image of `shape`, and bytes of its saved state."""
+    """Return a network's parameters, its nonzero prunable parameters, multiply-accumulates for one image of `shape`,
+    and bytes of its saved state.
+    """
     file = io.BytesIO()
     torch.save(network.state_dict(), file)
     return {
@@ -38,10 +42,12 @@ def count(network: nn.Module, shape: tuple[int, ...]) -> dict[str, int]:
 
 
 def time_forward(networks: Mapping[str, nn.Module], images_NCHW: Tensor) -> tuple[dict[str, tuple[float, float]], int]:
-    """Return each network's forward pass in milliseconds, as (wall-clock time, processor time of this process), and the number of rounds.
+    """Return each network's forward pass in milliseconds, as (wall-clock time, processor time of this process), and the
+    number of rounds.
 
-    The times are medians over rounds. Every network is timed once per round, so that other load on the machine slows all of them alike.
-    Wall-clock time includes waiting on a busy machine. Processor time does not, but it adds up over threads and leaves out the GPU.
+    The times are medians over rounds. Every network is timed once per round, so that other load on the machine slows
+    all of them alike. Wall-clock time includes waiting on a busy machine. Processor time does not, but it adds up over
+    threads and leaves out the GPU.
     """
     clocks = (time.perf_counter, time.process_time)
     seconds: dict[str, list[list[float]]] = {name: [] for name in networks}

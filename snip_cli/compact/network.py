@@ -29,7 +29,8 @@ class Compact:
 
     sizes: the size of every layer that changed, by name.
     pads: for each padding, how many channels it adds before and after. `rebuild` needs these, the sizes and the state.
-    layers: one record per layer: its inputs and outputs before and after, and how many outputs stay although they are empty.
+    layers: one record per layer: its inputs and outputs before and after, and how many outputs stay although they are
+        empty.
     """
 
     network: nn.Module
@@ -40,10 +41,12 @@ class Compact:
 
 @torch.no_grad()
 def compact(model: nn.Module, shape: tuple[int, ...]) -> Compact:
-    """Remove every unit and channel that is constant or that nothing reads, for images of `shape` (channels, height, width).
+    """Remove every unit and channel that is constant or that nothing reads, for images of `shape` (channels, height,
+    width).
 
-    A constant moves into the bias of the layer that reads it or, before zero padding, into one channel of ones. A channel that is added
-    to a channel that stays, as in a residual network, stays too. In inference mode the outputs are equal up to rounding. `model` is not changed.
+    A constant moves into the bias of the layer that reads it or, before zero padding, into one channel of ones. A
+    channel that is added to a channel that stays, as in a residual network, stays too. In inference mode the outputs
+    are equal up to rounding. `model` is not changed.
 
     Raises ConfigError if torch.fx cannot follow the forward pass.
     """
@@ -74,7 +77,9 @@ def compact(model: nn.Module, shape: tuple[int, ...]) -> Compact:
 def rebuild(
     model: nn.Module, shape: tuple[int, ...], sizes: dict[str, Size], pads: list[list[int]], state: State
 ) -> nn.Module:
-    """Return the smaller network, made from the original `model` and what `compact` found, in inference mode on the CPU."""
+    """Return the smaller network, made from the original `model` and what `compact` found, in inference mode on the
+    CPU.
+    """
     model = copy.deepcopy(model).cpu().eval()
     network: nn.Module
     if isinstance(model, RowByRow):

@@ -1,8 +1,9 @@
 """Effective sparsity: which kept parameters lie on a path from an input to an output of the network.
 
-The name is from Vysogorets and Kempe ("Connectivity Matters: Neural Network Pruning Through the Lens of Effective Sparsity", 2023), who
-count connections. Two things are our choice: which biases count, and that a path leads from channel to channel. A kept weight connects its two
-channels wherever it lies in the kernel, even if it only ever reads padding; of a channel that is flattened, all pixels are reached or none.
+The name is from Vysogorets and Kempe ("Connectivity Matters: Neural Network Pruning Through the Lens of Effective
+Sparsity", 2023), who count connections. Two things are our choice: which biases count, and that a path leads from
+channel to channel. A kept weight connects its two channels wherever it lies in the kernel, even if it only ever reads
+padding; of a channel that is flattened, all pixels are reached or none.
 
 Shapes: O outputs and I inputs of a layer, J inputs of one group, K pixels of a kernel; C channels.
 """
@@ -60,11 +61,12 @@ class Paths:
 
     @torch.no_grad()
     def effective(self, mask: Mask) -> Mask | None:
-        """Return the part of a mask (bool by parameter name, True = kept) that lies on a path, on the CPU; None if the paths are unknown.
+        """Return the part of a mask (bool by parameter name, True = kept) that lies on a path, on the CPU; None if the
+        paths are unknown.
 
-        A weight is on a path if kept weights lead from the network's input to the channel or unit that it reads, and from the one that it
-        writes to an output. A bias is on a path if its channel or unit is. A layer that cannot be pruned, such as batch-norm, never
-        interrupts a path. If nothing is pruned, every parameter counts.
+        A weight is on a path if kept weights lead from the network's input to the channel or unit that it reads, and
+        from the one that it writes to an output. A bias is on a path if its channel or unit is. A layer that cannot be
+        pruned, such as batch-norm, never interrupts a path. If nothing is pruned, every parameter counts.
         """
         mask = {name: keep.cpu() for name, keep in mask.items()}
         if all(keep.all() for keep in mask.values()):
@@ -78,14 +80,18 @@ class Paths:
         return None if found is None else _on_paths(found, layers, mask)
 
     def counts(self, mask: Mask) -> dict[str, int] | None:
-        """Return how many parameters of each prunable layer are on a path, by layer name; None if the paths are unknown."""
+        """Return how many parameters of each prunable layer are on a path, by layer name; None if the paths are
+        unknown.
+        """
         found = self.effective(mask)
         return None if found is None else {str(layer["name"]): int(layer["kept"]) for layer in layer_counts(found)}
 
 
 @dataclass(frozen=True)
 class MaskedLayer:
-    """A convolution or linear layer: the names of its prunable parameters (None if absent or frozen) and its weight's mask."""
+    """A convolution or linear layer: the names of its prunable parameters (None if absent or frozen) and its weight's
+    mask.
+    """
 
     weight: str | None
     bias: str | None
@@ -118,7 +124,8 @@ def _masked_layers(model: nn.Module, mask: Mask) -> dict[str, MaskedLayer]:
 
 
 def _follow(graph: fx.GraphModule, layers: dict[str, MaskedLayer]) -> ChannelMap | None:
-    """Find the channels that the input reaches (NaN in `constant`, as in compaction; 0 elsewhere) and those that the output needs.
+    """Find the channels that the input reaches (NaN in `constant`, as in compaction; 0 elsewhere) and those that the
+    output needs.
 
     Returns None if an operation is unknown.
     """

@@ -1,6 +1,7 @@
 """Compaction and effective sparsity of the recurrent networks, whose units read each other from row to row.
 
-Shapes: G gates (the third is the candidate: only it can move a unit away from zero), U units, P projected features, C classes.
+Shapes: G gates (the third is the candidate: only it can move a unit away from zero), U units, P projected features, C
+classes.
 """
 
 import copy
@@ -67,10 +68,11 @@ def resize(model: RowByRow, sizes: dict[str, Size]) -> RowByRow:
 def on_paths(model: RowByRow, mask: Mask) -> Mask:
     """Return the kept parameters that lie on a path from an input to an output, gate by gate.
 
-    A unit is reached from the input if it can move away from zero and one of its gates (the candidate is one) has a kept weight for a feature or
-    unit that is reached. A gate's kept weight counts if it reads a reached feature or unit and the gate's own unit is reached and leads to an output.
-    A gate's bias counts if its unit is reached and leads to an output. A GRU's reset gate counts only if it has something to reset: a kept
-    bias or state weight of the candidate. The number of rows in an image is ignored.
+    A unit is reached from the input if it can move away from zero and one of its gates (the candidate is one) has a
+    kept weight for a feature or unit that is reached. A gate's kept weight counts if it reads a reached feature or unit
+    and the gate's own unit is reached and leads to an output. A gate's bias counts if its unit is reached and leads to
+    an output. A GRU's reset gate counts only if it has something to reset: a kept bias or state weight of the
+    candidate. The number of rows in an image is ignored.
     """
     units = model.recurrent.hidden_size
     keep = {name: mask.get(name, torch.ones(p.shape, dtype=torch.bool)) for name, p in model.named_parameters()}

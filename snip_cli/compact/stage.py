@@ -1,4 +1,6 @@
-"""`compact=true`: makes the networks of a finished run smaller, checks and measures them, and writes them to its folder."""
+"""`compact=true`: makes the networks of a finished run smaller, checks and measures them, and writes them to its
+folder.
+"""
 
 import copy
 import dataclasses
@@ -31,7 +33,9 @@ TOLERANCE = 1e-5
 
 
 def compact_finished(config: Config) -> None:
-    """Do `compact_run` on the folder of a configuration whose run is finished; under torchrun only in the first process."""
+    """Do `compact_run` on the folder of a configuration whose run is finished; under torchrun only in the first
+    process.
+    """
     if int(os.environ.get("RANK", 0)) == 0:
         compact_run(config.folder, device=config.device, root=config.dataset.root)
 
@@ -48,7 +52,8 @@ def compact_run(folder: Path, *, device: str, root: str) -> dict[str, Any]:
         The content of `compact.json`.
 
     Raises:
-        ConfigError: the folder holds no finished run, its weights or masks are missing, or torch.fx cannot follow the network.
+        ConfigError: the folder holds no finished run, its weights or masks are missing, or torch.fx cannot follow the
+            network.
         RunError: the smaller network's outputs differ from the masked network's.
     """
     run = files.read(folder)
@@ -123,8 +128,9 @@ def on_device(network: nn.Module, device: torch.device) -> nn.Module:
 def compare(masked: nn.Module, smaller: nn.Module, images_NCHW: Tensor) -> dict[str, float]:
     """Compare the outputs of the smaller network with those of the masked one.
 
-    Returns the largest output, the largest difference in the run's data type and in double precision, and the rounding error of the masked
-    network's own outputs. Raises RunError if the difference in double precision is more than rounding.
+    Returns the largest output, the largest difference in the run's data type and in double precision, and the rounding
+    error of the masked network's own outputs. Raises RunError if the difference in double precision is more than
+    rounding.
     """
     exact_masked, exact_smaller = (
         copy.deepcopy(network).double()(images_NCHW.double()) for network in (masked, smaller)

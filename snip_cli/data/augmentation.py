@@ -14,9 +14,10 @@ from torch import Tensor
 class FlipTranslate:
     """Flips each image with probability 1/2 and translates it.
 
-    The translation is uniform over the integers in [-`pixels`, `pixels`] in x and in y. Pixels from outside the image are zero, the
-    mean colour after normalisation. With `released`, as in the released code, an image gets none, one or both of the two operations,
-    each with probability 1/3, and an image that gets the flip is flipped with probability 1/2.
+    The translation is uniform over the integers in [-`pixels`, `pixels`] in x and in y. Pixels from outside the image
+    are zero, the mean colour after normalisation. With `released`, as in the released code, an image gets none, one or
+    both of the two operations, each with probability 1/3, and an image that gets the flip is flipped with probability
+    1/2.
     """
 
     pixels: int

@@ -1,4 +1,6 @@
-"""What is remembered about a folder of images, in its subfolder .snip-run: the decoded images, and that every file is an image."""
+"""What is remembered about a folder of images, in its subfolder .snip-run: the decoded images, and that every file is
+an image.
+"""
 
 import hashlib
 import logging
@@ -24,13 +26,17 @@ log = logging.getLogger("snip_cli")
 
 
 def read_images(base: Path, train: Listing, test: Listing, *, height: int, width: int) -> Raw:
-    """Return the images of both splits, whose files lie below `base`, decoded to `height`×`width`. Raises ConfigError like `decode`."""
+    """Return the images of both splits, whose files lie below `base`, decoded to `height`×`width`.
+
+    Raises ConfigError like `decode`.
+    """
     images_NCHW = decoded(base, [*train.paths, *test.paths], height, width)
     return Raw(images_NCHW[: len(train.paths)], train.labels, images_NCHW[len(train.paths) :], test.labels)
 
 
 def decoded(base: Path, paths: Sequence[Path], height: int, width: int) -> Tensor:
-    """Return what `decode` returns, from a cache in `base`/.snip-run that is valid until the files, their order or the decoder change.
+    """Return what `decode` returns, from a cache in `base`/.snip-run that is valid until the files, their order or the
+    decoder change.
 
     Runs that start together decode once. If the cache cannot be written, a warning is logged.
     """
@@ -57,8 +63,8 @@ def decoded(base: Path, paths: Sequence[Path], height: int, width: int) -> Tenso
 def require_readable(base: Path, paths: Sequence[Path]) -> None:
     """Raise ConfigError, which names the file, unless each of `paths`, which lie below `base`, starts like an image.
 
-    A streamed image is decoded hours into training, so all headers are read before. A file that breaks off later is reported when it is
-    decoded. A success is remembered in `base`/.snip-run until one of the files changes.
+    A streamed image is decoded hours into training, so all headers are read before. A file that breaks off later is
+    reported when it is decoded. A success is remembered in `base`/.snip-run until one of the files changes.
     """
     mark = base / FOLDER / f"readable-{fingerprint(base, paths, 0, 0)[:16]}"
     if mark.exists():
@@ -70,7 +76,9 @@ def require_readable(base: Path, paths: Sequence[Path]) -> None:
 
 
 def fingerprint(base: Path, paths: Sequence[Path], height: int, width: int) -> str:
-    """Return a hash of everything that the decoded images depend on: the files' order, relative paths, sizes and times, the image size, and the decoder."""
+    """Return a hash of everything that the decoded images depend on: the files' order, relative paths, sizes and times,
+    the image size, and the decoder.
+    """
     content = hashlib.sha256(f"{VERSION} {PIL.__version__} {height} {width}".encode())
     for path in paths:
         status = path.stat()
@@ -81,7 +89,9 @@ def fingerprint(base: Path, paths: Sequence[Path], height: int, width: int) -> s
 
 
 def load(kept: Path, key: str, shape: tuple[int, ...]) -> Tensor | None:
-    """Return the images in the file `kept`, mapped into memory; None if it is missing, damaged or has another key or shape."""
+    """Return the images in the file `kept`, mapped into memory; None if it is missing, damaged or has another key or
+    shape.
+    """
     try:
         content = torch.load(kept, map_location="cpu", weights_only=True, mmap=True)
     except Exception:  # torch.load raises almost anything for a foreign or incomplete file

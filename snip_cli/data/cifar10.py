@@ -22,8 +22,9 @@ COUNTS = {"train": 50_000, "test": 10_000}
 def cifar10(root: Path) -> Raw:
     """Return 50,000 training and 10,000 test images of ten classes, 3×32×32.
 
-    They are read from `root`/cifar10/{train,test}/CLASS/*.png if that folder exists, else from `root`/cifar-10-batches-py. Raises
-    ConfigError if the data set is missing and cannot be downloaded, or is incomplete or altered.
+    They are read from `root`/cifar10/{train,test}/CLASS/*.png if that folder exists, else from
+    `root`/cifar-10-batches-py. Raises ConfigError if the data set is missing and cannot be downloaded, or is incomplete
+    or altered.
     """
     if (root / "cifar10" / "train").is_dir():
         return from_folders(root / "cifar10")

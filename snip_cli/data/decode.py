@@ -18,7 +18,10 @@ AT_ONCE = 64  # images per task of a thread, enough that the cost of scheduling 
 
 
 def decode(paths: Sequence[Path], height: int, width: int) -> Tensor:
-    """Return the images as uint8, N×3×`height`×`width`, in the order of `paths`. Raises ConfigError, which names the file, if one cannot be decoded."""
+    """Return the images as uint8, N×3×`height`×`width`, in the order of `paths`.
+
+    Raises ConfigError, which names the file, if one cannot be decoded.
+    """
     images_NCHW = numpy.empty((len(paths), 3, height, width), dtype=numpy.uint8)
 
     def fill(number: int, path: Path) -> None:
@@ -29,7 +32,10 @@ def decode(paths: Sequence[Path], height: int, width: int) -> Tensor:
 
 
 def map_in_threads(task: Callable[[int, Path], None], paths: Sequence[Path], label: str) -> None:
-    """Call `task(number, path)` for all paths on several threads. Shows a progress bar if stderr is a terminal. Raises the first error."""
+    """Call `task(number, path)` for all paths on several threads.
+
+    Shows a progress bar if stderr is a terminal. Raises the first error.
+    """
 
     def do_part(start: int) -> int:
         part = paths[start : start + AT_ONCE]
@@ -58,8 +64,8 @@ def check_header(path: Path) -> None:
 def decode_one(path: Path, height: int, width: int) -> numpy.ndarray:
     """Return one image as uint8, 3×`height`×`width`.
 
-    An image of another size is scaled (bilinear with antialiasing) so that it just covers the target, and cropped around its centre. Raises
-    ConfigError if it cannot be decoded.
+    An image of another size is scaled (bilinear with antialiasing) so that it just covers the target, and cropped
+    around its centre. Raises ConfigError if it cannot be decoded.
     """
     image = open_rgb(path)
     if image.size != (width, height):

@@ -13,7 +13,10 @@ TEST_EVERY = 6
 
 @datasets.register("digits")
 def digits(root: Path) -> Raw:
-    """Return digits of 8×8 pixels scaled to 28×28. Every sixth image (300 of 1,797) is a test image, so every writer occurs in both splits."""
+    """Return digits of 8×8 pixels scaled to 28×28.
+
+    Every sixth image (300 of 1,797) is a test image, so every writer occurs in both splits.
+    """
     from sklearn.datasets import load_digits
 
     bunch = load_digits()

@@ -61,7 +61,10 @@ def class_folders(folder: Path) -> list[str]:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """Return the images in `folder`, sorted by name. Raises ConfigError if the folder is missing or an image is empty."""
+    """Return the images in `folder`, sorted by name.
+
+    Raises ConfigError if the folder is missing or an image is empty.
+    """
     names = []
     for entry in entries(folder):
         if not entry.name.lower().endswith(SUFFIXES):

@@ -1,4 +1,7 @@
-"""ImageNet's classification data of 2012. Its authors give it only to those who have agreed to their terms, so it is not downloaded."""
+"""ImageNet's classification data of 2012.
+
+Its authors give it only to those who have agreed to their terms, so it is not downloaded.
+"""
 
 from pathlib import Path
 
@@ -15,7 +18,8 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def ilsvrc2012(root: Path) -> Files:
     """Return the training files `root`/imagenet/train/WNID/*.JPEG and the test files `root`/imagenet/val/WNID/*.JPEG.
 
-    A label is the index of a WordNet number among the sorted ones, as in torchvision. Raises ConfigError if a folder is missing or unusable.
+    A label is the index of a WordNet number among the sorted ones, as in torchvision. Raises ConfigError if a folder is
+    missing or unusable.
     """
     base = root / "imagenet"
     for split in ("train", "val"):

@@ -11,9 +11,11 @@ from snip_cli.registry import datasets
 
 @datasets.register("image_folder")
 def image_folder(root: Path, *, folder: str, size: int) -> Raw:
-    """Return the training images `root`/`folder`/train/CLASS/* and the test images test/CLASS/* (val/CLASS/* if there is no folder test).
+    """Return the training images `root`/`folder`/train/CLASS/* and the test images test/CLASS/* (val/CLASS/* if there
+    is no folder test).
 
-    They are 3×`size`×`size`. A label is the index of a class among the sorted names. Raises ConfigError if a folder is missing or unusable.
+    They are 3×`size`×`size`. A label is the index of a class among the sorted names. Raises ConfigError if a folder is
+    missing or unusable.
     """
     if size < 1:
         raise ConfigError(f"dataset.size, the height and width in pixels, must be at least 1: got {size}.")

@@ -20,7 +20,8 @@ from snip_cli.errors import ConfigError
 def load_data(dataset: Dataset, device: torch.device, dtype: torch.dtype, batch_size: int = 1) -> Data:
     """Return the data set for `device`. Runs of a sweep in the same process share it.
 
-    Raises ConfigError if it is missing or damaged, has another shape or number of classes than configured, or is smaller than one batch.
+    Raises ConfigError if it is missing or damaged, has another shape or number of classes than configured, or is
+    smaller than one batch.
     """
     data = _load_data(json.dumps(asdict(dataset)), device, dtype)
     if batch_size > len(data.train):

@@ -1,6 +1,7 @@
 """A data set as tensors that stay on the device: there are no worker processes, and a batch is a selection of rows.
 
-Images are kept as decoded, uint8. A small data set is also normalised once; of a larger one each batch is normalised when it is taken.
+Images are kept as decoded, uint8. A small data set is also normalised once; of a larger one each batch is normalised
+when it is taken.
 
 Shapes: N images of a split, B images of a batch, C channels, H×W pixels, V values of a pixel.
 """
@@ -44,7 +45,9 @@ class Normalisation:
 
 
 def normalisation(mean_C: Tensor, std_C: Tensor, device: torch.device, dtype: torch.dtype) -> Normalisation:
-    """Return what brings uint8 pixels to mean 0 and standard deviation 1, given the statistics of pixels scaled to [0, 1]."""
+    """Return what brings uint8 pixels to mean 0 and standard deviation 1, given the statistics of pixels scaled to [0,
+    1].
+    """
     mean_C11, std_C11 = (statistic.double()[:, None, None].to(device) for statistic in (mean_C, std_C))
     return Normalisation(1 / (255 * std_C11), -mean_C11 / std_C11, dtype)
 
@@ -103,8 +106,9 @@ def resident(
 ) -> Data:
     """Split `raw` as the released code does and put it on `device`.
 
-    The fraction `held_out` of the training images, drawn with `split_seed`, becomes the validation split, which is never augmented. The mean
-    and standard deviation of the normalisation are one number per channel, over all training images before the split.
+    The fraction `held_out` of the training images, drawn with `split_seed`, becomes the validation split, which is
+    never augmented. The mean and standard deviation of the normalisation are one number per channel, over all training
+    images before the split.
     """
     normalise = normalisation(*channel_statistics(raw.train_images), device, dtype)
 

@@ -1,4 +1,6 @@
-"""A sample of training images with equally many of every class, for methods that measure a trained network's activations."""
+"""A sample of training images with equally many of every class, for methods that measure a trained network's
+activations.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -32,13 +34,17 @@ class Sample:
 
 
 def class_balanced_sample(split: Split, samples_per_class: int, batch_size: int, classes: int, seed: int) -> Sample:
-    """Return `samples_per_class` different images of every class, drawn with the run's seed. Raises ConfigError if a class has fewer."""
+    """Return `samples_per_class` different images of every class, drawn with the run's seed.
+
+    Raises ConfigError if a class has fewer.
+    """
     draws = generator(seed, "class-balanced sample")
     return Sample(split, class_balanced_rows(split.labels, samples_per_class, classes, draws), batch_size)
 
 
 def class_balanced_rows(labels: Tensor, samples_per_class: int, classes: int, generator: torch.Generator) -> Tensor:
-    """Return the rows of `samples_per_class` different images of every class, in random order: int64, classes · samples_per_class, on the CPU.
+    """Return the rows of `samples_per_class` different images of every class, in random order: int64, classes ·
+    samples_per_class, on the CPU.
 
     The SNACS authors' code draws with replacement, so an image may occur twice there. Here none does.
 
@@ -59,7 +65,9 @@ def class_balanced_rows(labels: Tensor, samples_per_class: int, classes: int, ge
 
 
 def require_of_each_class(labels: Tensor, samples_per_class: int, classes: int) -> None:
-    """Raise ConfigError if one of the `classes` has fewer than `samples_per_class` images, given the labels of all images."""
+    """Raise ConfigError if one of the `classes` has fewer than `samples_per_class` images, given the labels of all
+    images.
+    """
     counts = torch.bincount(labels.cpu(), minlength=classes)[:classes]
     fewest = int(counts.argmin())
     if counts[fewest] == 0:

@@ -1,4 +1,5 @@
-"""What training reads from a data set, resident or streamed: three splits, and batches whose order follows from seed and iteration.
+"""What training reads from a data set, resident or streamed: three splits, and batches whose order follows from seed
+and iteration.
 
 Shapes: rows_B and numbers_B are int64, images_BCHW floats after normalisation, labels_B int64.
 """
@@ -79,7 +80,10 @@ class Split(Protocol):
 
 @dataclass(frozen=True)
 class Data:
-    """The three splits of a data set. If training uses random labels, `truly_labelled` is the training split with its true labels."""
+    """The three splits of a data set.
+
+    If training uses random labels, `truly_labelled` is the training split with its true labels.
+    """
 
     train: Split
     validation: Split
@@ -121,9 +125,10 @@ def draws(
     iterations: int | None = None,
     device: torch.device | None = None,
 ) -> Iterator[Draw]:
-    """Yield the draws of iterations `start`, `start` + 1, … without end. Images are reshuffled every epoch, and a batch may span two epochs.
+    """Yield the draws of iterations `start`, `start` + 1, … without end.
 
-    A draw follows from the seed and the iteration alone.
+    Images are reshuffled every epoch, and a batch may span two epochs. A draw follows from the seed and the iteration
+    alone.
 
     Args:
         count: the number of training images.
@@ -157,7 +162,8 @@ def draws(
 def saliency_batches(
     split: Split, batch_size: int, batches: int, seed: int, classes: Sequence[int] = ()
 ) -> list[Batch]:
-    """Return the batches that a method scores with: different training images without augmentation, from a random stream of their own.
+    """Return the batches that a method scores with: different training images without augmentation, from a random
+    stream of their own.
 
     If `classes` is not empty, only images of these classes are used. Raises ConfigError if there are too few images.
     """

@@ -1,7 +1,8 @@
-"""A data set that is too large for memory: worker processes decode the files of each batch, and the device normalises it.
+"""A data set that is too large for memory: worker processes decode the files of each batch, and the device normalises
+it.
 
-All images of a batch have the same size, which may grow during training. torchvision is imported on use, because that takes longer than
-importing torch itself.
+All images of a batch have the same size, which may grow during training. torchvision is imported on use, because that
+takes longer than importing torch itself.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,7 +26,8 @@ RESIZE_OVER_CROP = 256 / 224
 
 @dataclass(frozen=True)
 class Files:
-    """The image files of the training and test split, an int64 label for each, and the statistics that normalise their pixels.
+    """The image files of the training and test split, an int64 label for each, and the statistics that normalise their
+    pixels.
 
     `mean` and `std` are those of pixels in [0, 1], one number per channel.
     """
@@ -40,7 +42,9 @@ class Files:
 
 @dataclass(frozen=True)
 class Wanted:
-    """One image to decode: its row, the side of the square to return, and the random number that augments it (None: no augmentation)."""
+    """One image to decode: its row, the side of the square to return, and the random number that augments it (None: no
+    augmentation).
+    """
 
     row: int
     size: int
@@ -74,7 +78,9 @@ def central(image: Image.Image, size: int) -> Image.Image:
 
 
 def random_crop(image: Image.Image, wanted: Wanted) -> Image.Image:
-    """Return a random part of the image (8 to 100 % of its area, aspect ratio 3:4 to 4:3), resized, and flipped with probability 1/2."""
+    """Return a random part of the image (8 to 100 % of its area, aspect ratio 3:4 to 4:3), resized, and flipped with
+    probability 1/2.
+    """
     from torchvision.transforms import v2
 
     assert wanted.number is not None
@@ -159,7 +165,10 @@ class StreamedSplit:
 
 
 def while_workers_live(loader: DataLoader[Item]) -> Iterator[Item]:
-    """Yield the loader's batches. Raises RunError if one of its processes was killed, most often because memory ran out."""
+    """Yield the loader's batches.
+
+    Raises RunError if one of its processes was killed, most often because memory ran out.
+    """
     try:
         yield from loader
     except (RuntimeError, EOFError, ConnectionError) as error:
@@ -183,7 +192,10 @@ def streamed(
     augmented: bool,
     device: torch.device,
 ) -> Data:
-    """Return the three splits of `files`. The fraction `held_out` of the training files, drawn with `split_seed`, is the validation split."""
+    """Return the three splits of `files`.
+
+    The fraction `held_out` of the training files, drawn with `split_seed`, is the validation split.
+    """
 
     def split(paths: list[Path], labels: Tensor, augmented: bool = False) -> StreamedSplit:
         return StreamedSplit(Decoded(paths, labels), normalise, device, sizes or [size], size, workers, augmented)

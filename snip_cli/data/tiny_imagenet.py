@@ -25,10 +25,12 @@ log = logging.getLogger("snip_cli")
 
 @datasets.register("tiny_imagenet")
 def tiny_imagenet(root: Path) -> Raw:
-    """Return 100,000 training images of 200 classes and, for testing, the 10,000 of the official validation split, 3×64×64.
+    """Return 100,000 training images of 200 classes and, for testing, the 10,000 of the official validation split,
+    3×64×64.
 
-    They are read from `root`/tiny-imagenet-200, which is unpacked from `root`/tiny-imagenet-200.zip or downloaded if it is missing. A label is
-    the index of a WordNet number among the sorted ones. Raises ConfigError if the data set cannot be downloaded, or is incomplete or altered.
+    They are read from `root`/tiny-imagenet-200, which is unpacked from `root`/tiny-imagenet-200.zip or downloaded if it
+    is missing. A label is the index of a WordNet number among the sorted ones. Raises ConfigError if the data set
+    cannot be downloaded, or is incomplete or altered.
     """
     base = root / NAME
     if not base.is_dir():

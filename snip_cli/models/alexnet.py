@@ -1,6 +1,7 @@
 """AlexNet-s and AlexNet-b (Section 5.3 and Table 2 of Lee et al. 2019).
 
-The paper says that the hidden linear layers have 512 and 1,024 features. Its parameter counts and the released code have 1,024 and 2,048.
+The paper says that the hidden linear layers have 512 and 1,024 features. Its parameter counts and the released code
+have 1,024 and 2,048.
 """
 
 from collections import OrderedDict
@@ -20,7 +21,8 @@ CONVOLUTIONS = ((256, 5, 2), (384, 3, 2), (384, 3, 2), (256, 3, 2))
 def alexnet_s(shape: tuple[int, int, int], classes: int) -> nn.Module:
     """Return AlexNet with two hidden layers of 1,024 features; 5,070,218 parameters at 3×32×32 and 10 classes.
 
-    Takes images of at least 17×17 with any number of channels. From 64×64 on, the first convolution has stride 4 instead of 2.
+    Takes images of at least 17×17 with any number of channels. From 64×64 on, the first convolution has stride 4
+    instead of 2.
     """
     return alexnet("alexnet_s", shape, classes, hidden=1024)
 
@@ -29,13 +31,16 @@ def alexnet_s(shape: tuple[int, int, int], classes: int) -> nn.Module:
 def alexnet_b(shape: tuple[int, int, int], classes: int) -> nn.Module:
     """Return AlexNet with two hidden layers of 2,048 features; 8,490,378 parameters at 3×32×32 and 10 classes.
 
-    Takes images of at least 17×17 with any number of channels. From 64×64 on, the first convolution has stride 4 instead of 2.
+    Takes images of at least 17×17 with any number of channels. From 64×64 on, the first convolution has stride 4
+    instead of 2.
     """
     return alexnet("alexnet_b", shape, classes, hidden=2048)
 
 
 def alexnet(name: str, shape: tuple[int, int, int], classes: int, *, hidden: int) -> nn.Sequential:
-    """Return five strided convolutions and three linear layers, each but the last followed by batch-norm and ReLU, without pooling."""
+    """Return five strided convolutions and three linear layers, each but the last followed by batch-norm and ReLU,
+    without pooling.
+    """
     check_size(name, shape, 17)  # a side is halved five times, and the fifth halving needs two pixels
     channels, *sides = shape
     layers: list[tuple[str, nn.Module]] = []

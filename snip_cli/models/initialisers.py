@@ -1,7 +1,8 @@
 """Initialisers of weights (Section 5.5 and Table 3 of Lee et al. 2019). Biases start at zero, as in the released code.
 
-The paper names RN, TN, VS-X and VS-H but gives no standard deviations. The released code calls TensorFlow's initialisers, so their defaults are
-used here: standard deviation 1 for RN and TN, and a truncated normal for variance scaling.
+The paper names RN, TN, VS-X and VS-H but gives no standard deviations. The released code calls TensorFlow's
+initialisers, so their defaults are used here: standard deviation 1 for RN and TN, and a truncated normal for variance
+scaling.
 """
 
 import math
@@ -26,8 +27,9 @@ def check_std(std: float) -> None:
 def fans(weight: Tensor) -> tuple[int, int]:
     """Return (fan in, fan out): the connections into and out of one unit, for a weight whose first axis is the output.
 
-    The gates of a recurrent layer share one weight, as in TensorFlow's LSTM, so the fan out counts them all (4h for h units, 3h in a GRU).
-    TensorFlow's LSTM has input and state in that one weight too; PyTorch has two weights, each with a fan in of its own.
+    The gates of a recurrent layer share one weight, as in TensorFlow's LSTM, so the fan out counts them all (4h for h
+    units, 3h in a GRU). TensorFlow's LSTM has input and state in that one weight too; PyTorch has two weights, each
+    with a fan in of its own.
     """
     receptive = math.prod(weight.shape[2:])
     return weight.shape[1] * receptive, weight.shape[0] * receptive
@@ -77,10 +79,11 @@ def vs_lecun(weight: Tensor, generator: torch.Generator) -> None:
 
 @torch.no_grad()
 def initialise(model: nn.Module, name: str, generator: torch.Generator, **options: float) -> None:
-    """Draw all weights of `model` with the initialiser `name`, in the order of the parameters, and set all biases to zero.
+    """Draw all weights of `model` with the initialiser `name`, in the order of the parameters, and set all biases to
+    zero.
 
-    The model must be on the CPU, so that a seed gives the same weights whichever device trains them. Layers that are never pruned
-    (such as batch-norm) are reset by their own method.
+    The model must be on the CPU, so that a seed gives the same weights whichever device trains them. Layers that are
+    never pruned (such as batch-norm) are reset by their own method.
     """
     draw = initialisers[name]
     with torch.random.fork_rng(devices=[]):  # the reset of a layer may draw from the global generator

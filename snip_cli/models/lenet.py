@@ -11,7 +11,10 @@ from snip_cli.registry import models
 
 @models.register("lenet_300_100")
 def lenet_300_100(shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """Return three linear layers with ReLU between them; 266,610 parameters at 1×28×28 and 10 classes. Takes images of any shape."""
+    """Return three linear layers with ReLU between them; 266,610 parameters at 1×28×28 and 10 classes.
+
+    Takes images of any shape.
+    """
     return nn.Sequential(
         OrderedDict(
             flatten=nn.Flatten(),
@@ -26,10 +29,12 @@ def lenet_300_100(shape: tuple[int, int, int], classes: int) -> nn.Module:
 
 @models.register("lenet_5_caffe")
 def lenet_5_caffe(shape: tuple[int, int, int], classes: int, *, conv_relu: bool = True) -> nn.Module:
-    """Return two 5×5 convolutions (20, 50) with 2×2 max-pooling and two linear layers; 431,080 parameters at 1×28×28 and 10 classes.
+    """Return two 5×5 convolutions (20, 50) with 2×2 max-pooling and two linear layers; 431,080 parameters at 1×28×28
+    and 10 classes.
 
-    Takes images of at least 16×16 with any number of channels. The released code has no ReLU after the convolutions: `conv_relu=False`. That
-    needs the schedule `lenet_plain_sgd`; with momentum 0.9 at learning rate 0.1 the reference diverges within 60 iterations.
+    Takes images of at least 16×16 with any number of channels. The released code has no ReLU after the convolutions:
+    `conv_relu=False`. That needs the schedule `lenet_plain_sgd`; with momentum 0.9 at learning rate 0.1 the reference
+    diverges within 60 iterations.
     """
     check_size("lenet_5_caffe", shape, 16)
     channels, height, width = shape

@@ -7,7 +7,8 @@ from snip_cli.registry import models
 
 # From this side on, the network has torchvision's strides, which divide a side by 32.
 STRIDED = 96
-# (expansion, channels, blocks, stride) of each group: Table 2 of the paper, with stride 1 instead of 2 in the second group.
+# (expansion, channels, blocks, stride) of each group: Table 2 of the paper, with stride 1 instead of 2 in the second
+# group.
 SMALL_IMAGE_GROUPS = [
     [1, 16, 1, 1],
     [6, 24, 2, 1],
@@ -23,8 +24,8 @@ SMALL_IMAGE_GROUPS = [
 def mobilenet_v2(shape: tuple[int, int, int], classes: int) -> nn.Module:
     """Return torchvision's MobileNetV2; 2,202,570 parameters at 10 classes. Takes colour images of at least 32×32.
 
-    Below 96×96 the first convolution and the second group have stride 1, which divides a side by 8 instead of 32. The parameters and their
-    names are the same.
+    Below 96×96 the first convolution and the second group have stride 1, which divides a side by 8 instead of 32. The
+    parameters and their names are the same.
     """
     import torchvision  # takes seconds to import, which runs of other models need not wait for
 

@@ -25,12 +25,13 @@ def load_weights(model: nn.Module, name: str, weights: str) -> None:
     Args:
         model: the network.
         name: its name in the registry.
-        weights: the name of torchvision's weights, such as `IMAGENET1K_V1`, for a model that is torchvision's model of the same name (they
-            are downloaded once, into torch.hub's folder); or the path of a file: a state dict, or a run's `checkpoint.pt`, whose
-            first seed is used.
+        weights: the name of torchvision's weights, such as `IMAGENET1K_V1`, for a model that is torchvision's model of
+            the same name (they are downloaded once, into torch.hub's folder); or the path of a file: a state dict, or a
+            run's `checkpoint.pt`, whose first seed is used.
 
     Raises:
-        ConfigError: no such weights or file, a failed download, a damaged file, or weights of another model or number of classes.
+        ConfigError: no such weights or file, a failed download, a damaged file, or weights of another model or number
+            of classes.
     """
     published = torchvision_weights(model, name)
     path = Path(weights)
@@ -66,7 +67,10 @@ def check_there(weights: str) -> None:
 
 
 def check_origin(weights: str, model: str, dataset: str) -> None:
-    """Raise ConfigError if `weights` lies in the folder of a run of another model or data set. Other files are not checked."""
+    """Raise ConfigError if `weights` lies in the folder of a run of another model or data set.
+
+    Other files are not checked.
+    """
     beside = Path(weights).parent / "config.yaml"
     if not weights or not beside.is_file():
         return
@@ -105,7 +109,10 @@ def fetch(entry: Any) -> dict[str, Tensor]:
 
 
 def read(path: Path, remedy: str) -> Any:
-    """Return what `torch.save` wrote to `path`, on the CPU. Raises ConfigError, which ends with `remedy`, if it is not tensors and plain Python."""
+    """Return what `torch.save` wrote to `path`, on the CPU.
+
+    Raises ConfigError, which ends with `remedy`, if it is not tensors and plain Python.
+    """
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises whatever its unpickler and the zip reader meet
@@ -151,7 +158,9 @@ def is_of_run(content: Any) -> bool:
 
 
 def hash_of_run(path: Path) -> str | None:
-    """Return a hash of the weights that `load_weights` takes from a run's checkpoint; None if the file is no checkpoint or holds no weights."""
+    """Return a hash of the weights that `load_weights` takes from a run's checkpoint; None if the file is no checkpoint
+    or holds no weights.
+    """
     try:
         content = read(path, "")
         return hash_of(state_dict(content, path)) if is_of_run(content) else None
@@ -168,7 +177,9 @@ def hash_of(state: dict[str, Tensor]) -> str:
 
 
 def state_dict(content: Any, path: Path) -> dict[str, Tensor]:
-    """Return the state dict in a file's content: the content itself, or the weights of the first seed in a run's checkpoint."""
+    """Return the state dict in a file's content: the content itself, or the weights of the first seed in a run's
+    checkpoint.
+    """
     if is_of_run(content):
         if not content["weights"]:
             raise ConfigError(
@@ -183,7 +194,9 @@ def state_dict(content: Any, path: Path) -> dict[str, Tensor]:
 
 
 def check_fit(own: dict[str, Tensor], state: dict[str, Tensor], complaint: str) -> None:
-    """Raise ConfigError, which begins with `complaint` and names the first difference, unless `state` has the keys and shapes of `own`."""
+    """Raise ConfigError, which begins with `complaint` and names the first difference, unless `state` has the keys and
+    shapes of `own`.
+    """
     for key in [*own, *state]:
         if key.endswith(COUNTER):
             continue

@@ -10,8 +10,9 @@ PRUNABLE_LAYERS = (nn.modules.conv._ConvNd, nn.Linear, nn.Bilinear, nn.RNNBase, 
 def prunable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     """Return the weights and biases of the convolution, linear and recurrent layers, by name.
 
-    Frozen parameters (`requires_grad=False`) are left out, and a parameter that two layers share appears once. All weights come first,
-    then all biases, both in the order of the layers: the released code numbers them so, and of two equal scores it keeps the one with the lower number.
+    Frozen parameters (`requires_grad=False`) are left out, and a parameter that two layers share appears once. All
+    weights come first, then all biases, both in the order of the layers: the released code numbers them so, and of two
+    equal scores it keeps the one with the lower number.
     """
     seen: dict[nn.Parameter, str] = {}
     for layer_name, layer in model.named_modules():

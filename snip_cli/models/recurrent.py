@@ -1,8 +1,9 @@
 """LSTM-s/-b and GRU-s/-b (Section 5.3 and Table 2 of Lee et al. 2019), which read an image row by row.
 
-The paper gives the numbers of units but no code. All eight of its parameter counts fit a linear projection of the row without bias, followed by
-PyTorch's own layer (with two biases per gate) and a linear classifier. They do not fit the recurrent layer on the row itself.
-Two things are our choice: the projection has no activation, and the output after the last row is classified.
+The paper gives the numbers of units but no code. All eight of its parameter counts fit a linear projection of the row
+without bias, followed by PyTorch's own layer (with two biases per gate) and a linear classifier. They do not fit the
+recurrent layer on the row itself. Two things are our choice: the projection has no activation, and the output after the
+last row is classified.
 """
 
 from collections.abc import Callable
@@ -23,14 +24,20 @@ PARAMETERS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 
 @models.register("lstm_s")
 def lstm_s(shape: tuple[int, int, int], classes: int, *, gate_bias: float = 1.0) -> nn.Module:
-    """Return an LSTM of 128 units; 136,970 parameters at 1×28×28 and 10 classes. Takes one-channel images of any size."""
+    """Return an LSTM of 128 units; 136,970 parameters at 1×28×28 and 10 classes.
+
+    Takes one-channel images of any size.
+    """
     check_channels("lstm_s", shape, 1)
     return RowByRow(shape[2], nn.LSTM(128, 128, batch_first=True), classes, gate_bias)
 
 
 @models.register("lstm_b")
 def lstm_b(shape: tuple[int, int, int], classes: int, *, gate_bias: float = 1.0) -> nn.Module:
-    """Return an LSTM of 256 units; 536,074 parameters at 1×28×28 and 10 classes. Takes one-channel images of any size."""
+    """Return an LSTM of 256 units; 536,074 parameters at 1×28×28 and 10 classes.
+
+    Takes one-channel images of any size.
+    """
     check_channels("lstm_b", shape, 1)
     return RowByRow(shape[2], nn.LSTM(256, 256, batch_first=True), classes, gate_bias)
 
@@ -50,11 +57,12 @@ def gru_b(shape: tuple[int, int, int], classes: int, *, gate_bias: float = 1.0) 
 
 
 class RowByRow(nn.Module):
-    """Projects each row of an image, feeds the rows to a recurrent layer from top to bottom, and classifies the last output.
+    """Projects each row of an image, feeds the rows to a recurrent layer from top to bottom, and classifies the last
+    output.
 
-    `gate_bias` is a constant (not a parameter) that is added to the forget gate of an LSTM, and to the reset and update gates of a GRU.
-    It is 1 in TensorFlow's cells, which the authors used, and 0 in PyTorch's. With 0 a cell forgets half of its state at every row, so the
-    gates hardly affect the loss and SNIP keeps almost none of their weights.
+    `gate_bias` is a constant (not a parameter) that is added to the forget gate of an LSTM, and to the reset and update
+    gates of a GRU. It is 1 in TensorFlow's cells, which the authors used, and 0 in PyTorch's. With 0 a cell forgets
+    half of its state at every row, so the gates hardly affect the loss and SNIP keeps almost none of their weights.
     """
 
     gate_bias: Tensor
@@ -101,7 +109,9 @@ class RowByRow(nn.Module):
 
 
 def spread(start_U: Tensor, onto_UU: Tensor) -> Tensor:
-    """Return the units that are reached from `start_U` along `onto_UU` (rows: to, columns: from), including `start_U` itself."""
+    """Return the units that are reached from `start_U` along `onto_UU` (rows: to, columns: from), including `start_U`
+    itself.
+    """
     while True:
         further_U = start_U | (onto_UU & start_U).any(dim=1)
         if torch.equal(further_U, start_U):

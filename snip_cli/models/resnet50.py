@@ -1,4 +1,7 @@
-"""ResNet-50 (He et al. 2016) as torchvision builds it, with the stride on the 3×3 convolution. SNACS prunes it on ImageNet."""
+"""ResNet-50 (He et al. 2016) as torchvision builds it, with the stride on the 3×3 convolution.
+
+SNACS prunes it on ImageNet.
+"""
 
 from torch import nn
 

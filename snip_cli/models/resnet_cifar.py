@@ -9,7 +9,8 @@ from snip_cli.registry import models
 
 @models.register("resnet56")
 def resnet56(shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """Return ResNet-56: 55 convolutions without bias and a linear layer; 848,954 parameters for 3 channels and 10 classes.
+    """Return ResNet-56: 55 convolutions without bias and a linear layer; 848,954 parameters for 3 channels and 10
+    classes.
 
     Takes images of at least 8×8 with any number of channels.
     """
@@ -18,9 +19,11 @@ def resnet56(shape: tuple[int, int, int], classes: int) -> nn.Module:
 
 
 class Block(nn.Module):
-    """3×3 convolution, batch-norm, ReLU, 3×3 convolution, batch-norm, plus the input, ReLU; N×C×H×W → N×C'×⌈H/stride⌉×⌈W/stride⌉.
+    """3×3 convolution, batch-norm, ReLU, 3×3 convolution, batch-norm, plus the input, ReLU; N×C×H×W →
+    N×C'×⌈H/stride⌉×⌈W/stride⌉.
 
-    If the channels grow, the shortcut takes every other pixel of the input and pads it with channels of zeros, half before and half after.
+    If the channels grow, the shortcut takes every other pixel of the input and pads it with channels of zeros, half
+    before and half after.
     """
 
     def __init__(self, channels: int, width: int, stride: int) -> None:
@@ -45,7 +48,9 @@ class Block(nn.Module):
 
 
 class CifarResNet(nn.Module):
-    """A 3×3 convolution of 16 channels, three groups of `blocks` blocks of 16, 32 and 64 channels, mean over the image, linear layer."""
+    """A 3×3 convolution of 16 channels, three groups of `blocks` blocks of 16, 32 and 64 channels, mean over the image,
+    linear layer.
+    """
 
     def __init__(self, channels: int, classes: int, *, blocks: int) -> None:
         super().__init__()

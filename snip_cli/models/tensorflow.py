@@ -1,11 +1,16 @@
-"""Layers as TensorFlow, in which SNIP's networks were built, defines them: convolution with padding 'SAME', and batch-norm."""
+"""Layers as TensorFlow, in which SNIP's networks were built, defines them: convolution with padding 'SAME', and
+batch-norm.
+"""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Return how many zeros to pad (before, after) a side of `size` for an output of ⌈size / stride⌉. An odd zero goes after."""
+    """Return how many zeros to pad (before, after) a side of `size` for an output of ⌈size / stride⌉.
+
+    An odd zero goes after.
+    """
     total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
 
@@ -32,7 +37,9 @@ class SameConv2d(nn.Conv2d):
 
 
 def batch_norm_2d(channels: int) -> nn.BatchNorm2d:
-    """Return batch-norm for N×C×H×W with the defaults of `tf.layers`: ε 0.001 and momentum 0.99, which is 0.01 in PyTorch's convention."""
+    """Return batch-norm for N×C×H×W with the defaults of `tf.layers`: ε 0.001 and momentum 0.99, which is 0.01 in
+    PyTorch's convention.
+    """
     return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
 
 

@@ -17,7 +17,8 @@ POOLED = (2, 4, 7, 10, 13)
 
 @models.register("vgg_c")
 def vgg_c(shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """Return VGG-16 with 1×1 kernels in the last convolution of the last three groups; 10,526,538 parameters at 3×32×32, 10 classes.
+    """Return VGG-16 with 1×1 kernels in the last convolution of the last three groups; 10,526,538 parameters at
+    3×32×32, 10 classes.
 
     Takes images of at least 17×17 with any number of channels. From 64×64 on, the first convolution has stride 2.
     """
@@ -44,7 +45,8 @@ def vgg_like(shape: tuple[int, int, int], classes: int) -> nn.Module:
 
 @models.register("vgg16")
 def vgg16(shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """Return the VGG-16 of SNACS: VGG-like with PyTorch's batch-norm and stride 1 only; 14,982,474 parameters at 3×32×32, 10 classes.
+    """Return the VGG-16 of SNACS: VGG-like with PyTorch's batch-norm and stride 1 only; 14,982,474 parameters at
+    3×32×32, 10 classes.
 
     Takes images of at least 17×17 with any number of channels.
     """
@@ -62,7 +64,8 @@ def vgg(
     norms: tuple[Callable[[int], nn.Module], Callable[[int], nn.Module]] = (batch_norm_2d, batch_norm_1d),
     stride_if_large: int = 2,
 ) -> nn.Sequential:
-    """Return thirteen convolutions in five pooled groups and linear layers of 512, each but the last followed by batch-norm and ReLU.
+    """Return thirteen convolutions in five pooled groups and linear layers of 512, each but the last followed by
+    batch-norm and ReLU.
 
     Args:
         name: the model's name, for errors.

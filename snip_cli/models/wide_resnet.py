@@ -1,7 +1,9 @@
-"""WRN-16-8, WRN-16-10 and WRN-22-8 (Section 5.3 and Table 2 of Lee et al. 2019): pre-activation blocks, every convolution with a bias.
+"""WRN-16-8, WRN-16-10 and WRN-22-8 (Section 5.3 and Table 2 of Lee et al. 2019): pre-activation blocks, every
+convolution with a bias.
 
-The paper's code for them is not public. The blocks are those of the wide residual network that its first author released later, and the
-parameter counts agree with Table 2, except that its 10.0m for WRN-16-8 must be 10.96m, because the table's 548k are 5 % of that.
+The paper's code for them is not public. The blocks are those of the wide residual network that its first author
+released later, and the parameter counts agree with Table 2, except that its 10.0m for WRN-16-8 must be 10.96m, because
+the table's 548k are 5 % of that.
 """
 
 from torch import Tensor, nn
@@ -22,7 +24,8 @@ def wrn_16_8(shape: tuple[int, int, int], classes: int) -> nn.Module:
 
 @models.register("wrn_16_10")
 def wrn_16_10(shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """Return the wide residual network of depth 16 and widening 10; 17,113,258 parameters for 3 channels and 10 classes.
+    """Return the wide residual network of depth 16 and widening 10; 17,113,258 parameters for 3 channels and 10
+    classes.
 
     Takes images of at least 8×8 with any number of channels. From 64×64 on, the first convolution has stride 2.
     """
@@ -59,7 +62,9 @@ class Block(nn.Module):
 
 
 class WideResNet(nn.Module):
-    """A 3×3 convolution of 16 channels, three groups of (depth - 4) / 6 blocks, batch-norm, ReLU, mean over the image, linear layer."""
+    """A 3×3 convolution of 16 channels, three groups of (depth - 4) / 6 blocks, batch-norm, ReLU, mean over the image,
+    linear layer.
+    """
 
     def __init__(self, name: str, shape: tuple[int, int, int], classes: int, *, depth: int, widening: int) -> None:
         super().__init__()

@@ -1,6 +1,7 @@
 """The device of a run, and how PyTorch computes and stores there.
 
-On a machine with several GPUs each run takes one. Lock files record which; the system releases them when their process ends.
+On a machine with several GPUs each run takes one. Lock files record which; the system releases them when their process
+ends.
 """
 
 import getpass
@@ -15,7 +16,8 @@ from filelock import FileLock, Timeout
 
 from snip_cli.errors import ConfigError
 
-# One folder per user, because another user's lock files could not be opened. A user in a container may have a number but no name.
+# One folder per user, because another user's lock files could not be opened. A user in a container may have a number
+# but no name.
 USER = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
 LOCKS = Path(tempfile.gettempdir()) / f"snip-run-{USER}"
 
@@ -42,7 +44,9 @@ def find_device(name: str) -> torch.device:
 
 @contextmanager
 def own_device(name: str) -> Iterator[torch.device]:
-    """Provide the device named auto, cpu or cuda, as `find_device`; with several GPUs, one that few of this user's runs have taken."""
+    """Provide the device named auto, cpu or cuda, as `find_device`; with several GPUs, one that few of this user's runs
+    have taken.
+    """
     device = find_device(name)
     if device.type == "cpu" or "LOCAL_RANK" in os.environ:
         yield device
@@ -54,10 +58,11 @@ def own_device(name: str) -> Iterator[torch.device]:
 
 @contextmanager
 def one_gpu() -> Iterator[int]:
-    """Take a GPU for the duration of the block and provide its index: the first of those that fewest of this user's runs have taken.
+    """Take a GPU for the duration of the block and provide its index: the first of those that fewest of this user's
+    runs have taken.
 
-    Runs that start together take different GPUs, and share one only when all are taken. Other users' runs and other programs are not
-    considered. There must be a GPU.
+    Runs that start together take different GPUs, and share one only when all are taken. Other users' runs and other
+    programs are not considered. There must be a GPU.
     """
     lock, index = take_gpu(gpu_names())
     try:
@@ -67,7 +72,9 @@ def one_gpu() -> Iterator[int]:
 
 
 def take_gpu(names: list[str]) -> tuple[FileLock, int]:
-    """Return a held lock and the index of its GPU: the first GPU whose first lock is free, else whose second lock is free, and so on."""
+    """Return a held lock and the index of its GPU: the first GPU whose first lock is free, else whose second lock is
+    free, and so on.
+    """
     assert names
     LOCKS.mkdir(exist_ok=True)
     share = 0
@@ -83,7 +90,9 @@ def take_gpu(names: list[str]) -> tuple[FileLock, int]:
 
 
 def gpu_names() -> list[str]:
-    """Return a name for each visible GPU, by index; a GPU has the same name in every process, whatever CUDA_VISIBLE_DEVICES is."""
+    """Return a name for each visible GPU, by index; a GPU has the same name in every process, whatever
+    CUDA_VISIBLE_DEVICES is.
+    """
     return [str(torch.cuda.get_device_properties(index).uuid) for index in range(torch.cuda.device_count())]
 
 
@@ -97,7 +106,8 @@ def describe(device: torch.device) -> str:
 def set_up(device: torch.device, *, deterministic: bool) -> None:
     """Set PyTorch's global switches: float32 products on a GPU use TF32, and operations are deterministic on request.
 
-    With `deterministic`, cuDNN does not search for the fastest algorithm, and an operation without a deterministic algorithm is an error.
+    With `deterministic`, cuDNN does not search for the fastest algorithm, and an operation without a deterministic
+    algorithm is an error.
     """
     torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.deterministic = deterministic
@@ -108,5 +118,8 @@ def set_up(device: torch.device, *, deterministic: bool) -> None:
 
 
 def data_type(dtype: str) -> torch.dtype:
-    """Return the type that weights and images are stored in. With bfloat16 that is float32; only the arithmetic is bfloat16."""
+    """Return the type that weights and images are stored in.
+
+    With bfloat16 that is float32; only the arithmetic is bfloat16.
+    """
     return torch.float64 if dtype == "float64" else torch.float32

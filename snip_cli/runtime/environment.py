@@ -35,7 +35,8 @@ def environment() -> dict[str, Any]:
 
 
 def git_state() -> tuple[str | None, bool | None]:
-    """Return (commit, whether the program's files differ from it) of the checkout that holds this package; (None, None) outside a checkout.
+    """Return (commit, whether the program's files differ from it) of the checkout that holds this package; (None, None)
+    outside a checkout.
 
     Other files in the checkout, such as a user's own methods and runs, are ignored.
     """

@@ -59,7 +59,9 @@ def test_folders_of_other_classes_are_refused(folders):
     (folders / "train" / "airplane").rename(folders / "train" / "aeroplane")
     text = refusal(folders.parent)
     assert text.startswith(f"{folders / 'train'} holds the classes aeroplane, automobile, ")
-    assert text.endswith(", but CIFAR-10 has airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck: copy it again.")
+    assert text.endswith(
+        ", but CIFAR-10 has airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck: copy it again."
+    )
 
 
 def test_an_image_that_is_missing_is_told(folders):

@@ -115,7 +115,9 @@ def test_a_missing_file_is_refused_by_name(tmp_path):
 
 def test_more_than_8_bits_are_refused_rather_than_cut_off(tmp_path):
     Image.fromarray(GREY.astype(numpy.uint16) * 256).save(tmp_path / "a.png")
-    assert refusal(tmp_path / "a.png") == f"{tmp_path / 'a.png'} has more than 8 bits per channel: convert it to 8 bits."
+    assert (
+        refusal(tmp_path / "a.png") == f"{tmp_path / 'a.png'} has more than 8 bits per channel: convert it to 8 bits."
+    )
     Image.fromarray(GREY.astype(numpy.float32)).save(tmp_path / "a.tif")
     assert "more than 8 bits" in refusal(tmp_path / "a.tif")
 

@@ -43,7 +43,9 @@ def test_no_image_is_opened_while_listing(root):
 def test_a_missing_folder_is_told_with_where_to_get_it(split, root):
     (root / "imagenet" / split).rename(root / "elsewhere")
     text = refusal(root)
-    assert text.startswith(f"The folder {root / 'imagenet' / split} does not exist, and ImageNet cannot be downloaded by a program: ")
+    assert text.startswith(
+        f"The folder {root / 'imagenet' / split} does not exist, and ImageNet cannot be downloaded by a program: "
+    )
     for word in ("https://image-net.org", "train/WNID/*.JPEG", "val/WNID/*.JPEG", "dataset.root or $SNIP_DATA"):
         assert word in text
 

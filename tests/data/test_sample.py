@@ -38,7 +38,8 @@ def test_classes_are_mixed():
 
 def test_a_class_with_fewer_images_than_asked_for_is_named():
     with pytest.raises(
-        ConfigError, match=r"^method\.samples_per_class=4 is too large: class 1 has only 3 training images\. Lower it\.$"
+        ConfigError,
+        match=r"^method\.samples_per_class=4 is too large: class 1 has only 3 training images\. Lower it\.$",
     ):
         drawn(4)
 

@@ -181,6 +181,4 @@ def test_missing_annotations_are_told(base):
 def test_an_image_whose_class_is_not_told_is_refused_by_name(line, base):
     annotations = base / "val" / "val_annotations.txt"
     annotations.write_text(f"val_1.bmp\t{WNIDS[0]}\t0\t0\t1\t1\n{line}\n")
-    assert refusal(base.parent).startswith(
-        f"{annotations} names no training class for val_0.bmp: "
-    )
+    assert refusal(base.parent).startswith(f"{annotations} names no training class for val_0.bmp: ")
