@@ -179,7 +179,7 @@ def test_files_of_the_same_name_in_two_folders_are_both_imported(user):
 
 
 @pytest.mark.parametrize("content", ["import no_such_module", "def broken(:", "1 / 0"])
-def test_a_users_file_that_cannot_be_imported_is_told_by_name_every_time(content, user):
+def test_a_users_file_that_cannot_be_imported_is_reported_by_name_every_time(content, user):
     (user / "wrong.py").write_text(content + "\n")
     for _ in range(2):
         with pytest.raises(ConfigError) as refusal:

@@ -87,7 +87,7 @@ def trace(model: nn.Module, shape: tuple[int, ...], leaves: tuple[type[nn.Module
 
 
 def mark_needed(found: ChannelMap) -> None:
-    """Mark the channels that the output depends on, from the last operation to the first, and keep the essential ones."""
+    """Mark the channels that the output depends on, from the last operation to the first. Keep the essential ones."""
     for node, channels in reversed(found.items()):
         essential_C = channels.essential
         channels.kept |= essential_C

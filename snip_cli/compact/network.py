@@ -1,4 +1,4 @@
-"""Compaction: a smaller network with the same outputs, and the same smaller network rebuilt from its sizes and state."""
+"""Compaction: a smaller network with the same outputs, also rebuilt from its stored sizes and state."""
 
 import copy
 from dataclasses import dataclass, field

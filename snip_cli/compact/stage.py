@@ -121,7 +121,8 @@ def measure(
 
 def on_device(network: nn.Module, device: torch.device) -> nn.Module:
     """Move a network to `device`, in the memory format that it trains in."""
-    return network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's hints lack this pair
+    # PyTorch's type hints lack this combination of arguments.
+    return network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 @torch.inference_mode()

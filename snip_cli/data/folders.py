@@ -16,7 +16,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", "
 
 @dataclass(frozen=True)
 class Listing:
-    """The image files of a split in the order of classes and names, their labels (int64), and the class names by label."""
+    """The image files of a split, sorted by class and name, with labels (int64), and the class names by label."""
 
     paths: list[Path]
     labels: Tensor

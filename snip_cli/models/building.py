@@ -57,4 +57,5 @@ def drawn_model(
     elif config.model.weights and not anew:
         load_weights(model, config.model.name, config.model.weights)
     dtype = data_type(config.dtype)
-    return model.to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's hints lack this triple
+    # PyTorch's type hints lack this combination of arguments.
+    return model.to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -82,7 +82,7 @@ def check_origin(weights: str, model: str, dataset: str) -> None:
 
 
 def torchvision_weights(model: nn.Module, name: str) -> dict[str, Any]:
-    """Return torchvision's weights by name for a model that is torchvision's model of the same name; {} for any other."""
+    """Return torchvision's weights by name, for torchvision's model of the same name; {} for any other model."""
     if not type(model).__module__.startswith("torchvision.models."):
         return {}
     from torchvision.models import get_model_weights, list_models

@@ -1,4 +1,4 @@
-"""ResNet-56 for CIFAR (Section 4.2 of He et al. 2016) with parameter-free shortcuts, as in SNACS (Ganesh et al. 2020)."""
+"""ResNet-56 for CIFAR (Section 4.2 of He et al. 2016), with parameter-free shortcuts as in SNACS (Ganesh et al. 2020)."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn

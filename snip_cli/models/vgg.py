@@ -1,4 +1,4 @@
-"""VGG-C, VGG-D and VGG-like (Section 5.3 and Table 2 of Lee et al. 2019), and the VGG-16 of SNACS (Ganesh et al. 2020)."""
+"""VGG-C, VGG-D, VGG-like (Section 5.3 and Table 2 of Lee et al. 2019), and VGG-16 of SNACS (Ganesh et al. 2020)."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection

@@ -68,7 +68,9 @@ def test_cmyk_becomes_rgb(tmp_path):
 
 @pytest.mark.parametrize("upright", [False, True])
 def test_the_longer_side_is_cropped_around_its_centre(upright, tmp_path):
-    """Of three squares, red, green and blue, the green one in the middle is left, with as much of red as of blue at its edges."""
+    """Of three squares (red, green, blue) the green one in the middle remains, with equal parts of red and blue at its
+    edges.
+    """
     striped = numpy.zeros((12, 36, 3), dtype=numpy.uint8)
     for channel in range(3):
         striped[:, 12 * channel : 12 * (channel + 1), channel] = 255

@@ -10,7 +10,7 @@ from tests.splits import split_of
 
 @pytest.fixture
 def split():
-    """Forty images that hold nothing but their number, which is also their label."""
+    """Forty images whose only pixel is their number, which is also their label."""
     numbers = torch.arange(40)
     return split_of(numbers.double()[:, None, None, None].expand(-1, 1, 2, 2), numbers)
 

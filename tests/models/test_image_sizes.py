@@ -24,7 +24,7 @@ def build_on_meta(name, shape, classes=10):
 
 
 def outputs(name, shape, classes):
-    """What the model makes of two images without values."""
+    """The model's output for two images on the meta device."""
     return build_on_meta(name, shape, classes)(torch.empty(2, *shape, device="meta"))
 
 

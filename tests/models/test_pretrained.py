@@ -1,4 +1,4 @@
-"""Weights to start from: torchvision's by name, a state dict, a run's checkpoint; and every way in which they can be wrong."""
+"""Weights to start from: torchvision's by name, a state dict, a run's checkpoint, and the errors of each."""
 
 import hashlib
 import os
@@ -22,7 +22,7 @@ URL = "https://download.pytorch.org/models/resnet50-0676ba61.pth"
 
 @pytest.fixture(autouse=True)
 def hub(tmp_path, monkeypatch):
-    """An empty folder of torch.hub's, and no network."""
+    """An empty torch.hub folder, and no network access."""
 
     def fail(url, *rest, **options):
         raise URLError("no network")
@@ -46,14 +46,14 @@ def stored(path, content):
 
 
 def constants(model, value):
-    """A state dict of the model's shapes, whose entries are all `value`, in a file of few bytes."""
+    """A state dict with the model's shapes, in a small file: all entries are `value`."""
     return {
         key: torch.full((), value).to(tensor.dtype).expand(tensor.shape) for key, tensor in model.state_dict().items()
     }
 
 
 def refusal(model, name, weights):
-    """The one sentence with which the weights are refused; they leave the model as it was."""
+    """The error that refuses the weights; the model stays as it was."""
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     with pytest.raises(ConfigError) as raised:
         load_weights(model, name, weights)
@@ -109,11 +109,11 @@ def test_a_run_that_trained_no_seed_to_its_end_is_refused(tmp_path):
 
 
 def hash_of_file(weights):
-    """What stands for a file in the hash of a run that starts from it."""
+    """What identifies a file in the hash of a run that starts from it."""
     return hash_of_weights(str(weights))
 
 
-def test_a_run_s_checkpoint_is_told_by_the_weights_of_its_first_seed_alone(tmp_path):
+def test_a_run_s_checkpoint_is_identified_by_the_weights_of_its_first_seed_alone(tmp_path):
     states = {seed: network().state_dict() for seed in (3, 5)}
     one, more, moved, other = (tmp_path / name for name in ("one", "more", "moved", "other"))
     for folder, saved in (
@@ -139,7 +139,7 @@ def test_a_file_that_is_written_again_is_looked_at_again(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["state dict", "garbage", "unfinished run"])
-def test_any_other_file_is_told_by_its_bytes(kind, tmp_path):
+def test_any_other_file_is_identified_by_its_bytes(kind, tmp_path):
     path = tmp_path / "checkpoint.pt"
     if kind == "state dict":
         stored(path, network().state_dict())

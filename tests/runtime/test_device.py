@@ -1,4 +1,4 @@
-"""The device of a run and PyTorch's switches there; what they give a run is tested with the run."""
+"""The device of a run and PyTorch's global switches."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from snip_cli.runtime import device
 
 @pytest.fixture(autouse=True)
 def switches_as_they_were():
-    """PyTorch's global switches are put back."""
+    """Restore PyTorch's global switches."""
     deterministic = torch.are_deterministic_algorithms_enabled()
     cudnn = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
     precision = torch.get_float32_matmul_precision()
@@ -22,7 +22,7 @@ def switches_as_they_were():
 
 @pytest.fixture
 def two_gpus(monkeypatch):
-    """A machine that says it has two GPUs."""
+    """A machine that seems to have two GPUs."""
     chosen = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)

@@ -1,4 +1,4 @@
-"""Runs on one machine take a GPU each. The GPUs are not real, the locks are."""
+"""Runs on one machine take a GPU each. The GPUs are simulated; the locks are real."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ from tests.snip_run import ROOT
 
 @pytest.fixture
 def visible(monkeypatch, tmp_path):
-    """Sets which GPUs this process sees; their locks lie in a folder of this test."""
+    """Sets which GPUs this process sees; their locks are in the test's own folder."""
     monkeypatch.setattr(device, "LOCKS", tmp_path / "locks")
 
     def see(*names):
