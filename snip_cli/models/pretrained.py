@@ -122,7 +122,9 @@ def read(path: Path, remedy: str) -> Any:
 
 
 def with_weights_hash(config: Config) -> Config:
-    """Return the configuration with `model.weights_hash`, without which a run that starts from given weights has no folder."""
+    """Return the configuration with `model.weights_hash`, which the folder of a run that starts from given weights
+    needs.
+    """
     if not config.model.weights:
         return config
     model = dataclasses.replace(config.model, weights_hash=hash_of_weights(config.model.weights))
@@ -130,11 +132,11 @@ def with_weights_hash(config: Config) -> Config:
 
 
 def hash_of_weights(weights: str) -> str:
-    """Return what stands for `weights` in a run's fingerprint.
+    """Return what identifies `weights` in a run's fingerprint.
 
-    For a run's checkpoint this is a hash of the weights of its first seed, which is the one that is taken, so that adding seeds does not
-    change it. For any other file it is a hash of its bytes. Where there is no such file it is `weights` itself: torchvision's weights are
-    known by name.
+    For a run's checkpoint it is a hash of the weights of its first seed, which is the seed that is used, so adding
+    seeds does not change it. For any other file it is a hash of its bytes. If there is no such file it is `weights`
+    itself, such as a name of torchvision's weights.
     """
     path = Path(weights)
     if not path.is_file():
@@ -145,7 +147,10 @@ def hash_of_weights(weights: str) -> str:
 
 @functools.lru_cache
 def _hash_of_file(path: Path, size: int, changed: int) -> str:
-    """Return `hash_of_weights` for a file; a new size or time of change means that it was written again."""
+    """Return `hash_of_weights` of an existing file.
+
+    Its size and time are in the key of the cache, so a rewritten file is hashed again.
+    """
     if found := hash_of_run(path):
         return found
     with path.open("rb") as file:
