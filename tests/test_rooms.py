@@ -1,6 +1,7 @@
 """Imports go one way from room to room, no file is in a circle, and every room says what it may import."""
 
 import ast
+import re
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -106,4 +107,6 @@ def test_every_room_says_in_a_few_lines_what_belongs_there_and_what_it_may_impor
     said = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
     lines = [line for line in said.splitlines() if line.strip()]
     assert 2 <= len(lines) <= 5, said
-    assert "may import" in said.lower()
+    assert re.search(
+        r"\b([Mm]ay import|[Ii]mports?) .*\b(errors|every|everything|folders?|rooms?)\b", said, re.DOTALL
+    ), said

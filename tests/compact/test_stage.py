@@ -85,7 +85,7 @@ def test_a_sweep_compacts_what_is_done_and_what_is_not(tmp_path, capsys):
     command = ["-m", *QUICK, f"output_dir={tmp_path}", "sparsity=0.9,0.95", "compact=true"]
     assert main(command) == 0
     said = capsys.readouterr().out
-    assert "2 jobs, 0 done already" in said and "done, not made compact" in said.replace(
+    assert "2 jobs, 0 done already" in said and "done, without its compact network" in said.replace(
         " by code with uncommitted changes", ""
     )
     assert len(list(tmp_path.glob("*/compact.json"))) == 2

@@ -238,7 +238,7 @@ def test_the_dense_network_may_have_a_schedule_of_its_own(tmp_path):
             ["schedule.iterations=0"],
             "and the schedule of the reference has 0 iterations: raise dense_schedule.iterations or",
         ),
-        (["method.samples_per_class=2000"], "method.samples_per_class=2,000 but class"),
+        (["method.samples_per_class=2000"], "method.samples_per_class=2,000 is too large: class"),
         (
             ["method.samples_per_class=0", "method.batch_size=5000"],
             "is 5,000, but there are only 1,347 training images",
