@@ -1,4 +1,8 @@
-"""Prune a network at initialisation, train it, and log error against sparsity."""
+"""snip-run: prune a network, train it, and record its error and sparsity.
+
+`prune` and `apply_mask` can be imported from here. The root holds only this file, __main__, errors and registry; all
+else lies in folders. May import every folder, but only on use.
+"""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +17,8 @@ _PLACES = {"prune": "snip_cli.pruning.prune", "apply_mask": "snip_cli.pruning.ma
 
 
 def __getattr__(name: str) -> Any:
-    # Imported on use: the command line imports this package for every --help and tab, and torch takes seconds.
+    # Imported on use, because torch takes seconds and the command line imports this package for every --help and
+    # completion.
     if name not in _PLACES:
         raise AttributeError(f"module 'snip_cli' has no attribute '{name}'")
     import importlib

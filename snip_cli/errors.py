@@ -1,19 +1,21 @@
-"""The two kinds of failure a user meets, each one sentence with its remedy."""
+"""The two kinds of error that a user sees, each as one sentence with a remedy."""
 
 
 class SnipError(Exception):
-    """A failure that is told in one sentence, without a traceback."""
+    """An error that is printed as one sentence, without a traceback."""
 
     exit_code = 1
 
 
 class ConfigError(SnipError, ValueError):
-    """What was asked cannot be done: configuration, data, checkpoint, folder, device, a run already going."""
+    """The request cannot be fulfilled because of the configuration, data, a checkpoint, a folder, the device, or a run
+    that is in progress.
+    """
 
     exit_code = 2
 
 
 class RunError(SnipError, RuntimeError):
-    """The work itself failed: loss not finite, out of memory, a failed job."""
+    """The work failed: a loss that is not finite, too little memory, a failed job."""
 
     exit_code = 1

@@ -1,7 +1,7 @@
-"""Name → function for methods, models, data sets and initialisers.
+"""The registries of methods, models, data sets and initialisers: each maps a name to a function.
 
-A file registers what it offers with a decorator; every file of `snip_cli.data`, `snip_cli.models` and `snip_cli.pruning` is found by
-looking, and so is every Python file of a folder given with `--config-dir`.
+A file registers its functions with a decorator. All files of the packages in `PACKAGES` are imported, and so are the
+Python files of a folder given with `--config-dir`.
 """
 
 import difflib
@@ -21,31 +21,34 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint such as ` (did you mean 'sparsity'?)`, or an empty string where nothing is near."""
+    """Return a hint such as ` (did you mean 'sparsity'?)`, or an empty string if no known word is similar."""
     matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f" (did you mean '{matches[0]}'?)" if matches else ""
 
 
 def _place(function: Callable[..., Any]) -> tuple[str, str]:
-    """Where a function is defined; the same for a file that is imported again."""
+    """Return where a function is defined, which does not change when its file is imported again."""
     return function.__module__, function.__qualname__
 
 
 class Registry:
-    """The functions of one kind, by name."""
+    """The functions of one kind by name."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._functions: dict[str, Callable[..., Any]] = {}
 
     def register(self, name: str) -> Callable[[Function], Function]:
-        """Decorator that files a function under `name`; a name can be taken once."""
+        """Return a decorator that registers a function as `name`.
+
+        The decorator raises ConfigError if another function has that name.
+        """
 
         def add(function: Function) -> Function:
             taken = self._functions.get(name)
             if taken is not None and _place(taken) != _place(function):
                 raise ConfigError(
-                    f"{self.kind} '{name}' is defined twice, in {taken.__module__} and {function.__module__}: rename one."
+                    f"{self.kind} '{name}' is defined twice, in {taken.__module__} and {function.__module__}: rename one of them."
                 )
             self._functions[name] = function
             return function
@@ -58,12 +61,14 @@ class Registry:
     def __getitem__(self, name: str) -> Callable[..., Any]:
         if name not in self._functions:
             raise ConfigError(
-                f"No {self.kind} is called '{name}'{nearest(name, self.names())}; there are {', '.join(self.names())}, and with --config-dir DIR those of your own."
+                f"There is no {self.kind} '{name}'{nearest(name, self.names())}: choose one of {', '.join(self.names())}, or add your own with --config-dir DIR."
             )
         return self._functions[name]
 
     def check_options(self, name: str, options: Mapping[str, Any]) -> None:
-        """Raise ConfigError where an option is unknown to the function called `name` or not of the annotated type."""
+        """Raise ConfigError if the function `name` has no such option, or an option's value is not of the annotated
+        type.
+        """
         parameters = inspect.signature(self[name]).parameters
         known = {p.name: p for p in parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY}
         for key, value in options.items():
@@ -75,7 +80,7 @@ class Registry:
             if wanted is float and isinstance(value, int) and not isinstance(value, bool):
                 continue
             if wanted in (bool, int, float, str) and type(value) is not wanted:
-                raise ConfigError(f"{self.kind}.{key} must be of type {wanted.__name__}, not {value!r}.")
+                raise ConfigError(f"{self.kind}.{key} must be of type {wanted.__name__}: got {value!r}.")
 
 
 methods = Registry("method")
@@ -85,13 +90,13 @@ initialisers = Registry("init")
 
 
 def load_all(folder: Path | None) -> None:
-    """Import the project's own functions and, if there is a folder of the user's, those in it."""
+    """Import the files of this project that register functions, and those in the user's folder if it is given."""
     load_builtin()
     if folder is not None:
         load_folder(folder)
 
 
-# Whose files register something.
+# The packages whose files register functions.
 PACKAGES = (
     "snip_cli.data",
     "snip_cli.models",
@@ -101,22 +106,24 @@ PACKAGES = (
 
 
 def load_builtin() -> None:
-    """Import every file of the packages that register something."""
+    """Import every file of `PACKAGES`."""
     for package_name in PACKAGES:
         package = importlib.import_module(package_name)
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{package_name}.{module.name}")
 
 
-# The Python files of the user's that were imported, by their path in `--config-dir`, and a hash of each.
+# The SHA-256 of each user's file that was imported, by its path relative to `--config-dir`.
 own_files: dict[str, str] = {}
 
 
 def load_folder(folder: Path) -> None:
-    """Import a user's own methods, models and data sets: the Python files in `folder` and beside the YAML files in its groups."""
+    """Import a user's methods, models and data sets: the Python files in `folder`, and those next to YAML files in its
+    subfolders.
+    """
     groups = {path.parent for path in folder.glob("*/*.yaml")}
     for path in sorted(path for place in (folder, *groups) for path in place.glob("*.py")):
-        # The path tells two files of the same name apart.
+        # The hash of the path distinguishes two files of the same name.
         name = f"snip_user_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
         if name in sys.modules:
             continue
@@ -132,5 +139,5 @@ def load_folder(folder: Path) -> None:
             if isinstance(error, ConfigError):
                 raise
             raise ConfigError(
-                f"{path} cannot be imported: {type(error).__name__}: {error}. Mend it or move it out of the folder."
+                f"{path} cannot be imported: {type(error).__name__}: {error}. Correct it or move it out of the folder."
             ) from error

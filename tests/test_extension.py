@@ -112,7 +112,7 @@ def test_its_options_are_checked(folder, tmp_path, capsys):
 
 def test_the_help_lists_it(folder, capsys):
     assert main(["--help", "--config-dir", str(folder)]) == 0
-    assert "smallest" in capsys.readouterr().out
+    assert ", smallest, " in capsys.readouterr().out
 
 
 def test_a_network_that_draws_while_it_trains_gives_the_same_bits_again_and_after_a_stop(folder, tmp_path):

@@ -75,19 +75,19 @@ def test_a_name_that_the_same_file_has_taken_is_refused(colours):
         colours.register("red")(another_red)
 
 
-THERE_ARE = "there are green, red, and with --config-dir DIR those of your own."
+CHOICES = "choose one of green, red, or add your own with --config-dir DIR."
 
 
 def test_an_unknown_name_is_refused_with_the_nearest_and_all_names(colours):
     with pytest.raises(ConfigError) as refusal:
         colours["rad"]
-    assert str(refusal.value) == f"No colour is called 'rad' (did you mean 'red'?); {THERE_ARE}"
+    assert str(refusal.value) == f"There is no colour 'rad' (did you mean 'red'?): {CHOICES}"
 
 
 def test_a_name_near_to_none_gets_no_hint(colours):
     with pytest.raises(ConfigError) as refusal:
         colours["violet"]
-    assert str(refusal.value) == f"No colour is called 'violet'; {THERE_ARE}"
+    assert str(refusal.value) == f"There is no colour 'violet': {CHOICES}"
 
 
 def test_nearest_hints_at_one_word_or_at_none():
@@ -134,7 +134,7 @@ def test_what_is_no_keyword_option_is_unknown(name, option, colours):
 def test_an_option_of_another_type_is_refused(option, value, wanted, colours):
     with pytest.raises(ConfigError) as refusal:
         colours.check_options("red", {option: value})
-    assert str(refusal.value) == f"colour.{option} must be of type {wanted}, not {value!r}."
+    assert str(refusal.value) == f"colour.{option} must be of type {wanted}: got {value!r}."
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -179,7 +179,7 @@ def test_files_of_the_same_name_in_two_folders_are_both_imported(user):
 
 
 @pytest.mark.parametrize("content", ["import no_such_module", "def broken(:", "1 / 0"])
-def test_a_users_file_that_cannot_be_imported_is_told_by_name_every_time(content, user):
+def test_a_users_file_that_cannot_be_imported_is_reported_by_name_every_time(content, user):
     (user / "wrong.py").write_text(content + "\n")
     for _ in range(2):
         with pytest.raises(ConfigError) as refusal:

@@ -110,12 +110,14 @@ def start_one(composed: DictConfig, flags: argparse.Namespace) -> None:
 
         print_plan([with_weights_hash(config)])
     else:
-        from snip_cli.compact.stage import compact_if_asked
         from snip_cli.run.pipeline import run
 
         config = with_weights_hash(config)
         run(config)
-        compact_if_asked(config)
+        if config.compact:
+            from snip_cli.compact.stage import compact_finished
+
+            compact_finished(config)
 
 
 def check_evaluation(overrides: Sequence[str]) -> None:

@@ -16,7 +16,6 @@ from omegaconf import DictConfig
 from snip_cli import registry
 from snip_cli.commands.dry_run import print_plan, state
 from snip_cli.commands.launchers import launch, runs_elsewhere
-from snip_cli.compact.stage import compact_if_asked
 from snip_cli.config.composition import Job, Sweep
 from snip_cli.config.hydra_internals import Hydra
 from snip_cli.config.reading import load
@@ -136,7 +135,10 @@ def do_job(
             registry.load_all(config_dir)
             config = with_weights_hash(load(composed))
             run(config)
-            compact_if_asked(config)
+            if config.compact:
+                from snip_cli.compact.stage import compact_finished
+
+                compact_finished(config)
         except SnipError as error:
             sentence = str(error)
         except Exception as error:

@@ -1,4 +1,4 @@
-"""What a finished run's folder holds of networks: the masked one by seed, and in `compact.pt` the smaller ones."""
+"""The networks in a finished run's folder: the masked network of each seed, and the smaller ones in `compact.pt`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from snip_cli import registry
-from snip_cli.compact.network import Compact, rebuilt
+from snip_cli.compact.network import Compact, rebuild
 from snip_cli.config import reading as configuration
 from snip_cli.config.schema import Config
 from snip_cli.errors import ConfigError
@@ -22,7 +22,7 @@ FORMAT = "snip-run compact 1"
 
 @dataclass(frozen=True)
 class Finished:
-    """A finished run: its configuration and, by seed, weights and masks."""
+    """A finished run: its configuration, and the weights and masks by seed."""
 
     folder: Path
     config: Config
@@ -35,16 +35,19 @@ class Finished:
         return tuple(self.config.dataset.shape)
 
     def empty_model(self) -> nn.Module:
-        """The run's network in its data type, on the CPU, with whatever weights its layers start from."""
+        """Return the run's network in its data type, on the CPU, with untrained weights."""
         return build_model(self.config).to(data_type(self.config.dtype)).eval()
 
     def masked_model(self, seed: int) -> nn.Module:
-        """The trained network of one seed with its mask applied; raises ConfigError where the folder has no such seed."""
+        """Return the trained network of one seed with its mask applied.
+
+        Raises ConfigError if the folder has no such seed.
+        """
         for held, file in ((self.weights, "checkpoint.pt"), (self.masks, "mask.pt")):
             if seed not in held:
-                there = ", ".join(str(known) for known in sorted(held)) or "none"
+                stored = ", ".join(str(known) for known in sorted(held)) or "none"
                 raise ConfigError(
-                    f"{self.folder / file} has nothing of seed {seed} (there: {there}): name another seed, or delete metrics.json and run again."
+                    f"{self.folder / file} does not hold seed {seed} (it holds: {stored}): name another seed, or delete metrics.json and run again."
                 )
         model = self.empty_model()
         model.load_state_dict(self.weights[seed])
@@ -53,7 +56,7 @@ class Finished:
 
 
 def read(folder: Path) -> Finished:
-    """The finished run in `folder`; raises ConfigError where there is none, or its files are damaged."""
+    """Return the finished run in `folder`. Raises ConfigError if there is none or a file of it is damaged."""
     if record.read_metrics(folder) is None:
         raise ConfigError(
             f"{folder} holds no finished run (there is no metrics.json): name a run's folder, as snip-run prints it."
@@ -64,7 +67,7 @@ def read(folder: Path) -> Finished:
 
 
 def save(folder: Path, compacted: Mapping[int, Compact]) -> None:
-    """Write `compact.pt`: per seed the state and the sizes that the network can be built from."""
+    """Write `compact.pt`: for each seed the sizes and the state that `rebuild` makes the network from."""
     networks = {
         seed: {"state": one.network.state_dict(), "sizes": one.sizes, "pads": one.pads}
         for seed, one in compacted.items()
@@ -74,14 +77,15 @@ def save(folder: Path, compacted: Mapping[int, Compact]) -> None:
 
 
 def load(folder: str | Path, *, seed: int | None = None) -> nn.Module:
-    """The compact network of one seed, in inference mode on the CPU, from the folder of a run made with `compact=true`.
+    """Return the compact network of one seed, in inference mode on the CPU, from the folder of a run made with
+    `compact=true`.
 
     Args:
         folder: the run's folder.
-        seed: which replicate; without it the run's first.
+        seed: the replicate; the run's first seed by default.
 
     Raises:
-        ConfigError: no finished run, no `compact.pt`, a damaged one, or no such seed.
+        ConfigError: the folder holds no finished run, no `compact.pt`, a damaged one, or no such seed.
     """
     folder = Path(folder)
     registry.load_builtin()
@@ -90,13 +94,13 @@ def load(folder: str | Path, *, seed: int | None = None) -> nn.Module:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise ConfigError(f"There is no {path}: the run's command with compact=true makes it.") from None
-    except Exception as error:  # torch.load raises whatever its unpickler and the zip reader stumble on
-        raise ConfigError(f"{path} is damaged: delete it, and the run's command with compact=true makes it.") from error
+        raise ConfigError(f"{path} does not exist: run the same command with compact=true to make it.") from None
+    except Exception as error:  # torch.load raises whatever its unpickler and the zip reader meet
+        raise ConfigError(f"{path} is damaged: delete it and run the same command with compact=true again.") from error
     networks = content["networks"] if isinstance(content, dict) and content.get("format") == FORMAT else {}
     seed = run.config.seed if seed is None else seed
     if seed not in networks:
-        there = ", ".join(str(known) for known in networks) or "none"
-        raise ConfigError(f"{path} has no network of seed {seed} (there: {there}): choose one of those.")
+        stored = ", ".join(str(known) for known in networks) or "none"
+        raise ConfigError(f"{path} does not hold seed {seed} (it holds: {stored}): choose one of these.")
     one = networks[seed]
-    return rebuilt(run.empty_model(), run.shape, one["sizes"], one["pads"], one["state"])
+    return rebuild(run.empty_model(), run.shape, one["sizes"], one["pads"], one["state"])

@@ -1,26 +1,29 @@
-"""One layer without what has gone from it: which size it has then, and with which weights it computes the same.
+"""Layers with weights: which of their output channels are constant, and a smaller layer that computes the same.
 
-Shapes: O outputs, I inputs, K the pixels of a kernel.
+Shapes: C channels; O outputs and I inputs of a layer; K pixels of a kernel.
 """
 
 import copy
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
-from snip_cli.compact.channels import Channels
-from snip_cli.compact.operations import is_depthwise, pads_zeros
+from snip_cli.compact.graph import Channels, one_to_one, shape_of
+from snip_cli.models.prunable import is_depthwise
+from snip_cli.models.tensorflow import SameConv2d
 
-# Of a layer that changes: `inputs`, `outputs`, `bias`, and where there is such a part before it, `ones` or `selected`.
+# What `resize` needs to know of a layer that changes: `inputs`, `outputs`, `bias`, and `ones` or `selected` if a module
+# of that kind precedes it.
 Size = dict[str, int | bool]
 State = dict[str, Tensor]
 
 
 class Ones(nn.Module):
-    """Adds a channel of ones, N×C×H×W → N×(C+1)×H×W.
+    """Appends a channel of ones, N×C×H×W → N×(C+1)×H×W.
 
-    It stands for all constant channels that a convolution with zero padding reads: their sum, which differs at the borders.
+    It replaces all constant channels that a convolution with zero padding reads. Their sum differs at the borders, so
+    it is not a bias.
     """
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
@@ -28,7 +31,9 @@ class Ones(nn.Module):
 
 
 class Selected(nn.Module):
-    """Those of N×I features that the next layer reads, by number; N×I → N×`count`."""
+    """Selects the features that the next layer reads, by number; N×I → N×`count`."""
+
+    feature: Tensor
 
     def __init__(self, count: int) -> None:
         super().__init__()
@@ -38,40 +43,105 @@ class Selected(nn.Module):
         return features_NI.index_select(1, self.feature)
 
 
-def shaped(layer: nn.Module, size: Size) -> nn.Module:
-    """A layer like `layer` of another size, its weights not set."""
+def with_weights(node: fx.Node, layer: nn.Module, source: Channels) -> Channels | None:
+    """Return the output channels of a layer with weights in inference mode; None for a layer of an unknown kind."""
+    kind = type(layer)
+    if isinstance(layer, nn.Conv2d) and kind in (nn.Conv2d, SameConv2d):
+        if is_depthwise(layer):
+            return _filter_each(node, layer, source)
+        return _mix(layer, source) if layer.groups == 1 else None
+    if isinstance(layer, nn.Linear) and kind is nn.Linear and len(shape_of(node)) == 2:
+        return _mix(layer, source)
+    if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) and kind in (nn.BatchNorm1d, nn.BatchNorm2d):
+        return _normalise(node, layer, source)
+    return None
+
+
+def shrink(layer: nn.Module, source: Channels, own: Channels) -> tuple[Size, State] | None:
+    """Return the size and state of a layer that reads the kept channels of `source` and writes those of `own`; None if
+    nothing changes.
+    """
+    if isinstance(layer, nn.modules.batchnorm._BatchNorm) or is_depthwise(layer):
+        return _shrink_each(layer, own.kept)
+    if isinstance(layer, nn.Linear):
+        return _shrink_linear(layer, source, own)
+    assert isinstance(layer, nn.Conv2d)
+    return _shrink_convolution(layer, source, own)
+
+
+def resize(layer: nn.Module, size: Size) -> nn.Module:
+    """Return a layer like `layer` of another size, with weights that are not set."""
     new = copy.deepcopy(layer)
-    if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-        new.num_features = size["outputs"]
+    inputs, outputs = size["inputs"], size["outputs"]
+    if isinstance(new, nn.modules.batchnorm._BatchNorm):
+        new.num_features = outputs
         for name, tensor in (*layer.named_parameters(), *layer.named_buffers()):
             if tensor.dim() == 1:
-                empty = tensor.new_empty(size["outputs"])
+                empty = tensor.new_empty(outputs)
                 setattr(new, name, nn.Parameter(empty) if isinstance(tensor, nn.Parameter) else empty)
         return new
-    names = ("in_features", "out_features") if isinstance(layer, nn.Linear) else ("in_channels", "out_channels")
-    inputs, outputs = size["inputs"], size["outputs"]
-    for name, count in zip(names, (inputs, outputs), strict=True):
-        setattr(new, name, count)
-    if isinstance(layer, nn.Conv2d) and is_depthwise(layer):
-        new.groups, inputs = outputs, 1
-    new.weight = nn.Parameter(layer.weight.new_empty(outputs, inputs, *layer.weight.shape[2:]))
-    new.bias = nn.Parameter(layer.weight.new_empty(outputs)) if size["bias"] else None
+    assert isinstance(new, nn.Conv2d | nn.Linear)
+    if isinstance(new, nn.Linear):
+        new.in_features, new.out_features = inputs, outputs
+    else:
+        if is_depthwise(new):
+            new.groups = outputs
+        new.in_channels, new.out_channels = inputs, outputs
+    weight = new.weight
+    each = inputs // new.groups if isinstance(new, nn.Conv2d) else inputs
+    new.weight = nn.Parameter(weight.new_empty(outputs, each, *weight.shape[2:]))
+    new.bias = nn.Parameter(weight.new_empty(outputs)) if size["bias"] else None
     if "ones" in size:
         return nn.Sequential(Ones(), new)
     return nn.Sequential(Selected(inputs), new) if "selected" in size else new
 
 
-def shrunk(layer: nn.Module, source: Channels, own: Channels) -> tuple[Size, State] | None:
-    """Size and state of a layer that reads `source` and gives `own`, None where it stays as it is."""
-    if isinstance(layer, nn.modules.batchnorm._BatchNorm) or (isinstance(layer, nn.Conv2d) and is_depthwise(layer)):
-        return _one_by_one(layer, own.kept)
-    if isinstance(layer, nn.Linear):
-        return _linear(layer, source, own)
-    return _convolution(layer, source, own)
+def _pads_zeros(layer: nn.Conv2d) -> bool:
+    """Whether a convolution may read zeros beyond the border, where a constant input is no longer constant."""
+    if type(layer) is SameConv2d:
+        return layer.kernel_size != (1, 1)
+    return layer.padding_mode == "zeros" and layer.padding not in ("valid", (0, 0))
 
 
-def _one_by_one(layer: nn.Module, kept_C: Tensor) -> tuple[Size, State] | None:
-    """Batch-norm and depthwise convolution, which treat every channel by itself."""
+def _mix(layer: nn.Conv2d | nn.Linear, source: Channels) -> Channels:
+    """A convolution of one group or a linear layer: an output is constant if everything that it reads is constant."""
+    weight_OIK = layer.weight.detach().double().reshape(*layer.weight.shape[:2], -1)
+    reads_OI = (weight_OIK != 0).any(dim=2)
+    varies_I = source.constant.isnan()
+    if isinstance(layer, nn.Conv2d) and _pads_zeros(layer):
+        varies_I = varies_I | (source.constant != 0)
+    value_O = weight_OIK.sum(dim=2) @ source.constant.nan_to_num()
+    if layer.bias is not None:
+        value_O = value_O + layer.bias.detach()
+    varies_O = (reads_OI & varies_I).any(dim=1)
+    return Channels(value_O.masked_fill(varies_O, torch.nan), reads=reads_OI)
+
+
+def _filter_each(node: fx.Node, layer: nn.Conv2d, source: Channels) -> Channels:
+    """A depthwise convolution, which filters every channel separately."""
+    weight_CK = layer.weight.detach().double().flatten(1)
+    constant_C = source.constant
+    varies_C = constant_C.isnan() | ((constant_C != 0) & _pads_zeros(layer))
+    value_C = weight_CK.sum(dim=1) * constant_C.nan_to_num()
+    if layer.bias is not None:
+        value_C = value_C + layer.bias.detach()
+    return one_to_one(node, value_C.masked_fill(varies_C & (weight_CK != 0).any(dim=1), torch.nan))
+
+
+def _normalise(node: fx.Node, norm: nn.BatchNorm1d | nn.BatchNorm2d, source: Channels) -> Channels | None:
+    """Batch-norm in inference mode. A channel whose scale is zero is constant whatever its input is."""
+    if norm.running_mean is None or norm.running_var is None:
+        return None
+    scale_C = (norm.running_var.double() + norm.eps).rsqrt()
+    if norm.affine:
+        scale_C = scale_C * norm.weight.detach().double()
+    shifted_C = (source.constant - norm.running_mean.double()) * scale_C
+    shifted_C = torch.where(scale_C == 0, 0.0, shifted_C)
+    return one_to_one(node, shifted_C + norm.bias.detach().double() if norm.affine else shifted_C)
+
+
+def _shrink_each(layer: nn.Module, kept_C: Tensor) -> tuple[Size, State] | None:
+    """Shrink a batch-norm or a depthwise convolution, which treat every channel separately."""
     if kept_C.all():
         return None
     count = int(kept_C.sum())
@@ -79,25 +149,28 @@ def _one_by_one(layer: nn.Module, kept_C: Tensor) -> tuple[Size, State] | None:
     return size, {name: tensor[kept_C] if tensor.dim() else tensor for name, tensor in layer.state_dict().items()}
 
 
-def _linear(layer: nn.Linear, source: Channels, own: Channels) -> tuple[Size, State] | None:
-    """Reads what varies of what it has a weight for; the constants go into its bias."""
-    read_I = source.kept & source.constant.isnan() & own.reads[own.wanted].any(dim=0)
+def _shrink_linear(layer: nn.Linear, source: Channels, own: Channels) -> tuple[Size, State] | None:
+    """Shrink a linear layer to the varying inputs that it has a weight for. Constant inputs move into its bias."""
+    assert own.reads is not None
+    read_I = source.kept & source.constant.isnan() & own.reads[own.essential].any(dim=0)
     if not read_I.any():
         read_I[source.kept.nonzero()[0]] = True
     constant_I = source.constant.masked_fill(read_I, 0.0).nan_to_num()
     shift_O = layer.weight.detach().double() @ constant_I
-    selected = bool((source.kept & ~read_I).any())
     if own.kept.all() and read_I.all():
         return None
     size, state = _cut(layer, layer.weight[:, read_I], shift_O, own.kept)
-    if not selected:
+    if not (source.kept & ~read_I).any():
         return size, state
     feature = read_I[source.kept].nonzero().squeeze(1)
-    return {**size, "selected": True}, {"0.feature": feature, **_inside(state)}
+    return {**size, "selected": True}, {"0.feature": feature, **_second_in_sequence(state)}
 
 
-def _convolution(layer: nn.Conv2d, source: Channels, own: Channels) -> tuple[Size, State] | None:
-    """Reads what is kept; constants that have gone into its bias or, where zeros are padded, into a channel of ones."""
+def _shrink_convolution(layer: nn.Conv2d, source: Channels, own: Channels) -> tuple[Size, State] | None:
+    """Shrink a convolution to its kept inputs.
+
+    Constant inputs move into its bias or, with zero padding, into a channel of ones.
+    """
     kept_I = source.kept
     if kept_I.all() and own.kept.all():
         return None
@@ -105,27 +178,25 @@ def _convolution(layer: nn.Conv2d, source: Channels, own: Channels) -> tuple[Siz
     constant_I = source.constant[~kept_I].nan_to_num()
     shift_Ohw = torch.einsum("oihw,i->ohw", weight_OIhw[:, ~kept_I].double(), constant_I)
     kept_OIhw = weight_OIhw[:, kept_I]
-    if not pads_zeros(layer):
+    if not _pads_zeros(layer):
         return _cut(layer, kept_OIhw, shift_Ohw.sum(dim=(1, 2)), own.kept)
     none_O = torch.zeros(len(weight_OIhw), dtype=torch.float64)
     if not shift_Ohw[own.kept].any():
         return _cut(layer, kept_OIhw, none_O, own.kept)
     with_ones = torch.cat([kept_OIhw, shift_Ohw[:, None].to(kept_OIhw.dtype)], dim=1)
     size, state = _cut(layer, with_ones, none_O, own.kept)
-    return {**size, "ones": True}, _inside(state)
+    return {**size, "ones": True}, _second_in_sequence(state)
 
 
 def _cut(layer: nn.Conv2d | nn.Linear, weight_OI: Tensor, shift_O: Tensor, kept_O: Tensor) -> tuple[Size, State]:
-    """Size and state with `weight_OI`, a bias that is `shift_O` larger, and the outputs that are kept."""
+    """Return the size and state with the weight `weight_OI`, `shift_O` added to the bias, and the outputs `kept_O`."""
     shift_O = shift_O[kept_O]
-    bias = layer.bias is not None or bool(shift_O.any())
     state = {"weight": weight_OI.detach()[kept_O].contiguous()}
-    if bias:
+    if bias := layer.bias is not None or bool(shift_O.any()):
         old_O = 0.0 if layer.bias is None else layer.bias.detach()[kept_O].double()
         state["bias"] = (old_O + shift_O).to(weight_OI.dtype)
     return {"inputs": weight_OI.shape[1], "outputs": len(shift_O), "bias": bias}, state
 
 
-def _inside(state: State) -> State:
-    """The state of a layer that stands second in a sequence."""
+def _second_in_sequence(state: State) -> State:
     return {f"1.{name}": tensor for name, tensor in state.items()}

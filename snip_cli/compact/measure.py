@@ -1,4 +1,4 @@
-"""What a network costs, counted and timed."""
+"""The cost of a network: parameters, multiply-accumulates, bytes and milliseconds."""
 
 import copy
 import io
@@ -13,20 +13,24 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from snip_cli.models.prunable import prunable_parameters
 
-# Rounds of timing: at most, and at least however long they take; between the two as many as fit into the seconds.
+# The number of timed rounds is as many as fit into SECONDS, but at least LEAST and at most MOST.
 MOST, LEAST, SECONDS = 50, 5, 10.0
 
 
 def forward_multiply_accumulates(model: nn.Module, shape: tuple[int, ...]) -> int:
-    """Multiply-accumulates of a network's forward pass for one image of `shape`; PyTorch counts two operations for each."""
+    """Return the multiply-accumulates of a network's forward pass for one image of `shape`: half of the operations that
+    PyTorch counts.
+    """
     model = copy.deepcopy(model).to("meta").eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.empty(1, *shape, device="meta", dtype=next(model.parameters()).dtype))
     return counter.get_total_flops() // 2
 
 
-def counted(network: nn.Module, shape: tuple[int, ...]) -> dict[str, int]:
-    """Parameters, those of them that are prunable and not zero, multiply-accumulates for one image of `shape`, bytes of its saved state."""
+def count(network: nn.Module, shape: tuple[int, ...]) -> dict[str, int]:
+    """Return a network's parameters, its nonzero prunable parameters, multiply-accumulates for one image of `shape`,
+    and bytes of its saved state.
+    """
     file = io.BytesIO()
     torch.save(network.state_dict(), file)
     return {
@@ -37,11 +41,13 @@ def counted(network: nn.Module, shape: tuple[int, ...]) -> dict[str, int]:
     }
 
 
-def timed(networks: Mapping[str, nn.Module], images_NCHW: Tensor) -> tuple[dict[str, tuple[float, float]], int]:
-    """Each network's forward pass in milliseconds, (on the clock, of the process's own processor time), and over how many rounds.
+def time_forward(networks: Mapping[str, nn.Module], images_NCHW: Tensor) -> tuple[dict[str, tuple[float, float]], int]:
+    """Return each network's forward pass in milliseconds, as (wall-clock time, processor time of this process), and the
+    number of rounds.
 
-    Medians over rounds in which every network has its turn, so that whatever else slows the machine down slows all of them. On a busy
-    machine the clock runs while the process waits; its processor time does not, but adds up over the threads, and knows of no GPU.
+    The times are medians over rounds. Every network is timed once per round, so that other load on the machine slows
+    all of them alike. Wall-clock time includes waiting on a busy machine. Processor time does not, but it adds up over
+    threads and leaves out the GPU.
     """
     clocks = (time.perf_counter, time.process_time)
     seconds: dict[str, list[list[float]]] = {name: [] for name in networks}
@@ -49,12 +55,12 @@ def timed(networks: Mapping[str, nn.Module], images_NCHW: Tensor) -> tuple[dict[
     with torch.inference_mode():
         for number in range(MOST + 1):
             for name, network in networks.items():
-                finish(images_NCHW.device)
+                synchronize(images_NCHW.device)
                 started = [clock() for clock in clocks]
                 network(images_NCHW)
-                finish(images_NCHW.device)
+                synchronize(images_NCHW.device)
                 seconds[name].append([clock() - start for clock, start in zip(clocks, started, strict=True)])
-            if number == 0:  # which warms up
+            if number == 0:  # warm-up
                 until = time.perf_counter() + SECONDS
             elif number >= LEAST and time.perf_counter() > until:
                 break
@@ -65,14 +71,14 @@ def timed(networks: Mapping[str, nn.Module], images_NCHW: Tensor) -> tuple[dict[
     return medians, number
 
 
-def finish(device: torch.device) -> None:
-    """Wait until a GPU has done what it was told."""
+def synchronize(device: torch.device) -> None:
+    """Wait until a GPU has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
-def told(entry: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The rows of the table of one seed."""
+def table_rows(entry: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return the rows of one seed's table, from its entry of `compact.json`."""
     return [
         {
             "network": name,

@@ -1,6 +1,7 @@
-"""A recurrent network without the units that are zero at every step or that nothing reads, and what of it lies on a path.
+"""Compaction and effective sparsity of the recurrent networks, whose units read each other from row to row.
 
-Shapes: G gates (the third is the candidate, which alone can move a unit from zero), U units, P projected features, C classes.
+Shapes: G gates (the third is the candidate: only it can move a unit away from zero), U units, P projected features, C
+classes.
 """
 
 import copy
@@ -13,13 +14,13 @@ from snip_cli.models.recurrent import CANDIDATE, RowByRow, spread
 from snip_cli.pruning.mask import Mask
 from snip_cli.training.stacked.rows import Rows
 
-RESET = 0  # of a GRU
+RESET = 0  # the reset gate of a GRU
 
 
 def kept_parts(model: RowByRow) -> tuple[Tensor, Tensor]:
-    """(kept_P, kept_U): the projected features and the units on which an output depends; at least one of each.
+    """Return (kept_P, kept_U): the projected features and the units that an output depends on, at least one of each.
 
-    A unit starts at zero, and stays there while the candidate's bias is zero and the candidate reads zeros.
+    A unit starts at zero. It stays there if its candidate has no bias and reads zeros only.
     """
     nonzero = {name: parameter.detach() != 0 for name, parameter in model.named_parameters()}
     _, kept_P, kept_U = Rows(model).alive(nonzero)
@@ -28,8 +29,8 @@ def kept_parts(model: RowByRow) -> tuple[Tensor, Tensor]:
     return kept_P, kept_U
 
 
-def shrunk(model: RowByRow) -> tuple[dict[str, Size], State]:
-    """The sizes of the three layers, none where nothing goes, and the state of the smaller network."""
+def shrink(model: RowByRow) -> tuple[dict[str, Size], State]:
+    """Return the sizes of the three layers (empty if nothing is removed) and the state of the smaller network."""
     kept_P, kept_U = kept_parts(model)
     if kept_P.all() and kept_U.all():
         return {}, model.state_dict()
@@ -51,26 +52,27 @@ def shrunk(model: RowByRow) -> tuple[dict[str, Size], State]:
     return sizes, state
 
 
-def shaped(model: RowByRow, sizes: dict[str, Size]) -> RowByRow:
-    """A network like `model` with layers of these sizes, their weights not set."""
+def resize(model: RowByRow, sizes: dict[str, Size]) -> RowByRow:
+    """Return a network like `model` with layers of these sizes, with weights that are not set."""
     new = copy.deepcopy(model)
     inputs, units = sizes["recurrent"]["inputs"], sizes["recurrent"]["outputs"]
     dtype = model.projection.weight.dtype
     new.projection = nn.Linear(model.projection.in_features, inputs, bias=False, dtype=dtype)
     new.recurrent = type(model.recurrent)(inputs, units, batch_first=True, dtype=dtype)
     new.classifier = nn.Linear(units, model.classifier.out_features, dtype=dtype)
-    # The same constant for every unit of a gate.
+    # Every unit of a gate has the same constant.
     new.gate_bias = model.gate_bias.view(-1, model.recurrent.hidden_size)[:, :units].flatten()
     return new
 
 
 def on_paths(model: RowByRow, mask: Mask) -> Mask:
-    """Of the parameters that a mask keeps those on a path from an input to an output, gate by gate.
+    """Return the kept parameters that lie on a path from an input to an output, gate by gate.
 
-    A unit is reached from the input if it can move from zero, and a gate of it (the candidate is one) has a kept weight for a feature or a
-    unit that is reached. A gate's kept weight counts if it reads such a one, and its own unit is reached and leads to an output; a gate's
-    bias counts if its unit does so. A GRU's reset gate is on the path only where it has something to reset: a kept bias or weight of the
-    candidate for the state. How many rows an image has is not looked at.
+    A unit is reached from the input if it can move away from zero and one of its gates (the candidate is one) has a
+    kept weight for a feature or unit that is reached. A gate's kept weight counts if it reads a reached feature or unit
+    and the gate's own unit is reached and leads to an output. A gate's bias counts if its unit is reached and leads to
+    an output. A GRU's reset gate counts only if it has something to reset: a kept bias or state weight of the
+    candidate. The number of rows in an image is ignored.
     """
     units = model.recurrent.hidden_size
     keep = {name: mask.get(name, torch.ones(p.shape, dtype=torch.bool)) for name, p in model.named_parameters()}

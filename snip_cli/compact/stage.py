@@ -1,4 +1,6 @@
-"""`compact=true`: the networks of a finished run, made smaller, measured and kept."""
+"""`compact=true`: makes the networks of a finished run smaller, checks and measures them, and writes them to its
+folder.
+"""
 
 import copy
 import dataclasses
@@ -13,7 +15,7 @@ from tabulate import tabulate
 from torch import Tensor, nn
 
 from snip_cli.compact import files
-from snip_cli.compact.measure import counted, timed, told
+from snip_cli.compact.measure import count, table_rows, time_forward
 from snip_cli.compact.network import Compact, compact
 from snip_cli.config.schema import Config
 from snip_cli.data.loading import load_data
@@ -26,29 +28,38 @@ from snip_cli.runtime.environment import git_state
 log = logging.getLogger("snip_cli")
 
 BATCHES = (1, 128)
-# Of the outputs in double precision, relative to the largest of them where that is above one.
+# The largest difference of outputs in double precision, relative to the largest output if that is above 1.
 TOLERANCE = 1e-5
 
 
-def compact_if_asked(config: Config) -> None:
-    """What follows a finished run: nothing, or `compact_run`, which under torchrun the first process alone does."""
-    if config.compact and int(os.environ.get("RANK", 0)) == 0:
+def compact_finished(config: Config) -> None:
+    """Do `compact_run` on the folder of a configuration whose run is finished; under torchrun only in the first
+    process.
+    """
+    if int(os.environ.get("RANK", 0)) == 0:
         compact_run(config.folder, device=config.device, root=config.dataset.root)
 
 
 def compact_run(folder: Path, *, device: str, root: str) -> dict[str, Any]:
-    """Make every seed's network of the finished run in `folder` smaller; writes `compact.pt` and `compact.json`, gives the latter.
+    """Make the network of every seed of a finished run smaller, and write `compact.pt` and `compact.json`.
 
     Args:
-        device: auto, cpu or cuda; where the networks are timed.
-        root: where data sets lie on this machine.
+        folder: the run's folder.
+        device: auto, cpu or cuda; the device that the networks are timed on.
+        root: the folder of data sets on this machine.
+
+    Returns:
+        The content of `compact.json`.
 
     Raises:
-        ConfigError: the folder holds no finished run, its weights or masks are not there, or the network cannot be followed.
-        RunError: the smaller network's outputs are others.
+        ConfigError: the folder holds no finished run, its weights or masks are missing, or torch.fx cannot follow the
+            network.
+        RunError: the smaller network's outputs differ from the masked network's.
     """
     run = files.read(folder)
-    seeds = [result["seed"] for result in record.read_metrics(folder)["seeds"]]
+    metrics = record.read_metrics(folder)
+    assert metrics is not None
+    seeds = [result["seed"] for result in metrics["seeds"]]
     with own_device(device) as where:
         set_up(where, deterministic=run.config.deterministic)
         images_NCHW = test_images(run.config, root, where)
@@ -56,8 +67,8 @@ def compact_run(folder: Path, *, device: str, root: str) -> dict[str, Any]:
         for seed in seeds:
             masked = run.masked_model(seed)
             compacted[seed] = compact(masked, run.shape)
-            entries.append(measured(run, seed, masked, compacted[seed], images_NCHW))
-            tell(entries[-1])
+            entries.append(measure(run, seed, masked, compacted[seed], images_NCHW))
+            log_table(entries[-1])
         commit, dirty = git_state()
         content = {
             "device": describe(where),
@@ -69,36 +80,38 @@ def compact_run(folder: Path, *, device: str, root: str) -> dict[str, Any]:
         }
     files.save(folder, compacted)
     record.write_text(folder / "compact.json", json.dumps(content, indent=2) + "\n")
-    log.info("the compact networks and what was measured: %s, %s", folder / "compact.pt", folder / "compact.json")
+    log.info(
+        "wrote the compact networks to %s and their measurements to %s", folder / "compact.pt", folder / "compact.json"
+    )
     return content
 
 
 def test_images(config: Config, root: str, device: torch.device) -> Tensor:
-    """As many of the first test images as the largest batch has, repeated where there are fewer."""
+    """Return the first test images, as many as the largest batch has; they are repeated if there are fewer."""
     split = load_data(dataclasses.replace(config.dataset, root=root), device, data_type(config.dtype)).test
     rows = torch.arange(max(BATCHES), device=split.rows_device) % len(split)
     [(images_NCHW, _)] = split.selected([rows])
     return images_NCHW.contiguous(memory_format=torch.channels_last)
 
 
-def measured(
+def measure(
     run: files.Finished, seed: int, masked: nn.Module, compacted: Compact, images_NCHW: Tensor
 ) -> dict[str, Any]:
-    """One seed's entry of `compact.json`; raises RunError where the outputs differ."""
+    """Return one seed's entry of `compact.json`. Raises RunError if the outputs differ."""
     device = images_NCHW.device
     dense = drawn_model(run.config, seed, "weights", run.config.init_train, device).eval()
     networks = {
         "dense": dense,
-        "masked": masked.to(device, memory_format=torch.channels_last),
-        "compact": copy.deepcopy(compacted.network).to(device, memory_format=torch.channels_last),
+        "masked": on_device(masked, device),
+        "compact": on_device(copy.deepcopy(compacted.network), device),
     }
-    differences = compared(networks["masked"], networks["compact"], images_NCHW)
-    times = {size: timed(networks, images_NCHW[:size]) for size in BATCHES}
+    differences = compare(networks["masked"], networks["compact"], images_NCHW)
+    times = {size: time_forward(networks, images_NCHW[:size]) for size in BATCHES}
     entry: dict[str, Any] = {"seed": seed, **differences}
     for name, network in networks.items():
         own = {size: times[size][0][name] for size in BATCHES}
         entry[name] = {
-            **counted(network, run.shape),
+            **count(network, run.shape),
             "milliseconds": {str(size): own[size][0] for size in BATCHES},
             "processor_milliseconds": {str(size): own[size][1] for size in BATCHES},
         }
@@ -106,12 +119,19 @@ def measured(
     return {**entry, "layers": compacted.layers}
 
 
-@torch.inference_mode()
-def compared(masked: nn.Module, smaller: nn.Module, images_NCHW: Tensor) -> dict[str, float]:
-    """The largest output, the largest differences of the smaller network's outputs from the masked one's (as the run computes and in double
-    precision), and the rounding that the masked network's outputs have themselves.
+def on_device(network: nn.Module, device: torch.device) -> nn.Module:
+    """Move a network to `device`, in the memory format that it trains in."""
+    # PyTorch's type hints lack this combination of arguments.
+    return network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    Raises RunError where the difference in double precision is more than rounding.
+
+@torch.inference_mode()
+def compare(masked: nn.Module, smaller: nn.Module, images_NCHW: Tensor) -> dict[str, float]:
+    """Compare the outputs of the smaller network with those of the masked one.
+
+    Returns the largest output, the largest difference in the run's data type and in double precision, and the rounding
+    error of the masked network's own outputs. Raises RunError if the difference in double precision is more than
+    rounding.
     """
     exact_masked, exact_smaller = (
         copy.deepcopy(network).double()(images_NCHW.double()) for network in (masked, smaller)
@@ -120,7 +140,8 @@ def compared(masked: nn.Module, smaller: nn.Module, images_NCHW: Tensor) -> dict
     largest, exact = float(outputs.abs().max()), largest_difference(exact_masked, exact_smaller)
     if not exact <= TOLERANCE * max(1.0, largest):
         raise RunError(
-            f"The compact network's outputs differ from the masked one's by {exact:.2g}, so none is written: leave out compact=true for this network."
+            f"The compact network's outputs differ from the masked network's by {exact:.2g}, more than rounding, so nothing is written: "
+            "leave out compact=true for this network."
         )
     return {
         "largest_output": largest,
@@ -134,7 +155,7 @@ def largest_difference(first: Tensor, second: Tensor) -> float:
     return float((first - second).abs().max())
 
 
-def tell(entry: dict[str, Any]) -> None:
-    """Print one seed's table."""
-    table = tabulate(told(entry), headers="keys", tablefmt="simple", disable_numparse=True, stralign="right")
+def log_table(entry: dict[str, Any]) -> None:
+    """Log the table of one seed."""
+    table = tabulate(table_rows(entry), headers="keys", tablefmt="simple", disable_numparse=True, stralign="right")
     log.info("\nseed %d: outputs differ by at most %.1e\n%s", entry["seed"], entry["max_difference"], table)

@@ -1,4 +1,4 @@
-"""Augmentation of whole batches on the device: horizontal flip and translation (Section 5 of Lee et al. 2019).
+"""Augmentation of a whole batch on the device: horizontal flip and translation (Section 5 of Lee et al. 2019).
 
 Shapes: images_BCHW, numbers_B int64.
 """
@@ -12,18 +12,19 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class FlipTranslate:
-    """Each image is flipped with probability a half, and moved.
+    """Flips each image with probability 1/2 and translates it.
 
-    A move is uniform over the whole numbers of [-`pixels`, `pixels`] in x and in y; what comes in from outside is zero, which is
-    the mean colour after normalisation. `released` is what the released code does: of the two operations an image gets none, one or
-    both, each with probability a third; an image that gets the flip is flipped with probability a half.
+    The translation is uniform over the integers in [-`pixels`, `pixels`] in x and in y. Pixels from outside the image
+    are zero, the mean colour after normalisation. With `released`, as in the released code, an image gets none, one or
+    both of the two operations, each with probability 1/3, and an image that gets the flip is flipped with probability
+    1/2.
     """
 
     pixels: int
     released: bool = False
 
     def __call__(self, images_BCHW: Tensor, numbers_B: Tensor) -> Tensor:
-        """The augmented batch; each image's case follows from its random number alone, on any device."""
+        """Return the augmented batch. What happens to an image follows from its random number alone, on any device."""
         height, width = images_BCHW.shape[2:]
         flip_B, rest_B = numbers_B % 2 == 1, numbers_B // 2
         move_B = torch.ones_like(flip_B)
@@ -34,7 +35,7 @@ class FlipTranslate:
         steps = 2 * self.pixels + 1
         down_B = torch.where(move_B, rest_B % steps, self.pixels)
         right_B = torch.where(move_B, rest_B // steps % steps, self.pixels)
-        # Places in the image with a border of `pixels` on every side.
+        # Row and column numbers in the image that is padded by `pixels` on every side.
         row_BH = torch.arange(height, device=images_BCHW.device) + down_B[:, None]
         column_W = torch.arange(width, device=images_BCHW.device)
         column_BW = torch.where(flip_B[:, None], column_W.flip(0), column_W) + right_B[:, None]
@@ -44,10 +45,7 @@ class FlipTranslate:
         return moved_BHWC.permute(0, 3, 1, 2)
 
 
-def resident_augmentation(name: str, pixels: int) -> FlipTranslate | None:
-    """The augmentation called `name`: None for `none`; KeyError where it is not one for resident data."""
-    return {
-        "none": None,
-        "flip_translate": FlipTranslate(pixels),
-        "flip_translate_released": FlipTranslate(pixels, released=True),
-    }[name]
+def resident_augmentation(name: str, pixels: int) -> FlipTranslate:
+    """Return the augmentation `name` for resident data."""
+    assert name in ("flip_translate", "flip_translate_released")
+    return FlipTranslate(pixels, released=name == "flip_translate_released")

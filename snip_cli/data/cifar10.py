@@ -1,4 +1,4 @@
-"""CIFAR-10, from a folder of images or from the files of its authors, which torchvision downloads and reads."""
+"""CIFAR-10, from a folder of images or from its authors' files, which torchvision downloads and reads."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from snip_cli.data.resident import Raw
 from snip_cli.errors import ConfigError
 from snip_cli.registry import datasets
 
-# In the order of their labels, which is the alphabetical one.
+# In the order of the labels, which is alphabetical.
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 SIZE = 32
 COUNTS = {"train": 50_000, "test": 10_000}
@@ -20,10 +20,11 @@ COUNTS = {"train": 50_000, "test": 10_000}
 
 @datasets.register("cifar10")
 def cifar10(root: Path) -> Raw:
-    """50,000 training and 10,000 test images of ten classes, 3×32×32.
+    """Return 50,000 training and 10,000 test images of ten classes, 3×32×32.
 
-    Read from `root`/cifar10/{train,test}/CLASS/*.png where there is such a folder, else from `root`/cifar-10-batches-py. Raises
-    ConfigError where the data set is neither there nor to be had, incomplete or altered.
+    They are read from `root`/cifar10/{train,test}/CLASS/*.png if that folder exists, else from
+    `root`/cifar-10-batches-py. Raises ConfigError if the data set is missing and cannot be downloaded, or is incomplete
+    or altered.
     """
     if (root / "cifar10" / "train").is_dir():
         return from_folders(root / "cifar10")
@@ -31,25 +32,25 @@ def cifar10(root: Path) -> Raw:
 
 
 def from_folders(base: Path) -> Raw:
-    """The images in `base`/{train,test}/CLASS."""
+    """Return the images in `base`/{train,test}/CLASS."""
     train, test = (listed(base / split, count) for split, count in COUNTS.items())
     return read_images(base, train, test, height=SIZE, width=SIZE)
 
 
 def listed(folder: Path, count: int) -> Listing:
-    """The images of one split; raises ConfigError unless there are `count` of the ten classes."""
+    """Return the images of one split. Raises ConfigError unless there are `count` of the ten classes."""
     listing = list_images(folder)
     if listing.classes != CLASSES:
         raise ConfigError(
-            f"{folder} holds the classes {', '.join(listing.classes)}: CIFAR-10 has {', '.join(CLASSES)}."
+            f"{folder} holds the classes {', '.join(listing.classes)}, but CIFAR-10 has {', '.join(CLASSES)}: copy it again."
         )
     if len(listing.paths) != count:
-        raise ConfigError(f"{folder} holds {len(listing.paths):,} images of CIFAR-10's {count:,}: copy it again.")
+        raise ConfigError(f"{folder} holds {len(listing.paths):,} images, but CIFAR-10 has {count:,}: copy it again.")
     return listing
 
 
 def from_batches(root: Path) -> Raw:
-    """The images in torchvision's files, downloaded if one is missing and then checked file by file."""
+    """Return the images in the authors' files. They are downloaded if one is missing, and every file is checked."""
     from torchvision.datasets import CIFAR10
 
     folder = root / CIFAR10.base_folder
@@ -68,6 +69,6 @@ def from_batches(root: Path) -> Raw:
         check_md5(folder / name, md5)
     parts: list[Tensor] = []
     for split in (CIFAR10(root, train=True), CIFAR10(root, train=False)):
-        images_NHWC = torch.from_numpy(split.data)  # a view of the files' own order, which is N×C×H×W
+        images_NHWC = torch.from_numpy(split.data)  # a view of the order in the files, N×C×H×W
         parts += [images_NHWC.permute(0, 3, 1, 2), torch.tensor(split.targets)]
     return Raw(*parts)

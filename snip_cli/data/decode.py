@@ -1,7 +1,7 @@
-"""Image files → one uint8 tensor, on several threads: PIL lets go of the interpreter while it decodes."""
+"""Image files → one uint8 tensor, on several threads, because PIL releases the interpreter lock while it decodes."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,36 +14,58 @@ from tqdm import tqdm
 from snip_cli.errors import ConfigError
 
 MOST_THREADS = 16
-AT_ONCE = 64  # images that a thread decodes in one go, so that handing them out costs nothing
+AT_ONCE = 64  # images per task of a thread, enough that the cost of scheduling is negligible
 
 
 def decode(paths: Sequence[Path], height: int, width: int) -> Tensor:
-    """The images as uint8, N×3×`height`×`width`, in the order of `paths`; a bar on stderr where that is a terminal.
+    """Return the images as uint8, N×3×`height`×`width`, in the order of `paths`.
 
-    Raises ConfigError, naming the file, where one cannot be decoded.
+    Raises ConfigError, which names the file, if one cannot be decoded.
     """
     images_NCHW = numpy.empty((len(paths), 3, height, width), dtype=numpy.uint8)
 
-    def fill(start: int) -> int:
+    def fill(number: int, path: Path) -> None:
+        images_NCHW[number] = decode_one(path, height, width)
+
+    map_in_threads(fill, paths, "decoding")
+    return torch.from_numpy(images_NCHW)
+
+
+def map_in_threads(task: Callable[[int, Path], None], paths: Sequence[Path], label: str) -> None:
+    """Call `task(number, path)` for all paths on several threads.
+
+    Shows a progress bar if stderr is a terminal. Raises the first error.
+    """
+
+    def do_part(start: int) -> int:
         part = paths[start : start + AT_ONCE]
-        for place, path in enumerate(part, start):
-            images_NCHW[place] = decode_one(path, height, width)
+        for number, path in enumerate(part, start):
+            task(number, path)
         return len(part)
 
     with (
         ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1)) as pool,
-        tqdm(total=len(paths), desc="decoding", unit="image", disable=None, leave=False, dynamic_ncols=True) as bar,
+        tqdm(total=len(paths), desc=label, unit="image", disable=None, leave=False, dynamic_ncols=True) as bar,
     ):
-        for count in pool.map(fill, range(0, len(paths), AT_ONCE)):
+        for count in pool.map(do_part, range(0, len(paths), AT_ONCE)):
             bar.update(count)
-    return torch.from_numpy(images_NCHW)
+
+
+def check_header(path: Path) -> None:
+    """Raise ConfigError unless the file starts like an image; only its header is read."""
+    try:
+        Image.open(path).close()
+    except Exception as error:  # PIL raises OSError, SyntaxError, struct.error and more, depending on the format
+        raise ConfigError(
+            f"{path} is not an image ({' '.join(str(error).split())}): copy it again or delete it."
+        ) from error
 
 
 def decode_one(path: Path, height: int, width: int) -> numpy.ndarray:
-    """One image as uint8, 3×`height`×`width`.
+    """Return one image as uint8, 3×`height`×`width`.
 
-    An image of another size is scaled, bilinear with antialiasing, until its shorter side fits, and cropped around its centre. Raises
-    ConfigError where it cannot be decoded.
+    An image of another size is scaled (bilinear with antialiasing) so that it just covers the target, and cropped
+    around its centre. Raises ConfigError if it cannot be decoded.
     """
     image = open_rgb(path)
     if image.size != (width, height):
@@ -52,19 +74,21 @@ def decode_one(path: Path, height: int, width: int) -> numpy.ndarray:
 
 
 def open_rgb(path: Path) -> Image.Image:
-    """The image in a file: grey becomes three equal channels, transparency is dropped.
+    """Return the image in a file. Grey becomes three equal channels and transparency is dropped.
 
-    Its orientation tag is not followed, as torchvision does not. Raises ConfigError where it cannot be decoded.
+    The orientation tag is ignored, as in torchvision. Raises ConfigError if the file cannot be decoded.
     """
     try:
         with Image.open(path) as file:
-            # PIL would cut such values off at 255 and so make white of almost everything.
+            # PIL would clip such values at 255, which turns almost everything white.
             if file.mode == "F" or file.mode.startswith("I"):
-                raise ConfigError(f"{path} has more than 8 bits a channel: convert it to 8 bits.")
+                raise ConfigError(f"{path} has more than 8 bits per channel: convert it to 8 bits.")
             return file.convert("RGB")
     except ConfigError:
         raise
-    except Exception as error:  # PIL raises OSError, SyntaxError, ValueError, struct.error and more, by format
+    except (
+        Exception
+    ) as error:  # PIL raises OSError, SyntaxError, ValueError, struct.error and more, depending on the format
         raise ConfigError(
             f"{path} cannot be decoded ({' '.join(str(error).split())}): copy it again or delete it."
         ) from error

@@ -1,4 +1,4 @@
-"""scikit-learn's 1,797 real handwritten digits: embedded in that package, so that a first run needs no download."""
+"""scikit-learn's 1,797 handwritten digits. They are part of that package, so a first run needs no download."""
 
 from pathlib import Path
 
@@ -13,7 +13,10 @@ TEST_EVERY = 6
 
 @datasets.register("digits")
 def digits(root: Path) -> Raw:
-    """Digits of 8×8 pixels scaled to 28×28; every sixth image is for testing (300 of 1,797, so that every writer occurs in both)."""
+    """Return digits of 8×8 pixels scaled to 28×28.
+
+    Every sixth image (300 of 1,797) is a test image, so every writer occurs in both splits.
+    """
     from sklearn.datasets import load_digits
 
     bunch = load_digits()

@@ -1,4 +1,4 @@
-"""Fetching a data set: once, by whichever run comes first; and telling a whole file from a damaged one."""
+"""Downloads a data set once, in the run that comes first, and detects damaged files."""
 
 import hashlib
 from collections.abc import Callable
@@ -10,11 +10,19 @@ from snip_cli.errors import ConfigError
 
 
 def fetch_once(root: Path, name: str, fetch: Callable[[], object], is_there: Callable[[], bool], remedy: str) -> None:
-    """Call `fetch` unless `is_there` by the time that no other run is fetching the data set `name` below `root`.
+    """Call `fetch` for the data set `name` below `root`, unless another run fetches it first.
 
-    Raises ConfigError, with the reason in one line and the remedy, where it fails or the data set is not there after it.
+    Args:
+        root: the folder of data sets.
+        name: the data set's name, for the lock file and the error.
+        fetch: downloads the data set.
+        is_there: whether the data set exists.
+        remedy: what the user can do if the download fails; the end of the error.
+
+    Raises:
+        ConfigError: the download fails, or the data set is still incomplete after it.
     """
-    reason = "the download left files out"
+    reason = "the downloaded files are incomplete"
     try:
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / f".{name}.lock"):
@@ -24,16 +32,16 @@ def fetch_once(root: Path, name: str, fetch: Callable[[], object], is_there: Cal
             return
     except ConfigError:
         raise
-    except Exception as error:  # URLError, RuntimeError, OSError, zlib.error and more, for a failed download
+    except Exception as error:  # a failed download raises URLError, RuntimeError, OSError, zlib.error and more
         reason = " ".join(f"{type(error).__name__}: {error}".split())
     raise ConfigError(f"{name} is not in {root} and cannot be downloaded ({reason}): {remedy}")
 
 
 def check_md5(path: Path, md5: str) -> None:
-    """Raise ConfigError unless the file's MD5 is `md5`."""
+    """Raise ConfigError unless the MD5 of the file is `md5`."""
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "md5").hexdigest()
     if found != md5:
         raise ConfigError(
-            f"{path} is truncated or altered (MD5 {found}, expected {md5}): delete it and run again to download it anew."
+            f"{path} is truncated or altered (MD5 {found}, expected {md5}): delete it and run again to download it."
         )

@@ -1,4 +1,4 @@
-"""Images that lie in one folder per class: found by name and size, not opened."""
+"""Lists the images in folders, one folder per class. Files are found by name and size and are not opened."""
 
 import os
 import stat
@@ -16,7 +16,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", "
 
 @dataclass(frozen=True)
 class Listing:
-    """The image files of a split in the order of classes and names, an int64 label for each, and the names that the labels stand for."""
+    """The image files of a split, sorted by class and name, with labels (int64), and the class names by label."""
 
     paths: list[Path]
     labels: Tensor
@@ -24,11 +24,17 @@ class Listing:
 
 
 def list_images(folder: Path, classes: Sequence[str] | None = None, *, inside: str = "") -> Listing:
-    """The images `folder`/CLASS/`inside`/*, labelled by the place of their class among the sorted names.
+    """Return the images `folder`/CLASS/`inside`/*, labelled by the index of their class among the sorted class names.
 
-    Hidden files and files without an image's suffix are passed over, and so are folders below those of the classes. Raises ConfigError
-    where there is no folder, no class, a class without images or an empty file, and where `classes`, those of the training images, are
-    given and not the ones found.
+    Hidden files, files without an image suffix, and deeper folders are ignored.
+
+    Args:
+        folder: the folder of a split.
+        classes: the classes of the training images, if they are already known.
+        inside: the subfolder of each class folder that holds the images.
+
+    Raises:
+        ConfigError: a missing folder, no class, a class without images, an empty file, or classes other than `classes`.
     """
     found = class_folders(folder)
     if classes is not None:
@@ -38,22 +44,27 @@ def list_images(folder: Path, classes: Sequence[str] | None = None, *, inside: s
     for name in found:
         images = images_in(folder / name / inside)
         if not images:
-            raise ConfigError(f"{folder / name / inside} holds no image: put the images of this class there.")
+            raise ConfigError(f"{folder / name / inside} holds no images: put the images of this class there.")
         paths += images
         counts.append(len(images))
     return Listing(paths, torch.arange(len(found)).repeat_interleave(torch.tensor(counts)), found)
 
 
 def class_folders(folder: Path) -> list[str]:
-    """The sorted names of the folders in `folder`; raises ConfigError where there is none."""
+    """Return the sorted names of the folders in `folder`. Raises ConfigError if there are none."""
     names = sorted(entry.name for entry in entries(folder) if entry.is_dir())
     if not names:
-        raise ConfigError(f"{folder} holds no class folder: put the images of each class into one, as {folder}/CLASS.")
+        raise ConfigError(
+            f"{folder} holds no class folders: put the images of each class into a folder {folder}/CLASS."
+        )
     return names
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The images in `folder`, sorted by name; raises ConfigError where it is not there or one of them is empty."""
+    """Return the images in `folder`, sorted by name.
+
+    Raises ConfigError if the folder is missing or an image is empty.
+    """
     names = []
     for entry in entries(folder):
         if not entry.name.lower().endswith(SUFFIXES):
@@ -61,7 +72,7 @@ def images_in(folder: Path) -> list[Path]:
         try:
             status = entry.stat()
         except OSError as error:
-            raise ConfigError(f"{entry.path} cannot be read ({error.strerror}): mend or delete it.") from error
+            raise ConfigError(f"{entry.path} cannot be read ({error.strerror}): repair or delete it.") from error
         if not stat.S_ISREG(status.st_mode):
             continue
         if status.st_size == 0:
@@ -71,24 +82,24 @@ def images_in(folder: Path) -> list[Path]:
 
 
 def entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What lies in `folder` and is not hidden; raises ConfigError where the folder cannot be read."""
+    """Return the entries of `folder` that are not hidden. Raises ConfigError if the folder cannot be read."""
     try:
         with os.scandir(folder) as found:
             return [entry for entry in found if not entry.name.startswith(".")]
     except (FileNotFoundError, NotADirectoryError):
         raise ConfigError(
-            f"There is no folder {folder}: put the images there, or point dataset.root or $SNIP_DATA at the folder that holds them."
+            f"The folder {folder} does not exist: put the images there, or point dataset.root or $SNIP_DATA at the folder that holds them."
         ) from None
     except OSError as error:
         raise ConfigError(f"{folder} cannot be read ({error.strerror}): make it readable.") from error
 
 
 def require_same_classes(folder: Path, found: list[str], wanted: list[str]) -> None:
-    """Raise ConfigError, naming the first difference, unless the two hold the same names."""
+    """Raise ConfigError, which names the first difference, unless `found` and `wanted` hold the same names."""
     if different := sorted(set(found) ^ set(wanted)):
         name = different[0]
-        have, lack = ("has the", "have not") if name in found else ("has no", "have")
+        has, have = ("has a", "do not have") if name in found else ("has no", "have")
         raise ConfigError(
-            f"{folder} ({len(found):,} classes) {have} class folder '{name}', which the training images ({len(wanted):,} classes) {lack}: "
-            f"make both have the same class folders."
+            f"{folder} ({len(found):,} classes) {has} class folder '{name}', which the training images ({len(wanted):,} classes) {have}: "
+            f"use the same class folders for both."
         )

@@ -1,4 +1,4 @@
-"""A user's own images: a folder with one folder per class for training and for testing."""
+"""A user's own images: one folder per class, for training and for testing."""
 
 from pathlib import Path
 
@@ -11,16 +11,18 @@ from snip_cli.registry import datasets
 
 @datasets.register("image_folder")
 def image_folder(root: Path, *, folder: str, size: int) -> Raw:
-    """The images `root`/`folder`/train/CLASS/* and, for testing, test/CLASS/* or where there is no test folder val/CLASS/*, 3×`size`×`size`.
+    """Return the training images `root`/`folder`/train/CLASS/* and the test images test/CLASS/* (val/CLASS/* if there
+    is no folder test).
 
-    Labels are places among the sorted class names. Raises ConfigError where a folder is missing or holds what cannot be used.
+    They are 3×`size`×`size`. A label is the index of a class among the sorted names. Raises ConfigError if a folder is
+    missing or unusable.
     """
     if size < 1:
-        raise ConfigError(f"dataset.size, the height and width in pixels, must be at least 1, not {size}.")
+        raise ConfigError(f"dataset.size, the height and width in pixels, must be at least 1: got {size}.")
     base = root / folder
     if not (base / "train").is_dir():
         raise ConfigError(
-            f"There is no folder {base / 'train'}: put the images there, as train/CLASS/*, or set dataset.folder or dataset.root."
+            f"The folder {base / 'train'} does not exist: put the images there as train/CLASS/*, or set dataset.folder or dataset.root."
         )
     train = list_images(base / "train")
     test_folder = base / "val" if (base / "val").is_dir() and not (base / "test").is_dir() else base / "test"

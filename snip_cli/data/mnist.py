@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST, read and downloaded by torchvision, and checked file by file."""
+"""MNIST and Fashion-MNIST, downloaded and read by torchvision. Every file is checked."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from snip_cli.data.download import check_md5, fetch_once
 from snip_cli.data.resident import Raw
 from snip_cli.registry import datasets
 
-# MD5 of the unpacked files.
+# The MD5 of each unpacked file.
 MNIST_FILES = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
     "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
@@ -23,20 +23,20 @@ FASHION_MNIST_FILES = {
 
 @datasets.register("mnist")
 def mnist(root: Path) -> Raw:
-    """60,000 training and 10,000 test images of handwritten digits, 1×28×28, below `root`/MNIST/raw."""
+    """Return 60,000 training and 10,000 test images of handwritten digits, 1×28×28, from `root`/MNIST/raw."""
     return read_or_download("MNIST", MNIST_FILES, root)
 
 
 @datasets.register("fashion_mnist")
 def fashion_mnist(root: Path) -> Raw:
-    """60,000 training and 10,000 test images of clothes, 1×28×28, below `root`/FashionMNIST/raw."""
+    """Return 60,000 training and 10,000 test images of clothes, 1×28×28, from `root`/FashionMNIST/raw."""
     return read_or_download("FashionMNIST", FASHION_MNIST_FILES, root)
 
 
 def read_or_download(name: str, files: dict[str, str], root: Path) -> Raw:
-    """Read the four files of torchvision's data set `name`, after downloading what is missing and checking every file's MD5.
+    """Return the images in the four files of torchvision's data set `name`, downloaded if one is missing.
 
-    Raises ConfigError where the files are neither there nor to be had, or where one is truncated or altered.
+    Raises ConfigError if a file is missing and cannot be downloaded, or is truncated or altered.
     """
     from torchvision.datasets.mnist import read_image_file, read_label_file
 
@@ -61,7 +61,7 @@ def read_or_download(name: str, files: dict[str, str], root: Path) -> Raw:
 
 
 def download(name: str, root: Path) -> None:
-    """Let torchvision fetch or unpack the files of its data set `name`."""
+    """Let torchvision download or unpack the files of its data set `name`."""
     import torchvision
 
     getattr(torchvision.datasets, name)(root, train=True, download=True)

@@ -1,25 +1,30 @@
-"""A data set as tensors that stay on the device: no worker processes, a batch is a selection of rows.
+"""A data set as tensors that stay on the device: there are no worker processes, and a batch is a selection of rows.
 
-Shapes: images_NCHW are uint8 as they were decoded; a small data set is normalised once, a batch of a larger one when it is taken.
+Images are kept as decoded, uint8. A small data set is also normalised once; of a larger one each batch is normalised
+when it is taken.
+
+Shapes: N images of a split, B images of a batch, C channels, H×W pixels, V values of a pixel.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from math import prod
 
 import torch
 from torch import Tensor
 
-from snip_cli.data.augmentation import FlipTranslate
 from snip_cli.data.splits import Batch, Data, Draw, held_out_rows
 
-# What the images of a split may take once they are normalised: those of MNIST take 169 MB in float32, of CIFAR-10 553 MB.
+# A split is normalised once if that takes at most so many bytes. In float32 MNIST takes 169 MB and CIFAR-10 553 MB.
 READY_BYTES = 2**28
+
+# (images_BCHW, numbers_B) → images_BCHW: augments each image according to its random number.
+Augmentation = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Raw:
-    """What a data set's file gives: uint8 images N×C×H×W and int64 labels N, for training and test."""
+    """A data set that fits into memory: uint8 images N×C×H×W and int64 labels N, for training and test."""
 
     train_images: Tensor
     train_labels: Tensor
@@ -40,19 +45,21 @@ class Normalisation:
 
 
 def normalisation(mean_C: Tensor, std_C: Tensor, device: torch.device, dtype: torch.dtype) -> Normalisation:
-    """Bring uint8 pixels, scaled to [0, 1], to mean 0 and standard deviation 1 by the given statistics."""
+    """Return what brings uint8 pixels to mean 0 and standard deviation 1, given the statistics of pixels scaled to [0,
+    1].
+    """
     mean_C11, std_C11 = (statistic.double()[:, None, None].to(device) for statistic in (mean_C, std_C))
     return Normalisation(1 / (255 * std_C11), -mean_C11 / std_C11, dtype)
 
 
 @dataclass(frozen=True)
 class ResidentSplit:
-    """uint8 images N×C×H×W and labels N on the run's device; `ready` are the normalised images, where they are kept."""
+    """uint8 images N×C×H×W and labels N on the run's device. `ready` are the normalised images, if they are kept."""
 
     images: Tensor
     labels: Tensor
     normalise: Normalisation
-    augment: FlipTranslate | None = None
+    augment: Augmentation | None = None
     ready: Tensor | None = None
 
     @property
@@ -69,7 +76,7 @@ class ResidentSplit:
         return len(self.labels)
 
     def relabelled(self, labels: Tensor) -> "ResidentSplit":
-        """The same images with other labels."""
+        """Return the same images with other labels."""
         return replace(self, labels=labels)
 
     def _batch(self, rows_B: Tensor) -> Batch:
@@ -78,13 +85,13 @@ class ResidentSplit:
         return self.normalise(self.images.index_select(0, rows_B)), self.labels.index_select(0, rows_B)
 
     def drawn(self, draws: Iterable[Draw]) -> Iterator[Batch]:
-        """One augmented batch for each draw."""
+        """Return one augmented batch for each draw."""
         for draw in draws:
             images, labels = self._batch(draw.rows)
             yield images if self.augment is None else self.augment(images, draw.numbers), labels
 
     def selected(self, rows: Iterable[Tensor]) -> Iterator[Batch]:
-        """One batch, not augmented, for each tensor of rows."""
+        """Return one batch without augmentation for each tensor of rows."""
         return map(self._batch, rows)
 
 
@@ -95,16 +102,17 @@ def resident(
     device: torch.device,
     dtype: torch.dtype,
     held_out: float = 0.1,
-    augment: FlipTranslate | None = None,
+    augment: Augmentation | None = None,
 ) -> Data:
-    """Split `raw` as the released code does, put it on `device`, and normalise its batches.
+    """Split `raw` as the released code does and put it on `device`.
 
-    Mean and standard deviation are one number per channel, of all training images before the split; the part `held_out` of the
-    training images, drawn with `split_seed`, becomes the validation split, which is never augmented.
+    The fraction `held_out` of the training images, drawn with `split_seed`, becomes the validation split, which is
+    never augmented. The mean and standard deviation of the normalisation are one number per channel, over all training
+    images before the split.
     """
     normalise = normalisation(*channel_statistics(raw.train_images), device, dtype)
 
-    def split(images: Tensor, labels: Tensor, augment: FlipTranslate | None = None) -> ResidentSplit:
+    def split(images: Tensor, labels: Tensor, augment: Augmentation | None = None) -> ResidentSplit:
         images = images.to(device)
         small = images.numel() * dtype.itemsize <= READY_BYTES
         ready = torch.cat([normalise(part) for part in images.split(1000)]) if small else None
@@ -119,7 +127,7 @@ def resident(
 
 
 def channel_statistics(images_NCHW: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation per channel of uint8 images scaled to [0, 1], exact in double precision."""
+    """Return mean and standard deviation per channel of uint8 images scaled to [0, 1], exact in double precision."""
     values_V = torch.arange(256, dtype=torch.float64) / 255
     counts_CV = torch.stack(
         [torch.bincount(channel.flatten(), minlength=256) for channel in images_NCHW.transpose(0, 1)]

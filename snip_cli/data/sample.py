@@ -1,4 +1,6 @@
-"""A sample of training images with equally many of every class, for methods that look at what a trained network does with them."""
+"""A sample of training images with equally many of every class, for methods that measure a trained network's
+activations.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -13,7 +15,7 @@ from snip_cli.runtime.streams import generator
 
 @dataclass(frozen=True)
 class Sample:
-    """Rows of a split, given as batches that are made anew, and not augmented, each time they are gone through."""
+    """Rows of a split as batches without augmentation. Each iteration over the sample makes the batches again."""
 
     split: Split
     rows: Tensor
@@ -26,30 +28,34 @@ class Sample:
         return iter(self.split.selected(self.rows.to(self.split.rows_device).split(self.batch_size)))
 
     def of_first_classes(self, classes: int) -> "Sample":
-        """The rows of classes below `classes`, in their order."""
+        """Return the part of the sample whose labels are below `classes`, in the same order."""
         labels = self.split.labels.cpu()[self.rows]
         return replace(self, rows=self.rows[labels < classes])
 
 
 def class_balanced_sample(split: Split, samples_per_class: int, batch_size: int, classes: int, seed: int) -> Sample:
-    """`samples_per_class` different images of every class, drawn with the run's seed; raises ConfigError where a class has fewer."""
+    """Return `samples_per_class` different images of every class, drawn with the run's seed.
+
+    Raises ConfigError if a class has fewer.
+    """
     draws = generator(seed, "class-balanced sample")
     return Sample(split, class_balanced_rows(split.labels, samples_per_class, classes, draws), batch_size)
 
 
 def class_balanced_rows(labels: Tensor, samples_per_class: int, classes: int, generator: torch.Generator) -> Tensor:
-    """Rows of `samples_per_class` different images of every class, int64 of classes × samples_per_class on the CPU, in random order.
+    """Return the rows of `samples_per_class` different images of every class, in random order: int64, classes ·
+    samples_per_class, on the CPU.
 
-    The authors' code of SNACS draws with replacement, so that an image may come twice; here none does.
+    The SNACS authors' code draws with replacement, so an image may occur twice there. Here none does.
 
     Args:
         labels: the class of every row, int64 in [0, classes).
         samples_per_class: at least 1.
-        classes: how many classes there are.
-        generator: on the CPU.
+        classes: the number of classes.
+        generator: a CPU generator.
 
     Raises:
-        ConfigError: a class has fewer images than asked for.
+        ConfigError: a class has fewer images.
     """
     labels = labels.cpu()
     require_of_each_class(labels, samples_per_class, classes)
@@ -59,14 +65,16 @@ def class_balanced_rows(labels: Tensor, samples_per_class: int, classes: int, ge
 
 
 def require_of_each_class(labels: Tensor, samples_per_class: int, classes: int) -> None:
-    """Raise ConfigError where one of `classes` has fewer images than `samples_per_class`; `labels` are those of all images."""
+    """Raise ConfigError if one of the `classes` has fewer than `samples_per_class` images, given the labels of all
+    images.
+    """
     counts = torch.bincount(labels.cpu(), minlength=classes)[:classes]
     fewest = int(counts.argmin())
     if counts[fewest] == 0:
         raise ConfigError(
-            f"No training image is of class {fewest} of {classes}: use a data set, or a smaller dataset.held_out, that leaves images of each."
+            f"Class {fewest} of {classes} has no training image: choose a data set, or a smaller dataset.held_out, that leaves images of every class."
         )
     if counts[fewest] < samples_per_class:
         raise ConfigError(
-            f"method.samples_per_class={samples_per_class:,} but class {fewest} has {counts[fewest]:,} training images: lower it."
+            f"method.samples_per_class={samples_per_class:,} is too large: class {fewest} has only {counts[fewest]:,} training images. Lower it."
         )

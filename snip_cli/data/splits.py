@@ -1,4 +1,5 @@
-"""What training reads from a data set, resident or streamed: three splits, and batches in an order that seed and iteration fix.
+"""What training reads from a data set, resident or streamed: three splits, and batches whose order follows from seed
+and iteration.
 
 Shapes: rows_B and numbers_B are int64, images_BCHW floats after normalisation, labels_B int64.
 """
@@ -14,30 +15,38 @@ from torch import Tensor
 from snip_cli.errors import ConfigError
 from snip_cli.runtime.streams import generator
 
+# (images_BCHW, labels_B)
 Batch = tuple[Tensor, Tensor]
 
-# Random numbers of an image lie in [0, NUMBERS).
+# The random number of an image lies in [0, NUMBERS).
 NUMBERS = 2**62
 
 
 @dataclass(frozen=True)
 class Draw:
-    """One training batch as drawn: rows_B of the split, numbers_B (random, one per image, in [0, 2^62)) that decide how each image
-    is augmented, and the part of the training, in [0, 1), that lies before it."""
+    """The draw of one training batch.
+
+    rows (B,): the images, as rows of the split.
+    numbers (B,): one random number in [0, 2^62) per image, which decides how it is augmented.
+    progress: the fraction of the training before this batch, in [0, 1).
+    """
 
     rows: Tensor
     numbers: Tensor
     progress: float
 
     def share(self, rank: int, size: int) -> "Draw":
-        """The part of the batch that process `rank` of `size` trains on."""
+        """Return the part of the batch that process `rank` of `size` trains on."""
         return Draw(self.rows[rank::size], self.numbers[rank::size], self.progress)
 
 
 class Split(Protocol):
-    """Images with labels, given as normalised batches on the run's device."""
+    """Images with labels, read as normalised batches on the run's device."""
 
-    device: torch.device
+    @property
+    def device(self) -> torch.device:
+        """Where batches are."""
+        ...
 
     @property
     def labels(self) -> Tensor:
@@ -46,7 +55,7 @@ class Split(Protocol):
 
     @property
     def rows_device(self) -> torch.device:
-        """Where rows are wanted: selecting there waits for nothing."""
+        """Where rows should be, so that selecting them does not synchronise."""
         ...
 
     @property
@@ -57,21 +66,24 @@ class Split(Protocol):
     def __len__(self) -> int: ...
 
     def relabelled(self, labels: Tensor) -> "Split":
-        """The same images with other labels."""
+        """Return the same images with other labels."""
         ...
 
     def drawn(self, draws: Iterable[Draw]) -> Iterator[Batch]:
-        """One augmented batch for each draw."""
+        """Return one augmented batch for each draw."""
         ...
 
     def selected(self, rows: Iterable[Tensor]) -> Iterator[Batch]:
-        """One batch, not augmented, for each tensor of rows."""
+        """Return one batch without augmentation for each tensor of rows."""
         ...
 
 
 @dataclass(frozen=True)
 class Data:
-    """The three splits of a data set, and the training split with its true labels where it trains on others."""
+    """The three splits of a data set.
+
+    If training uses random labels, `truly_labelled` is the training split with its true labels.
+    """
 
     train: Split
     validation: Split
@@ -84,22 +96,22 @@ class Data:
         return self.train if self.truly_labelled is None else self.truly_labelled
 
     def with_random_labels(self, seed: int) -> "Data":
-        """The same with the labels of the training images shuffled (Section 5.6 of Lee et al. 2019)."""
+        """Return the same data with shuffled training labels (Section 5.6 of Lee et al. 2019)."""
         order = torch.randperm(len(self.train), generator=generator(seed, "random labels"))
         shuffled = self.train.labels[order.to(self.train.labels.device)]
         return replace(self, train=self.train.relabelled(shuffled), truly_labelled=self.train)
 
 
 def held_out_rows(count: int, fraction: float, split_seed: int) -> tuple[Tensor, Tensor]:
-    """(rows that train, rows that validate) of `count` training images, drawn as the released code draws them.
+    """Return (training rows, validation rows) of `count` training images, drawn as in the released code.
 
-    Raises ConfigError where `fraction` leaves one of the two without an image.
+    Raises ConfigError if `fraction` leaves no image for one of the two.
     """
     order = torch.from_numpy(numpy.random.RandomState(split_seed).permutation(count))
     held_out = round(count * fraction)
     if not 0 < held_out < count:
         raise ConfigError(
-            f"dataset.held_out={fraction} of {count:,} training images is {held_out:,}: choose one that leaves images to train and to validate."
+            f"dataset.held_out={fraction} holds out {held_out:,} of {count:,} training images: choose a fraction that leaves images for training and for validation."
         )
     return order[held_out:], order[:held_out]
 
@@ -113,17 +125,25 @@ def draws(
     iterations: int | None = None,
     device: torch.device | None = None,
 ) -> Iterator[Draw]:
-    """The batches of iteration `start`, `start` + 1, …, for ever: reshuffled every epoch, batches go on across its end.
+    """Yield the draws of iterations `start`, `start` + 1, … without end.
 
-    All of it follows from the seed and the iteration alone; an epoch of it lies on `device` at a time. `iterations`, the length of
-    the training, is what `progress` is measured by (0 where it is not given).
+    Images are reshuffled every epoch, and a batch may span two epochs. A draw follows from the seed and the iteration
+    alone.
+
+    Args:
+        count: the number of training images.
+        batch_size: images per batch.
+        seed: the run's seed.
+        start: the first iteration.
+        iterations: the length of the training, for `progress`, which is 0 without it.
+        device: where draws are put, one epoch at a time.
     """
 
     def epoch_draws(epoch: int) -> Tensor:
         order = torch.randperm(count, generator=generator(seed, "batch order", epoch))
         numbers = torch.randint(NUMBERS, (count,), generator=generator(seed, "augmentation", epoch))
         both = torch.stack([order, numbers])
-        # From pinned memory a GPU takes it without a halt.
+        # Copying from pinned memory does not block.
         return both.pin_memory().to(device, non_blocking=True) if device and device.type == "cuda" else both
 
     epoch, offset = divmod(start * batch_size, count)
@@ -142,9 +162,10 @@ def draws(
 def saliency_batches(
     split: Split, batch_size: int, batches: int, seed: int, classes: Sequence[int] = ()
 ) -> list[Batch]:
-    """The batches that a method scores with: different training images, not augmented, from a stream of their own.
+    """Return the batches that a method scores with: different training images without augmentation, from a random
+    stream of their own.
 
-    With `classes` images of these alone. Raises ConfigError where there are too few.
+    If `classes` is not empty, only images of these classes are used. Raises ConfigError if there are too few images.
     """
     require_images(split, batch_size, batches, classes)
     rows = torch.randperm(len(split), generator=generator(seed, "saliency batch"))
@@ -155,10 +176,10 @@ def saliency_batches(
 
 
 def require_images(split: Split, batch_size: int, batches: int, classes: Sequence[int] = ()) -> None:
-    """Raise ConfigError where a split has fewer images (of `classes`, if any) than the batches that a method scores with."""
+    """Raise ConfigError if a split has fewer images (of `classes`, if given) than a method's batches need."""
     count = int(torch.isin(split.labels.cpu(), torch.tensor(classes)).sum()) if classes else len(split)
     if batch_size * batches > count:
         of_these = f" of classes {', '.join(map(str, classes))}" if classes else ""
         raise ConfigError(
-            f"method.batch_size × method.batches is {batch_size * batches:,} but there are {count:,} training images{of_these}: lower one."
+            f"method.batch_size × method.batches is {batch_size * batches:,}, but there are only {count:,} training images{of_these}: lower one of them."
         )

@@ -1,7 +1,8 @@
-"""A data set too large for the memory: worker processes decode each batch's files, the device normalises it.
+"""A data set that is too large for memory: worker processes decode the files of each batch, and the device normalises
+it.
 
-Shapes: pixels_BCHW are uint8; every image of a batch has the same size, which may grow in the course of the training.
-torchvision is imported where it is used: it takes longer to import than torch itself.
+All images of a batch have the same size, which may grow during training. torchvision is imported on use, because that
+takes longer than importing torch itself.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,31 +16,52 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from snip_cli.data.decode import open_rgb
-from snip_cli.data.files import Files
 from snip_cli.data.resident import Normalisation
 from snip_cli.data.splits import Batch, Data, Draw, held_out_rows
 from snip_cli.errors import ConfigError, RunError
 
-# The usual evaluation crops 224 of a shorter side of 256.
+# The usual evaluation crops 224 pixels from an image whose shorter side is 256.
 RESIZE_OVER_CROP = 256 / 224
 
 
 @dataclass(frozen=True)
+class Files:
+    """The image files of the training and test split, an int64 label for each, and the statistics that normalise their
+    pixels.
+
+    `mean` and `std` are those of pixels in [0, 1], one number per channel.
+    """
+
+    train: list[Path]
+    train_labels: Tensor
+    test: list[Path]
+    test_labels: Tensor
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
 class Wanted:
-    """One image to decode: its row, the side of the square to give, and the random number that augments it (None: evaluation)."""
+    """One image to decode: its row, the side of the square to return, and the random number that augments it (None: no
+    augmentation).
+    """
 
     row: int
     size: int
     number: int | None = None
 
 
-class Decoded(Dataset):
-    """Image files as uint8 tensors; a file that cannot be decoded comes back as the sentence that says so."""
+# (uint8 pixels, label), or the error of a file that cannot be decoded.
+Item = tuple[Tensor, Tensor] | str
+
+
+class Decoded(Dataset[Item]):
+    """Image files as uint8 tensors. A file that cannot be decoded becomes the sentence of its error."""
 
     def __init__(self, paths: Sequence[Path], labels: Tensor) -> None:
         self.paths, self.labels = paths, labels
 
-    def __getitem__(self, wanted: Wanted) -> tuple[Tensor, Tensor] | str:
+    def __getitem__(self, wanted: Wanted) -> Item:
         try:
             image = open_rgb(self.paths[wanted.row])
         except ConfigError as error:
@@ -49,14 +71,16 @@ class Decoded(Dataset):
 
 
 def central(image: Image.Image, size: int) -> Image.Image:
-    """The central square of an image whose shorter side was brought to 8/7 of `size` (256 for 224)."""
+    """Return the central square of an image whose shorter side is first scaled to 8/7 of `size` (256 for 224)."""
     from torchvision.transforms import v2
 
     return v2.functional.center_crop(v2.functional.resize(image, [round(size * RESIZE_OVER_CROP)]), [size, size])
 
 
 def random_crop(image: Image.Image, wanted: Wanted) -> Image.Image:
-    """A random part of the image (8 to 100 % of its area, aspect ratio 3:4 to 4:3), resized, flipped in half of the cases."""
+    """Return a random part of the image (8 to 100 % of its area, aspect ratio 3:4 to 4:3), resized, and flipped with
+    probability 1/2.
+    """
     from torchvision.transforms import v2
 
     assert wanted.number is not None
@@ -65,8 +89,8 @@ def random_crop(image: Image.Image, wanted: Wanted) -> Image.Image:
         return v2.RandomHorizontalFlip()(v2.RandomResizedCrop(wanted.size)(image))
 
 
-def collate(images: list[tuple[Tensor, Tensor] | str]) -> tuple[Tensor, Tensor] | str:
-    """(pixels_BCHW, labels_B), or the sentence of the first image that could not be decoded."""
+def collate(images: list[Item]) -> Item:
+    """Return (pixels_BCHW, labels_B), or the error of the first image that cannot be decoded."""
     for image in images:
         if isinstance(image, str):
             return image
@@ -76,7 +100,11 @@ def collate(images: list[tuple[Tensor, Tensor] | str]) -> tuple[Tensor, Tensor] 
 
 @dataclass(frozen=True)
 class StreamedSplit:
-    """Image files with labels; `sizes` are the sides of the training images, each for an equal part of the training."""
+    """Image files with labels.
+
+    sizes: the sides of the training images, each for an equal part of the training.
+    size: the side of images without augmentation.
+    """
 
     files: Decoded
     normalise: Normalisation
@@ -103,21 +131,21 @@ class StreamedSplit:
         return len(self.labels)
 
     def relabelled(self, labels: Tensor) -> "StreamedSplit":
-        """The same images with other labels."""
+        """Return the same images with other labels."""
         return replace(self, files=Decoded(self.files.paths, labels))
 
     def drawn(self, draws: Iterable[Draw]) -> Iterator[Batch]:
-        """One augmented batch for each draw, decoded ahead by the workers."""
+        """Return one augmented batch for each draw; the workers decode ahead."""
         return self._batches(self._wanted(draw) for draw in draws)
 
     def _wanted(self, draw: Draw) -> list[Wanted]:
-        # The workers run ahead, past the training's end too.
+        # The workers run ahead, also past the end of the training, where progress is 1 or more.
         size = self.sizes[min(int(draw.progress * len(self.sizes)), len(self.sizes) - 1)]
         numbers = draw.numbers.tolist() if self.augmented else [None] * len(draw.rows)
         return [Wanted(row, size, number) for row, number in zip(draw.rows.tolist(), numbers, strict=True)]
 
     def selected(self, rows: Iterable[Tensor]) -> Iterator[Batch]:
-        """One batch, centrally cropped, for each tensor of rows."""
+        """Return one batch, cropped at the centre, for each tensor of rows."""
         return self._batches([Wanted(row, self.size) for row in part.tolist()] for part in rows)
 
     def _batches(self, wanted: Iterable[list[Wanted]]) -> Iterator[Batch]:
@@ -127,7 +155,7 @@ class StreamedSplit:
             num_workers=self.workers,
             collate_fn=collate,
             pin_memory=self.device.type == "cuda",
-            generator=torch.Generator(),  # what it draws for its workers shall not come from the training's generator
+            generator=torch.Generator(),  # the seed of the workers must not be drawn from the training's generator
         )
         for batch in while_workers_live(loader):
             if isinstance(batch, str):
@@ -136,16 +164,19 @@ class StreamedSplit:
             yield self.normalise(pixels), labels
 
 
-def while_workers_live(loader: DataLoader) -> Iterator[tuple[Tensor, Tensor] | str]:
-    """What the loader gives; raises RunError where one of its processes was killed, most often for want of memory."""
+def while_workers_live(loader: DataLoader[Item]) -> Iterator[Item]:
+    """Yield the loader's batches.
+
+    Raises RunError if one of its processes was killed, most often because memory ran out.
+    """
     try:
         yield from loader
     except (RuntimeError, EOFError, ConnectionError) as error:
-        # One that is killed while it hands a batch over leaves a pipe that ends too early.
+        # A worker that is killed while it hands over a batch leaves a broken pipe.
         if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
             raise
         raise RunError(
-            "A process that decodes images was killed: lower dataset.workers or schedule.batch_size if the memory ran out, and start the same command again."
+            "A process that decodes images was killed: lower dataset.workers or schedule.batch_size if memory ran out, and start the same command again."
         ) from error
 
 
@@ -161,7 +192,10 @@ def streamed(
     augmented: bool,
     device: torch.device,
 ) -> Data:
-    """The three splits of `files`; the part `held_out` of the training files, drawn with `split_seed`, validates."""
+    """Return the three splits of `files`.
+
+    The fraction `held_out` of the training files, drawn with `split_seed`, is the validation split.
+    """
 
     def split(paths: list[Path], labels: Tensor, augmented: bool = False) -> StreamedSplit:
         return StreamedSplit(Decoded(paths, labels), normalise, device, sizes or [size], size, workers, augmented)

@@ -1,4 +1,4 @@
-"""Tiny-ImageNet, as its authors' archive holds it."""
+"""Tiny-ImageNet, from its authors' archive."""
 
 import logging
 import shutil
@@ -25,10 +25,12 @@ log = logging.getLogger("snip_cli")
 
 @datasets.register("tiny_imagenet")
 def tiny_imagenet(root: Path) -> Raw:
-    """100,000 training images of 200 classes and, for testing, the 10,000 of the official validation split, 3×64×64.
+    """Return 100,000 training images of 200 classes and, for testing, the 10,000 of the official validation split,
+    3×64×64.
 
-    Read from `root`/tiny-imagenet-200, which is unpacked from `root`/tiny-imagenet-200.zip or downloaded where it is missing. Labels are
-    places among the sorted WordNet numbers. Raises ConfigError where the data set is neither there nor to be had, incomplete or altered.
+    They are read from `root`/tiny-imagenet-200, which is unpacked from `root`/tiny-imagenet-200.zip or downloaded if it
+    is missing. A label is the index of a WordNet number among the sorted ones. Raises ConfigError if the data set
+    cannot be downloaded, or is incomplete or altered.
     """
     base = root / NAME
     if not base.is_dir():
@@ -38,15 +40,15 @@ def tiny_imagenet(root: Path) -> Raw:
     test = list_validation(base / "val", train.classes)
     if (found := (len(train.paths), len(test.paths))) != COUNTS:
         raise ConfigError(
-            f"{base} holds {found[0]:,} training and {found[1]:,} validation images, not {COUNTS[0]:,} and {COUNTS[1]:,}: delete it and unpack {NAME}.zip again."
+            f"{base} holds {found[0]:,} training and {found[1]:,} validation images instead of {COUNTS[0]:,} and {COUNTS[1]:,}: delete it and unpack {NAME}.zip again."
         )
     return read_images(base, train, test, height=SIZE, width=SIZE)
 
 
 def list_validation(folder: Path, classes: list[str]) -> Listing:
-    """The images in `folder`/images with the classes that `folder`/val_annotations.txt gives them.
+    """Return the images in `folder`/images, labelled according to `folder`/val_annotations.txt.
 
-    Raises ConfigError where that file is missing or does not say for every image which of `classes` it is of.
+    Raises ConfigError if that file is missing or names none of `classes` for an image.
     """
     annotations = folder / "val_annotations.txt"
     again = f"delete {folder.parent} and unpack {NAME}.zip again"
@@ -59,12 +61,12 @@ def list_validation(folder: Path, classes: list[str]) -> Listing:
     paths = images_in(folder / "images")
     for path in paths:
         if class_of.get(path.name) not in label_of:
-            raise ConfigError(f"{annotations} does not say which of the training classes {path.name} is of: {again}.")
+            raise ConfigError(f"{annotations} names no training class for {path.name}: {again}.")
     return Listing(paths, torch.tensor([label_of[class_of[path.name]] for path in paths]), classes)
 
 
 def fetch(root: Path) -> None:
-    """Download the archive unless it is there, and unpack it."""
+    """Download the archive unless it exists, and unpack it."""
     from torchvision.datasets.utils import download_url
 
     archive = root / f"{NAME}.zip"
@@ -77,9 +79,9 @@ def fetch(root: Path) -> None:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack the part of `archive` that lies in a folder named as `folder`, which is there afterwards as a whole or not at all.
+    """Unpack the folder of the same name as `folder` from `archive`. Afterwards `folder` is complete or does not exist.
 
-    Raises ConfigError where the archive is damaged, holds no such part, or holds a path that leaves it.
+    Raises ConfigError if the archive is damaged, holds no such folder, or holds a path outside it.
     """
     log.info("unpacking %s", archive)
     partial = folder.with_name(f".{folder.name}.partial")
@@ -88,13 +90,11 @@ def unpack(archive: Path, folder: Path) -> None:
         with zipfile.ZipFile(archive) as content:
             for name in content.namelist():
                 if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name.replace("\\", "/")).parts:
-                    raise ConfigError(
-                        f"{archive} holds a path that leaves its folder, {name!r}: delete it and run again."
-                    )
+                    raise ConfigError(f"{archive} holds a path outside its folder, {name!r}: delete it and run again.")
             content.extractall(partial)
     except (zipfile.BadZipFile, EOFError) as error:
-        raise ConfigError(f"{archive} is damaged ({error}): delete it and run again to download it anew.") from error
+        raise ConfigError(f"{archive} is damaged ({error}): delete it and run again to download it.") from error
     if not (partial / folder.name).is_dir():
-        raise ConfigError(f"{archive} holds no folder {folder.name}: delete it and run again to download it anew.")
+        raise ConfigError(f"{archive} holds no folder {folder.name}: delete it and run again to download it.")
     (partial / folder.name).rename(folder)
     shutil.rmtree(partial)

@@ -1,6 +1,7 @@
 """AlexNet-s and AlexNet-b (Section 5.3 and Table 2 of Lee et al. 2019).
 
-The paper names 512 and 1,024 features of the hidden linear layers; its counts of parameters, and the released code, have 1,024 and 2,048.
+The paper says that the hidden linear layers have 512 and 1,024 features. Its parameter counts and the released code
+have 1,024 and 2,048.
 """
 
 from collections import OrderedDict
@@ -18,25 +19,29 @@ CONVOLUTIONS = ((256, 5, 2), (384, 3, 2), (384, 3, 2), (256, 3, 2))
 
 @models.register("alexnet_s")
 def alexnet_s(shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """AlexNet with two hidden layers of 1,024; 5,070,218 parameters at 3×32×32 and 10 classes.
+    """Return AlexNet with two hidden layers of 1,024 features; 5,070,218 parameters at 3×32×32 and 10 classes.
 
-    Takes images of at least 17×17, of any channels; from 64×64 on the first convolution has stride 4 in place of 2.
+    Takes images of at least 17×17 with any number of channels. From 64×64 on, the first convolution has stride 4
+    instead of 2.
     """
     return alexnet("alexnet_s", shape, classes, hidden=1024)
 
 
 @models.register("alexnet_b")
 def alexnet_b(shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """AlexNet with two hidden layers of 2,048; 8,490,378 parameters at 3×32×32 and 10 classes.
+    """Return AlexNet with two hidden layers of 2,048 features; 8,490,378 parameters at 3×32×32 and 10 classes.
 
-    Takes images of at least 17×17, of any channels; from 64×64 on the first convolution has stride 4 in place of 2.
+    Takes images of at least 17×17 with any number of channels. From 64×64 on, the first convolution has stride 4
+    instead of 2.
     """
     return alexnet("alexnet_b", shape, classes, hidden=2048)
 
 
 def alexnet(name: str, shape: tuple[int, int, int], classes: int, *, hidden: int) -> nn.Sequential:
-    """Five strided convolutions and three linear layers, each but the last with batch-norm and then ReLU; no pooling."""
-    check_size(name, shape, 17)  # the fifth halving must have two pixels to halve
+    """Return five strided convolutions and three linear layers, each but the last followed by batch-norm and ReLU,
+    without pooling.
+    """
+    check_size(name, shape, 17)  # a side is halved five times, and the fifth halving needs two pixels
     channels, *sides = shape
     layers: list[tuple[str, nn.Module]] = []
     for i, (width, kernel, stride) in enumerate(((96, 11, 4 if is_large(shape) else 2), *CONVOLUTIONS), start=1):

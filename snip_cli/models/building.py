@@ -1,4 +1,4 @@
-"""A configured network: built, and given its weights."""
+"""Builds a configured network and gives it its weights: drawn, pretrained or trained."""
 
 import torch
 from torch import Tensor, nn
@@ -15,13 +15,13 @@ State = dict[str, Tensor]
 
 
 def build_model(config: Config) -> nn.Module:
-    """The network, with whatever weights its layers start from."""
+    """Return the network with the weights that its layers start from by themselves."""
     shape = tuple(config.dataset.shape)
     return registry.models[config.model.name](shape, config.dataset.classes, **config.model.options)
 
 
 def weightless_model(config: Config) -> nn.Module:
-    """The network on the meta device: its layers and shapes, without memory for weights."""
+    """Return the network on the meta device: layers and shapes without memory for weights."""
     with torch.device("meta"):
         return build_model(config)
 
@@ -36,12 +36,19 @@ def drawn_model(
     *,
     anew: bool = False,
 ) -> nn.Module:
-    """The network with the weights `dense`; without them with those that `model.weights` names or, without it or `anew`, drawn from `stream`.
+    """Return the network on `device`. Its weights are made on the CPU, so that they are the same on every device.
 
-    It is made on the CPU, then put on `device`.
+    Args:
+        config: the run.
+        seed: the seed of the draw.
+        stream: the name of the random stream that the weights are drawn from.
+        init: the initialiser.
+        device: where the network is put.
+        dense: weights to use instead of drawn ones.
+        anew: draw the weights even if `model.weights` names pretrained ones.
     """
     draws = generator(seed, stream)
-    with torch.random.fork_rng(devices=[]):  # a network may draw parameters of its own, from the global generator
+    with torch.random.fork_rng(devices=[]):  # a network may draw parameters of its own from the global generator
         torch.manual_seed(draws.initial_seed())
         model = build_model(config)
         initialise(model, init.name, draws, **init.options)
@@ -49,4 +56,6 @@ def drawn_model(
         model.load_state_dict(dense)
     elif config.model.weights and not anew:
         load_weights(model, config.model.name, config.model.weights)
-    return model.to(device, data_type(config.dtype), memory_format=torch.channels_last)
+    dtype = data_type(config.dtype)
+    # PyTorch's type hints lack this combination of arguments.
+    return model.to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -1,4 +1,4 @@
-"""Weights to start from: torchvision's, a state dict of anyone's, or those that a run left."""
+"""Weights to start from: torchvision's, a state dict, or a run's checkpoint."""
 
 import dataclasses
 import functools
@@ -15,20 +15,23 @@ from snip_cli.config import reading as configuration
 from snip_cli.config.schema import Config
 from snip_cli.errors import ConfigError
 
-# Counts the batches that batch-norm has seen; older files lack it, and nothing here uses it.
+# The number of batches that batch-norm has seen. Older files lack it, and nothing here uses it.
 COUNTER = "num_batches_tracked"
 
 
 def load_weights(model: nn.Module, name: str, weights: str) -> None:
-    """Set the parameters and buffers of `model`, which is called `name`, to stored ones, whatever its device and dtype.
+    """Load stored parameters and buffers into `model`, on any device and of any dtype.
 
     Args:
-        weights: the name of torchvision's weights, such as `IMAGENET1K_V1`, where the model is torchvision's of the same name (they are
-            downloaded once, into torch.hub's folder); or the path of a file, either a state dict or the `checkpoint.pt` of a run, whose
-            first seed is taken.
+        model: the network.
+        name: its name in the registry.
+        weights: the name of torchvision's weights, such as `IMAGENET1K_V1`, for a model that is torchvision's model of
+            the same name (they are downloaded once, into torch.hub's folder); or the path of a file: a state dict, or a
+            run's `checkpoint.pt`, whose first seed is used.
 
     Raises:
-        ConfigError: no such weights or file, no download, a damaged file, or weights of another model or number of classes.
+        ConfigError: no such weights or file, a failed download, a damaged file, or weights of another model or number
+            of classes.
     """
     published = torchvision_weights(model, name)
     path = Path(weights)
@@ -37,63 +40,68 @@ def load_weights(model: nn.Module, name: str, weights: str) -> None:
     elif path.is_file():
         state = state_dict(read(path, "restore it, or name another file"), path)
     else:
-        others = f" or one of torchvision's weights for it ({', '.join(published)})" if published else ""
+        others = f", or one of torchvision's weights for {name} ({', '.join(published)})" if published else ""
         raise ConfigError(
-            f"pretrained={weights} is no file that is there: for {name}, give the path of a state dict or of a run's checkpoint.pt{others}."
+            f"pretrained={weights} does not exist: give the path of a state dict or of a run's checkpoint.pt{others}."
         )
     check_fit(model.state_dict(), state, f"pretrained={weights} does not fit this {name}")
-    model.load_state_dict(state, strict=False)  # the counter alone may be missing
+    model.load_state_dict(state, strict=False)  # only the counter may be missing
 
 
 def is_missing(weights: str) -> bool:
-    """Whether `weights` is written as a path and there is no such file."""
+    """Return whether `weights` is a path, rather than a name of torchvision's, and there is no such file."""
     path = Path(weights)
     return bool(weights) and bool(path.suffix or len(path.parts) > 1) and not path.is_file()
 
 
 def check_there(weights: str) -> None:
-    """Raise ConfigError where the file called `weights` is missing, so that a run does not begin in vain."""
+    """Raise ConfigError if `weights` is the path of a missing file or a run's folder, before any work is done."""
     if weights and (Path(weights) / "checkpoint.pt").is_file():
-        raise ConfigError(f"pretrained={weights} is a run's folder: give {Path(weights) / 'checkpoint.pt'}.")
+        raise ConfigError(
+            f"pretrained={weights} is a run's folder, not a file: give {Path(weights) / 'checkpoint.pt'}."
+        )
     if is_missing(weights):
         raise ConfigError(
-            f"pretrained={weights} is no file that is there: give the path of a state dict or of a run's checkpoint.pt."
+            f"pretrained={weights} does not exist: give the path of a state dict or of a run's checkpoint.pt."
         )
 
 
 def check_origin(weights: str, model: str, dataset: str) -> None:
-    """Raise ConfigError where `weights` lies in the folder of a run of another data set or model; of other files nothing is known."""
+    """Raise ConfigError if `weights` lies in the folder of a run of another model or data set.
+
+    Other files are not checked.
+    """
     beside = Path(weights).parent / "config.yaml"
     if not weights or not beside.is_file():
         return
     trained = configuration.read(beside)
     if (trained.model.name, trained.dataset.name) != (model, dataset):
         raise ConfigError(
-            f"{weights} was trained as {trained.model.name} on {trained.dataset.name}, not as {model} on {dataset}: name a run of the same two, or leave it out to train one."
+            f"{weights} was trained as {trained.model.name} on {trained.dataset.name}, but this run is {model} on {dataset}: name a run of the same model and data set, or leave pretrained out to train one."
         )
 
 
 def torchvision_weights(model: nn.Module, name: str) -> dict[str, Any]:
-    """Torchvision's weights by name, for a model that is torchvision's own and called as there; none for any other."""
+    """Return torchvision's weights by name, for torchvision's model of the same name; {} for any other model."""
     if not type(model).__module__.startswith("torchvision.models."):
         return {}
     from torchvision.models import get_model_weights, list_models
 
-    # The alias DEFAULT, which means other weights in another version of torchvision, is not among them.
+    # The alias DEFAULT is left out: it means different weights in different versions of torchvision.
     return {entry.name: entry for entry in get_model_weights(name)} if name in list_models() else {}
 
 
 def fetch(entry: Any) -> dict[str, Tensor]:
-    """The state dict of one of torchvision's weights, from torch.hub's folder or else from the network."""
+    """Return the state dict of torchvision's weights `entry`, from torch.hub's folder or downloaded."""
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(entry.url).path).name
     if path.is_file():
-        return read(path, "delete it to download it anew")
+        return read(path, "delete it to download it again")
     try:
-        # True shows a bar.
-        return entry.get_state_dict(
+        state: dict[str, Tensor] = entry.get_state_dict(
             progress=sys.stderr.isatty(), check_hash=True, map_location="cpu", weights_only=True
         )
-    except Exception as error:  # URLError, OSError, RuntimeError for a wrong hash, http.client's and more
+        return state
+    except Exception as error:  # URLError, OSError, RuntimeError for a wrong hash, http.client's errors and more
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigError(
             f"{entry.url} cannot be downloaded ({reason}): put {path.name} into {path.parent}, or give pretrained=FILE."
@@ -101,17 +109,22 @@ def fetch(entry: Any) -> dict[str, Tensor]:
 
 
 def read(path: Path, remedy: str) -> Any:
-    """What `torch.save` wrote to `path`, on the CPU, if it is tensors and plain Python; raise ConfigError, which ends with `remedy`."""
+    """Return what `torch.save` wrote to `path`, on the CPU.
+
+    Raises ConfigError, which ends with `remedy`, if it is not tensors and plain Python.
+    """
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises whatever its unpickler and the zip reader stumble on
+    except Exception as error:  # torch.load raises whatever its unpickler and the zip reader meet
         raise ConfigError(
             f"{path} is damaged, or holds more than tensors and plain Python, and cannot be read: {remedy}."
         ) from error
 
 
 def with_weights_hash(config: Config) -> Config:
-    """Return the configuration with `model.weights_hash`, without which a run that starts from given weights has no folder."""
+    """Return the configuration with `model.weights_hash`, which the folder of a run that starts from given weights
+    needs.
+    """
     if not config.model.weights:
         return config
     model = dataclasses.replace(config.model, weights_hash=hash_of_weights(config.model.weights))
@@ -119,11 +132,11 @@ def with_weights_hash(config: Config) -> Config:
 
 
 def hash_of_weights(weights: str) -> str:
-    """Return what stands for `weights` in a run's fingerprint.
+    """Return what identifies `weights` in a run's fingerprint.
 
-    For a run's checkpoint this is a hash of the weights of its first seed, which is the one that is taken, so that adding seeds does not
-    change it. For any other file it is a hash of its bytes. Where there is no such file it is `weights` itself: torchvision's weights are
-    known by name.
+    For a run's checkpoint it is a hash of the weights of its first seed, which is the seed that is used, so adding
+    seeds does not change it. For any other file it is a hash of its bytes. If there is no such file it is `weights`
+    itself, such as a name of torchvision's weights.
     """
     path = Path(weights)
     if not path.is_file():
@@ -134,7 +147,10 @@ def hash_of_weights(weights: str) -> str:
 
 @functools.lru_cache
 def _hash_of_file(path: Path, size: int, changed: int) -> str:
-    """Return `hash_of_weights` for a file; a new size or time of change means that it was written again."""
+    """Return `hash_of_weights` of an existing file.
+
+    Its size and time are in the key of the cache, so a rewritten file is hashed again.
+    """
     if found := hash_of_run(path):
         return found
     with path.open("rb") as file:
@@ -142,12 +158,14 @@ def _hash_of_file(path: Path, size: int, changed: int) -> str:
 
 
 def is_of_run(content: Any) -> bool:
-    """Whether a file's content is a run's checkpoint."""
+    """Return whether a file's content is a run's checkpoint."""
     return isinstance(content, dict) and {"format", "weights"} <= content.keys()
 
 
 def hash_of_run(path: Path) -> str | None:
-    """A hash of the weights that `load_weights` takes from a run's checkpoint; None where the file is none, or has nothing to take."""
+    """Return a hash of the weights that `load_weights` takes from a run's checkpoint; None if the file is no checkpoint
+    or holds no weights.
+    """
     try:
         content = read(path, "")
         return hash_of(state_dict(content, path)) if is_of_run(content) else None
@@ -156,7 +174,7 @@ def hash_of_run(path: Path) -> str | None:
 
 
 def hash_of(state: dict[str, Tensor]) -> str:
-    """A hash of the numbers of a state dict."""
+    """Return a hash of the names and numbers of a state dict."""
     content = hashlib.sha256()
     for name, tensor in state.items():
         content.update(name.encode() + tensor.contiguous().numpy().tobytes())
@@ -164,11 +182,13 @@ def hash_of(state: dict[str, Tensor]) -> str:
 
 
 def state_dict(content: Any, path: Path) -> dict[str, Tensor]:
-    """The state dict in a file's content: the content itself, or the first seed's weights in a run's checkpoint."""
+    """Return the state dict in a file's content: the content itself, or the weights of the first seed in a run's
+    checkpoint.
+    """
     if is_of_run(content):
         if not content["weights"]:
             raise ConfigError(
-                f"{path} has no seed that is trained to its end: let the run finish, or name another file."
+                f"{path} has no seed whose training is finished: let the run finish, or name another file."
             )
         content = content["weights"][min(content["weights"])]
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
@@ -179,7 +199,9 @@ def state_dict(content: Any, path: Path) -> dict[str, Tensor]:
 
 
 def check_fit(own: dict[str, Tensor], state: dict[str, Tensor], complaint: str) -> None:
-    """Raise ConfigError, which begins with `complaint` and names the first key, unless `state` has the keys and shapes of `own`."""
+    """Raise ConfigError, which begins with `complaint` and names the first difference, unless `state` has the keys and
+    shapes of `own`.
+    """
     for key in [*own, *state]:
         if key.endswith(COUNTER):
             continue
@@ -188,7 +210,7 @@ def check_fit(own: dict[str, Tensor], state: dict[str, Tensor], complaint: str) 
         elif key not in own:
             problem = f"the model has no '{key}'"
         elif own[key].shape != state[key].shape:
-            problem = f"its '{key}' is of shape {tuple(state[key].shape)}, the model's of {tuple(own[key].shape)}"
+            problem = f"its '{key}' has shape {tuple(state[key].shape)}, the model's has {tuple(own[key].shape)}"
         else:
             continue
         raise ConfigError(f"{complaint}: {problem}; choose weights of this model, image size and number of classes.")

@@ -1,4 +1,6 @@
-"""Which parameters of a network can be pruned."""
+"""Which parameters of a network can be pruned, and which convolutions are depthwise."""
+
+from typing import TypeGuard
 
 from torch import nn
 
@@ -6,10 +8,11 @@ PRUNABLE_LAYERS = (nn.modules.conv._ConvNd, nn.Linear, nn.Bilinear, nn.RNNBase, 
 
 
 def prunable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Weights and biases of the convolution, linear and recurrent layers, by name; frozen ones (`requires_grad=False`) are left out.
+    """Return the weights and biases of the convolution, linear and recurrent layers, by name.
 
-    All weights come first and then all biases, both in the order of the layers: the released code numbers them so, and the number
-    decides which of two equal scores is kept. A parameter that two layers share stands once.
+    Frozen parameters (`requires_grad=False`) are left out, and a parameter that two layers share appears once. All
+    weights come first, then all biases, both in the order of the layers: the released code numbers them so, and of two
+    equal scores it keeps the one with the lower number.
     """
     seen: dict[nn.Parameter, str] = {}
     for layer_name, layer in model.named_modules():
@@ -19,3 +22,8 @@ def prunable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
                     seen.setdefault(parameter, name)
     by_kind = sorted(seen.items(), key=lambda item: item[0].dim() == 1)
     return {name: parameter for parameter, name in by_kind}
+
+
+def is_depthwise(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
+    """Return whether the layer is a convolution whose every output channel reads one input channel of its own."""
+    return isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels == layer.out_channels > 1

@@ -1,4 +1,7 @@
-"""ResNet-50 (He et al. 2016) as torchvision builds it, with the stride on the 3×3 convolution; SNACS prunes it on ImageNet."""
+"""ResNet-50 (He et al. 2016) as torchvision builds it, with the stride on the 3×3 convolution.
+
+SNACS prunes it on ImageNet.
+"""
 
 from torch import nn
 
@@ -8,8 +11,8 @@ from snip_cli.registry import models
 
 @models.register("resnet50")
 def resnet50(shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """Torchvision's own module; 25,503,912 parameters at 1,000 classes. Takes colour images of at least 32×32."""
-    import torchvision  # takes seconds, which a run of another model should not wait for
+    """Return torchvision's ResNet-50; 25,503,912 parameters at 1,000 classes. Takes colour images of at least 32×32."""
+    import torchvision  # takes seconds to import, which runs of other models need not wait for
 
     check_channels("resnet50", shape, 3)
     check_size("resnet50", shape, 32)

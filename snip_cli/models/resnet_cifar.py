@@ -1,4 +1,4 @@
-"""ResNet-56 for CIFAR (Section 4.2 of He et al. 2016), with shortcuts that have no parameters, as in SNACS (Ganesh et al. 2020)."""
+"""ResNet-56 for CIFAR (Section 4.2 of He et al. 2016), with parameter-free shortcuts as in SNACS (Ganesh et al. 2020)."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,18 +9,21 @@ from snip_cli.registry import models
 
 @models.register("resnet56")
 def resnet56(shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """55 convolutions without bias and a linear layer; 848,954 parameters for 3 channels and 10 classes.
+    """Return ResNet-56: 55 convolutions without bias and a linear layer; 848,954 parameters for 3 channels and 10
+    classes.
 
-    Takes images of at least 8×8, of any channels.
+    Takes images of at least 8×8 with any number of channels.
     """
     check_size("resnet56", shape, 8)
     return CifarResNet(shape[0], classes, blocks=9)
 
 
 class Block(nn.Module):
-    """3×3 convolution, batch-norm, ReLU, 3×3 convolution, batch-norm, plus the input, ReLU; N×C×H×W → N×C'×⌈H/stride⌉×⌈W/stride⌉.
+    """3×3 convolution, batch-norm, ReLU, 3×3 convolution, batch-norm, plus the input, ReLU; N×C×H×W →
+    N×C'×⌈H/stride⌉×⌈W/stride⌉.
 
-    Where the channels grow, every other pixel of the input is added, between channels of zeros: half of them before it, half after.
+    If the channels grow, the shortcut takes every other pixel of the input and pads it with channels of zeros, half
+    before and half after.
     """
 
     def __init__(self, channels: int, width: int, stride: int) -> None:
@@ -37,7 +40,7 @@ class Block(nn.Module):
         return self.relu(residual + self.shortcut(images_NCHW))
 
     def shortcut(self, images_NCHW: Tensor) -> Tensor:
-        """The input, or what stands for it where the block changes its shape."""
+        """Return the input, subsampled and padded if the block changes its shape."""
         if self.added == 0:
             return images_NCHW
         half = self.added // 2
@@ -45,7 +48,9 @@ class Block(nn.Module):
 
 
 class CifarResNet(nn.Module):
-    """A 3×3 convolution of 16 channels, three groups of `blocks` blocks of 16, 32 and 64, mean over the image, linear."""
+    """A 3×3 convolution of 16 channels, three groups of `blocks` blocks of 16, 32 and 64 channels, mean over the image,
+    linear layer.
+    """
 
     def __init__(self, channels: int, classes: int, *, blocks: int) -> None:
         super().__init__()

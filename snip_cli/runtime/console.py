@@ -1,15 +1,16 @@
-"""The project's own messages on standard output, in the command's process and in those of a launcher."""
+"""Logging to standard output, in the process of the command and in those of a launcher."""
 
 import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 log = logging.getLogger("snip_cli")
 
 
-class ConsoleHandler(logging.StreamHandler):
-    """Lets a closed pipe through, which logging would report with a traceback for every line."""
+class ConsoleHandler(logging.StreamHandler[TextIO]):
+    """A stream handler that raises BrokenPipeError. The base class would print a traceback for every line instead."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
         if isinstance(sys.exc_info()[1], BrokenPipeError):
@@ -19,7 +20,7 @@ class ConsoleHandler(logging.StreamHandler):
 
 @contextmanager
 def console() -> Iterator[None]:
-    """Send the project's own messages, and nothing of its libraries, to standard output; once, however often it is entered."""
+    """Send this project's messages, but not those of libraries, to standard output. Nested calls do not repeat them."""
     if any(isinstance(handler, ConsoleHandler) for handler in log.handlers):
         yield
         return

@@ -1,24 +1,34 @@
-"""The device of a run, and how PyTorch computes and stores there."""
+"""The device of a run, and how PyTorch computes and stores there.
 
+On a machine with several GPUs each run takes one. Lock files record which; the system releases them when their process
+ends.
+"""
+
+import getpass
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 
 from snip_cli.errors import ConfigError
-from snip_cli.runtime.gpus import one_gpu
+
+# One folder per user, because another user's lock files could not be opened. A user in a container may have a number
+# but no name.
+USER = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
+LOCKS = Path(tempfile.gettempdir()) / f"snip-run-{USER}"
 
 
 def find_device(name: str) -> torch.device:
-    """The device called auto, cpu or cuda; raises ConfigError where it is not there.
+    """Return the device named auto, cpu or cuda. Raises ConfigError if it does not exist.
 
-    Of the processes that torchrun starts on a machine each has a GPU of its own.
+    Each process that torchrun starts on a machine gets a GPU of its own.
     """
     if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(
-            "device=cuda was asked for but PyTorch sees no CUDA device here: use device=cpu or device=auto."
-        )
+        raise ConfigError("device=cuda is not available: PyTorch finds no CUDA device. Use device=cpu or device=auto.")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cpu":
@@ -26,7 +36,7 @@ def find_device(name: str) -> torch.device:
     number, count = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
     if number >= count:
         raise ConfigError(
-            f"torchrun started more processes than the {count} GPUs of this machine: lower --nproc_per_node."
+            f"torchrun started more processes than this machine has GPUs ({count}): lower --nproc_per_node."
         )
     torch.cuda.set_device(number)
     return torch.device("cuda", number)
@@ -34,7 +44,9 @@ def find_device(name: str) -> torch.device:
 
 @contextmanager
 def own_device(name: str) -> Iterator[torch.device]:
-    """The device called auto, cpu or cuda, as `find_device`; of several GPUs one that no other run of this user has, if there is one."""
+    """Provide the device named auto, cpu or cuda, as `find_device`; with several GPUs, one that few of this user's runs
+    have taken.
+    """
     device = find_device(name)
     if device.type == "cpu" or "LOCAL_RANK" in os.environ:
         yield device
@@ -44,17 +56,57 @@ def own_device(name: str) -> Iterator[torch.device]:
         yield torch.device("cuda", number)
 
 
+@contextmanager
+def one_gpu() -> Iterator[int]:
+    """Take a GPU for the duration of the block and provide its index: the first of those that fewest of this user's
+    runs have taken.
+
+    Runs that start together take different GPUs, and share one only when all are taken. Other users' runs and other
+    programs are not considered. There must be a GPU.
+    """
+    lock, index = take_gpu(gpu_names())
+    try:
+        yield index
+    finally:
+        lock.release()
+
+
+def take_gpu(names: list[str]) -> tuple[FileLock, int]:
+    """Return a held lock and the index of its GPU: the first GPU whose first lock is free, else whose second lock is
+    free, and so on.
+    """
+    assert names
+    LOCKS.mkdir(exist_ok=True)
+    share = 0
+    while True:
+        for index, name in enumerate(names):
+            lock = FileLock(LOCKS / f"{name}-{share}.lock")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                continue
+            return lock, index
+        share += 1
+
+
+def gpu_names() -> list[str]:
+    """Return a name for each visible GPU, by index; a GPU has the same name in every process, whatever
+    CUDA_VISIBLE_DEVICES is.
+    """
+    return [str(torch.cuda.get_device_properties(index).uuid) for index in range(torch.cuda.device_count())]
+
+
 def describe(device: torch.device) -> str:
-    """The device in words, for `env.json`."""
+    """Return the device's description for `env.json`."""
     if device.type == "cuda":
         return torch.cuda.get_device_name()
     return f"cpu ({torch.get_num_threads()} threads)"
 
 
 def set_up(device: torch.device, *, deterministic: bool) -> None:
-    """Set PyTorch's global switches: how float32 is multiplied on a GPU, and whether an operation may differ from run to run.
+    """Set PyTorch's global switches: float32 products on a GPU use TF32, and operations are deterministic on request.
 
-    The cost of `deterministic` is that cuDNN's algorithms are not tried for speed, and that an operation without a deterministic
+    With `deterministic`, cuDNN does not search for the fastest algorithm, and an operation without a deterministic
     algorithm is an error.
     """
     torch.use_deterministic_algorithms(deterministic)
@@ -66,5 +118,8 @@ def set_up(device: torch.device, *, deterministic: bool) -> None:
 
 
 def data_type(dtype: str) -> torch.dtype:
-    """What weights and images are stored in; bfloat16 is for the arithmetic alone."""
+    """Return the type that weights and images are stored in.
+
+    With bfloat16 that is float32; only the arithmetic is bfloat16.
+    """
     return torch.float64 if dtype == "float64" else torch.float32

@@ -1,4 +1,4 @@
-"""What a result was made with: versions, machine, commit and command line."""
+"""The environment of a result: versions, machine, commit and command line."""
 
 import os
 import platform
@@ -13,12 +13,12 @@ from typing import Any
 from snip_cli import registry
 
 PACKAGES = ("snip-run", "torch", "torchvision", "hydra-core", "omegaconf", "tensorboard", "numpy")
-# What of a checkout decides a result.
+# The parts of a checkout that a result depends on.
 PROGRAM = ("snip_cli", "configs", "pyproject.toml")
 
 
 def environment() -> dict[str, Any]:
-    """Versions, machine, commit and command line of this process."""
+    """Return versions, machine, commit and command line of this process, for `env.json`."""
     commit, dirty = git_state()
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -35,9 +35,10 @@ def environment() -> dict[str, Any]:
 
 
 def git_state() -> tuple[str | None, bool | None]:
-    """(commit, whether files of the program differ from it) of the checkout that this package lies in; (None, None) where it lies in none.
+    """Return (commit, whether the program's files differ from it) of the checkout that holds this package; (None, None)
+    outside a checkout.
 
-    What lies beside the program, as a user's own methods and runs do, changes no result of it.
+    Other files in the checkout, such as a user's own methods and runs, are ignored.
     """
     package = Path(__file__).resolve().parents[1]
     if not (package.parent / ".git").exists():

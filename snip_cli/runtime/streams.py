@@ -1,7 +1,7 @@
-"""Random streams: each draw of a run has one of its own, which depends on neither method nor sparsity.
+"""Random streams: every kind of draw in a run has its own stream, which does not depend on the method or the sparsity.
 
-So two methods with the same seed start from the same weights and see the same batches in the same order, and a run that goes on from a
-checkpoint needs no generator state: the stream's name and its numbers give it back.
+Two methods with the same seed therefore start from the same weights and see the same batches in the same order. A
+resumed run needs no generator state, because a stream follows from its seed, name and number.
 """
 
 import hashlib
@@ -10,6 +10,9 @@ import torch
 
 
 def generator(seed: int, name: str, number: int = 0) -> torch.Generator:
-    """A CPU generator for the stream `name` of a run's `seed` (≥ 0); `number` tells epochs or batches of one stream apart."""
+    """Return a CPU generator for the stream `name` of `seed` (≥ 0).
+
+    `number` distinguishes the epochs or batches of one stream.
+    """
     digest = hashlib.sha256(f"{seed}/{name}/{number}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)

@@ -76,7 +76,7 @@ def test_each_error_is_one_line(finished, tmp_path, capsys):
         ([str(tmp_path), there], "holds no finished run"),
         ([str(finished), str(tmp_path / "none" / "network.onnx")], "name a file in an existing folder"),
         ([str(finished), str(tmp_path)], "name a file in an existing folder"),
-        ([str(finished), there, "--seed", "7"], "has nothing of seed 7 (there: 0, 1)"),
+        ([str(finished), there, "--seed", "7"], "does not hold seed 7 (it holds: 0, 1)"),
     ):
         assert export.main(arguments) == 2
         error = capsys.readouterr().err

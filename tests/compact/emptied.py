@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 def lived_in(model: nn.Module) -> nn.Module:
-    """`model` in double precision and inference mode, with biases and batch-norm as training leaves them: of every sign."""
+    """`model` in double precision and inference mode, with biases and batch-norm of both signs, as after training."""
     torch.manual_seed(3)
     for layer in model.modules():
         if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
@@ -22,7 +22,7 @@ def lived_in(model: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def half_emptied(model: nn.Module) -> nn.Module:
-    """`model` with half of the outputs and a fifth of the inputs of every layer cut off by a mask that keeps every other bias."""
+    """`model` without half of the outputs, a fifth of the inputs and half of the biases of every layer."""
     draws = torch.Generator().manual_seed(4)
     for name, parameter in lived_in(model).named_parameters():
         if parameter.dim() > 1:
@@ -48,7 +48,7 @@ def size(model: nn.Module) -> int:
 
 
 class Residual(nn.Module):
-    """Two branches that are added; the second pads channels before and after as a shortcut without parameters does."""
+    """Two branches that are added. The second pads channels before and after, like a shortcut without parameters."""
 
     def __init__(self):
         super().__init__()
@@ -62,7 +62,7 @@ class Residual(nn.Module):
 
 
 class Conditional(nn.Module):
-    """What it computes depends on its input."""
+    """A forward pass with a condition on its input."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Two plain references for what lies on a path from an input to an output: gradients of positive networks, and a search from unit to unit."""
+"""Plain references for the parameters on a path from input to output: gradients of positive networks, and a search."""
 
 import copy
 from collections.abc import Mapping
@@ -11,7 +11,9 @@ from snip_cli.pruning.mask import Mask
 
 
 def drawn_mask(model: nn.Module, inputs: float, *, seed: int = 0, kernels: bool = False) -> Mask:
-    """A random mask that keeps about so many `inputs` of each output, weights or with `kernels` whole kernels, and half of the biases."""
+    """A random mask that keeps about `inputs` weights (with `kernels`, whole kernels) per output, and half of the
+    biases.
+    """
     draws = torch.Generator().manual_seed(seed)
     mask = {}
     for name, parameter in prunable_parameters(model).items():
@@ -23,15 +25,15 @@ def drawn_mask(model: nn.Module, inputs: float, *, seed: int = 0, kernels: bool 
 
 
 def spread_out(kept: Tensor, like: Tensor) -> Tensor:
-    """What is kept of kernels, O×I, for each of their weights."""
+    """A mask of kernels, O×I, as a mask of their weights."""
     return kept.reshape(*kept.shape, *[1] * (like.dim() - kept.dim())).expand_as(like).clone()
 
 
 def by_gradients(model: nn.Module, mask: Mapping[str, Tensor], shape: tuple[int, ...]) -> Mask:
-    """What has a gradient in a network whose every value is positive where the input reaches it and zero elsewhere, for masks of whole kernels.
+    """The parameters with a gradient in a network whose values are positive where the input reaches them, else zero.
 
-    Its weights take the mean of what is kept, its biases are zero, its batch-norm does nothing and its input is ones. A kernel is looked at
-    as a whole, as pooling passes a gradient on to some pixels alone.
+    Its weights take the mean of what is kept, its biases are zero, its batch-norm does nothing and its input is ones. A
+    kernel is looked at as a whole, as pooling passes a gradient on to some pixels alone.
     """
     model = copy.deepcopy(model).double().eval()
     written: dict[str, Tensor] = {}
@@ -59,7 +61,7 @@ def by_gradients(model: nn.Module, mask: Mapping[str, Tensor], shape: tuple[int,
 
 
 def by_search(chain: nn.Sequential, mask: Mapping[str, Tensor]) -> Mask:
-    """The same of a chain of layers, by following every kept weight from channel to channel, forwards and then backwards."""
+    """The same for a chain of layers, by following every kept weight between channels, forwards and then backwards."""
     layers = [(name, layer) for name, layer in chain.named_children() if isinstance(layer, nn.Conv2d | nn.Linear)]
     edges: list[
         list[tuple[tuple[int, ...], int, int]]
@@ -93,9 +95,10 @@ def by_search(chain: nn.Sequential, mask: Mapping[str, Tensor]) -> Mask:
 
 
 def by_derivatives(model: nn.Module, mask: Mapping[str, Tensor]) -> Mask:
-    """The same of a recurrent net: what changes an output, and both reads and writes what changes with the image.
+    """The same for a recurrent network: parameters that change an output, and read and write values that vary by image.
 
-    Every gate is computed by itself, step by step, with positive weights, for three images of more rows than the layer has units.
+    Every gate is computed by itself, step by step, with positive weights, for three images of more rows than the layer
+    has units.
     """
     parts = {
         name: keep.double().mul(0.3 + 0.2 * torch.rand(keep.shape, dtype=torch.float64)) for name, keep in mask.items()

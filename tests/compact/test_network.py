@@ -1,4 +1,4 @@
-"""A network without what its mask has emptied gives what the masked network gives, and is as small as can be said by hand."""
+"""The compact network gives the same outputs as the masked one, and is as small as a calculation by hand says."""
 
 import pytest
 import torch
@@ -6,20 +6,20 @@ import torch.nn.functional as F
 from torch import nn
 
 from snip_cli import registry
-from snip_cli.compact.network import compact, rebuilt
+from snip_cli.compact.network import compact, rebuild
 from snip_cli.errors import ConfigError
 from snip_cli.models.tensorflow import SameConv2d
 from tests.compact.emptied import Conditional, Residual, half_emptied, images, largest_difference, lived_in, size
 from tests.models.test_models import EXPECTED, build
 
 EXACT = 1e-9
-# The larger ones of a family differ in widths and depths alone.
+# The larger models of a family differ only in width and depth.
 FAMILIES = sorted(set(registry.models.names()) - {"alexnet_b", "vgg_d", "vgg_like", "wrn_16_10", "wrn_22_8"})
 IMAGE = (2, 6, 6)
 
 
 def outputs_of(result):
-    """Layer → how many outputs it has left."""
+    """The number of outputs left, by layer."""
     return {layer["name"]: layer["outputs"][1] for layer in result.layers}
 
 
@@ -41,7 +41,7 @@ def test_every_model_gives_the_same_outputs_and_is_smaller(name):
 
 
 @pytest.mark.parametrize("name", ["lenet_5_caffe", "vgg16", "resnet56", "lstm_s"])
-def test_where_nothing_is_emptied_everything_stays_bit_by_bit(name):
+def test_a_network_without_empty_parts_stays_the_same_bit_by_bit(name):
     shape, _ = EXPECTED[name]
     model = lived_in(build(name))
     result = compact(model, shape)
@@ -51,16 +51,16 @@ def test_where_nothing_is_emptied_everything_stays_bit_by_bit(name):
 
 
 @pytest.mark.parametrize("name", ["lenet_5_caffe", "alexnet_s", "resnet56", "mobilenet_v2", "gru_s"])
-def test_it_can_be_built_again_from_its_sizes_and_state(name):
+def test_it_can_be_rebuilt_from_its_sizes_and_state(name):
     shape, _ = EXPECTED[name]
     result = compact(half_emptied(build(name)), shape)
-    again = rebuilt(build(name).double(), shape, result.sizes, result.pads, result.network.state_dict())
+    again = rebuild(build(name).double(), shape, result.sizes, result.pads, result.network.state_dict())
     assert largest_difference(result.network, again, shape) == 0.0
 
 
 @pytest.mark.parametrize("name", ["lenet_300_100", "vgg16", "resnet56", "gru_s"])
 @torch.no_grad()
-def test_a_network_that_is_cut_through_gives_its_constant(name):
+def test_a_network_that_is_cut_gives_the_same_constant(name):
     shape, _ = EXPECTED[name]
     model = lived_in(build(name))
     for parameter in model.parameters():
@@ -68,12 +68,12 @@ def test_a_network_that_is_cut_through_gives_its_constant(name):
             parameter.zero_()
     result = compact(model, shape)
     assert largest_difference(model, result.network, shape) < EXACT
-    # Nothing but one unit a layer, and where batch-norm makes constants that the borders change, their channel of ones.
+    # What remains is one unit per layer and, where a constant differs at the borders, a channel of ones.
     assert size(result.network) < 0.05 * size(model)
 
 
 @torch.no_grad()
-def test_the_model_itself_is_left_alone():
+def test_the_model_itself_is_not_changed():
     model = half_emptied(build("vgg16")).train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     compact(model, (3, 32, 32))
@@ -83,7 +83,10 @@ def test_the_model_itself_is_left_alone():
 
 @torch.no_grad()
 def test_removed_units_empty_others_in_both_directions():
-    """Unit 0 of the first layer reads nothing, unit 1 is read by unit 0 of the second alone, which nothing reads."""
+    """Unit 0 of the first layer reads nothing.
+
+    Only unit 0 of the second layer reads unit 1, and nothing reads that unit.
+    """
     model = lived_in(
         nn.Sequential(nn.Flatten(), nn.Linear(72, 4), nn.ReLU(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     )
@@ -95,7 +98,7 @@ def test_removed_units_empty_others_in_both_directions():
     result = compact(model, IMAGE)
     assert outputs_of(result) == {"1": 2, "3": 2, "5": 2}
     assert largest_difference(model, result.network, IMAGE) < EXACT
-    # What is left is unit 0's 0.7 in the biases of those that read it.
+    # Unit 0's constant of 0.7 is now in the biases of the units that read it.
     torch.testing.assert_close(result.network.get_submodule("3").bias, second.bias[1:] + 0.7 * second.weight[1:, 0])
 
 
@@ -110,7 +113,7 @@ def test_a_linear_layer_selects_the_pixels_that_it_reads():
 
 
 @torch.no_grad()
-def test_of_a_channel_that_is_flattened_only_the_pixels_that_are_read_reach_the_linear_layer():
+def test_a_linear_layer_gets_only_the_pixels_that_it_reads_of_a_flattened_channel():
     model = lived_in(nn.Sequential(nn.Conv2d(2, 3, 3), nn.Flatten(), nn.Linear(48, 4)))
     model[2].weight[:, 16:32] = 0  # channel 1
     model[2].weight[:, 3] = 0  # a pixel of channel 0
@@ -121,7 +124,10 @@ def test_of_a_channel_that_is_flattened_only_the_pixels_that_are_read_reach_the_
 
 
 def convolutions(padding, *, same=False, bias=True):
-    """Conv, batch-norm, ReLU, conv; filters 1 and 3 of the first are empty, what batch-norm makes of filter 1 is positive, of filter 3 not."""
+    """Conv, batch-norm, ReLU, conv.
+
+    Filters 1 and 3 of the first are empty; batch-norm makes 1 positive and 3 negative.
+    """
     kind = SameConv2d if same else nn.Conv2d
     options = {} if same else {"padding": padding, "bias": bias}
     first, second = kind(2, 5, 3, **options), kind(5, 3, 3, **options)
@@ -141,7 +147,7 @@ def test_a_constant_channel_is_exact_at_the_borders_too(padding, bias):
     model = convolutions(padding, bias=bias)
     result = compact(model, IMAGE)
     assert outputs_of(result)["0"] == 3
-    # Zero padding makes 0.4 another sum at the borders, so that a channel of ones stands for it; else it goes into the bias.
+    # With zero padding the sum over 0.4 differs at the borders, so a channel of ones replaces it. Else the bias does.
     assert ("ones" in result.layers[1]) == (padding == 1)
     assert inputs_of(result)["3"] == 3 + padding
     assert largest_difference(model, result.network, IMAGE) < EXACT
@@ -157,7 +163,7 @@ def test_all_constants_of_a_layer_share_one_channel_of_ones():
 
 
 @pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
-def test_a_padding_of_no_zeros_needs_no_channel_of_ones(mode):
+def test_padding_other_than_zeros_needs_no_channel_of_ones(mode):
     model = convolutions(1)
     model[3].padding_mode = mode
     model[3]._reversed_padding_repeated_twice = [1, 1, 1, 1]
@@ -183,10 +189,10 @@ def test_a_channel_whose_scale_is_zero_is_constant():
 
 
 @torch.no_grad()
-def test_inside_a_block_every_filter_goes_but_of_a_sum_only_what_all_of_its_terms_lack():
+def test_an_empty_channel_of_a_sum_goes_only_if_it_is_empty_in_all_terms():
     model = lived_in(Residual())
     model.inner.weight[2] = 0
-    # Channel 1 of the stem is channel 3 after the padding: the first is empty in one term of the sum, the second in both.
+    # Channel 1 of the stem is channel 3 after the padding. At first it is empty in one term of the sum, then in both.
     model.stem.weight[1] = model.stem.bias[1] = 0
     result = compact(model, IMAGE)
     assert outputs_of(result) == {"stem": 4, "inner": 5, "outer": 8, "head": 3}
@@ -198,7 +204,7 @@ def test_inside_a_block_every_filter_goes_but_of_a_sum_only_what_all_of_its_term
 
 
 @torch.no_grad()
-def test_channels_that_are_padded_go_when_what_is_added_to_them_is_empty():
+def test_padding_channels_go_if_the_channels_added_to_them_are_empty():
     model = lived_in(Residual())
     model.outer.weight[[0, 7]] = 0
     result = compact(model, IMAGE)
@@ -221,7 +227,7 @@ class Gated(nn.Module):
 
 
 @torch.no_grad()
-def test_around_an_operation_that_is_not_known_all_stays_and_the_rest_goes():
+def test_around_an_unknown_operation_everything_stays():
     model = lived_in(Gated())
     for layer in (model.before, model.left, model.right):
         layer.weight[0] = 0
@@ -242,7 +248,7 @@ class Twice(nn.Module):
 
 
 @torch.no_grad()
-def test_a_layer_that_serves_at_two_places_stays_as_it_is():
+def test_a_layer_that_is_used_twice_stays_as_it_is():
     model = lived_in(Twice())
     model.conv.weight[0] = 0
     result = compact(model, IMAGE)
@@ -250,7 +256,7 @@ def test_a_layer_that_serves_at_two_places_stays_as_it_is():
     assert largest_difference(model, result.network, IMAGE) < EXACT
 
 
-def test_a_forward_pass_that_depends_on_its_input_is_told_in_one_sentence():
+def test_a_forward_pass_that_depends_on_its_input_is_refused():
     with pytest.raises(ConfigError, match=r"torch\.fx cannot follow its forward pass"):
         compact(Conditional(), IMAGE)
 

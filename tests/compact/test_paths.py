@@ -1,4 +1,4 @@
-"""What lies on a path from an input to an output is what plain references find, and nothing where the paths are not known."""
+"""The parameters on a path from input to output equal those of plain references; unknown paths give None."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from snip_cli import registry
-from snip_cli.compact.graph import traced
+from snip_cli.compact.graph import trace
 from snip_cli.compact.paths import Paths
 from snip_cli.models.prunable import prunable_parameters
 from snip_cli.models.recurrent import RowByRow
@@ -14,7 +14,7 @@ from tests.compact.emptied import Conditional, Residual
 from tests.compact.paths import by_derivatives, by_gradients, by_search, drawn_mask
 from tests.models.test_models import EXPECTED, build
 
-# The larger ones of a family differ in widths and depths alone; the recurrent ones have a reference of their own.
+# The larger models of a family differ only in width and depth; the recurrent ones have a reference of their own.
 LARGER = {"alexnet_b", "vgg_d", "vgg_like", "vgg16", "wrn_16_10", "wrn_22_8"}
 FEED_FORWARD = sorted(set(registry.models.names()) - LARGER - {"lstm_s", "lstm_b", "gru_s", "gru_b"})
 IMAGE = (2, 8, 8)
@@ -39,7 +39,7 @@ def count(mask):
 
 
 def all_but(model, *places):
-    """A mask that keeps all of the model but these entries: pairs of a parameter's name and an index."""
+    """A mask that keeps everything except the given entries: pairs of a parameter's name and an index."""
     mask = {name: torch.ones(p.shape, dtype=torch.bool) for name, p in prunable_parameters(model).items()}
     for name, index in places:
         mask[name][index] = False
@@ -81,7 +81,7 @@ def test_random_masks_of_a_recurrent_net_against_derivatives(seed, layer):
     check_same(effective_mask(model, mask, (1, 5, 4)), by_derivatives(model, mask))
 
 
-def test_what_a_cut_off_unit_reads_and_what_is_read_of_it_is_kept_in_vain():
+def test_weights_into_and_out_of_a_disconnected_unit_do_not_count():
     """Unit 0 of the first layer reads nothing, and nothing reads unit 1; both keep their biases."""
     model = nn.Sequential(nn.Flatten(), nn.Linear(128, 4), nn.ReLU(), nn.Linear(4, 3))
     mask = all_but(model, ("1.weight", 0), ("3.weight", (slice(None), 1)))
@@ -89,14 +89,17 @@ def test_what_a_cut_off_unit_reads_and_what_is_read_of_it_is_kept_in_vain():
 
 
 def test_a_shortcut_that_pads_channels_leads_past_the_layers_of_its_block():
-    """Channels 2 to 5 of the sum come from the shortcut; the others have no way through the block once its first layer is gone."""
+    """Channels 2 to 5 of the sum come from the shortcut.
+
+    Without its first layer, the block lets no other channel through.
+    """
     model = Residual()
     mask = all_but(model, ("inner.weight", ...), ("inner.bias", ...))
     assert effective_counts(model, mask, IMAGE) == {"stem": 4 * 18 + 4, "inner": 0, "outer": 0, "head": 3 * 4 + 3}
 
 
 class Classic(nn.Module):
-    """The forward pass of many a tutorial: functions in place of layers, a view in place of a flatten, and one layer at two places."""
+    """A forward pass as in many tutorials: functions for layers, a view for a flatten, and one layer used twice."""
 
     def __init__(self):
         super().__init__()
@@ -108,13 +111,13 @@ class Classic(nn.Module):
         return self.fc(x.view(x.size(0), -1))
 
 
-def test_of_a_layer_at_two_places_a_parameter_counts_that_is_on_a_path_at_either():
+def test_a_parameter_of_a_layer_used_twice_counts_if_it_is_on_a_path_at_either_place():
     model = Classic()
-    # Nothing writes channel 1, so that it is read in vain at the second place; at the first it is the image's.
+    # Nothing writes channel 1, so reading it does not count at the second place. At the first it is the image's.
     mask = all_but(model, ("conv.weight", 1))
     assert effective_counts(model, mask, IMAGE) == {"conv": 18 + 1, "fc": 3 * 16 + 3}
     mask = all_but(model, ("conv.weight", (0, 1)), ("conv.weight", (1, 1)))
-    # Nothing reads channel 1, so that it is written in vain at the first place; at the second it is read by the linear layer.
+    # Nothing reads channel 1, so writing it does not count at the first place. At the second the linear layer reads it.
     assert effective_counts(model, mask, IMAGE) == {"conv": 2 * 9 + 2, "fc": 3 * 32 + 3}
 
 
@@ -135,7 +138,7 @@ def test_a_constant_that_no_input_reaches_is_no_path_at_a_border_either(border):
     assert effective_counts(model, all_but(model, ("first.weight", 0)), IMAGE) == {"first": 3, "second": 10}
 
 
-def test_what_is_frozen_leads_everywhere_and_is_not_counted():
+def test_a_frozen_layer_connects_everything_and_is_not_counted():
     model = nn.Sequential(nn.Flatten(), nn.Linear(128, 4), nn.ReLU(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     model[3].requires_grad_(False)
     mask = all_but(model, ("1.weight", slice(3)), ("5.weight", 0))
@@ -143,7 +146,7 @@ def test_what_is_frozen_leads_everywhere_and_is_not_counted():
 
 
 class Gated(nn.Module):
-    """A product of two layers, which is not followed."""
+    """A product of two layers, an operation that is not followed."""
 
     def __init__(self):
         super().__init__()
@@ -189,7 +192,7 @@ def test_a_network_that_cannot_be_followed_is_unknown_unless_nothing_is_pruned(k
     assert effective_counts(model, mask, IMAGE) is None
 
 
-def test_the_model_is_left_alone_and_may_have_no_memory():
+def test_the_model_is_not_changed_and_may_be_on_the_meta_device():
     model = build("resnet56").train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     mask = drawn_mask(model, 1.5, kernels=True)
@@ -200,7 +203,7 @@ def test_the_model_is_left_alone_and_may_have_no_memory():
 
 
 @pytest.mark.parametrize("name", ["lstm_s", "gru_b"])
-def test_a_recurrent_net_without_any_candidate_is_cut_through(name):
+def test_a_recurrent_network_without_any_candidate_is_cut(name):
     """Its units stay at zero, whatever their other gates read."""
     model = build(name)
     units = model.recurrent.hidden_size
@@ -212,7 +215,7 @@ def test_a_recurrent_net_without_any_candidate_is_cut_through(name):
 
 def test_a_network_is_followed_once_for_all_masks(monkeypatch):
     times = []
-    monkeypatch.setattr("snip_cli.compact.paths.traced", lambda *network: times.append(1) or traced(*network))
+    monkeypatch.setattr("snip_cli.compact.paths.trace", lambda *network: times.append(1) or trace(*network))
     model = chain()
     paths = Paths(model, IMAGE)
     for seed in range(3):

@@ -27,7 +27,7 @@ def sizes_of(model):
 
 
 @torch.no_grad()
-def test_a_unit_that_nothing_reads_goes_and_with_it_what_only_it_reads(model):
+def test_a_unit_that_nothing_reads_goes_with_everything_that_only_it_reads(model):
     recurrent = model.recurrent
     model.classifier.weight[:, [3, 4]] = 0
     recurrent.weight_hh_l0[:, [3, 4]] = 0

@@ -1,4 +1,4 @@
-"""`compact=true` from the command: what it leaves, how the network comes back, and what it says when it cannot."""
+"""`compact=true` from the command line: the files it writes, loading the network again, and its errors."""
 
 import json
 
@@ -12,7 +12,7 @@ from snip_cli.errors import ConfigError
 from tests.snip_run import QUICK, only_run, run_quick
 
 SPARSE = ["sparsity=0.98", "model=lenet_5_caffe"]
-# No need to time well here.
+# The times need not be exact here.
 FEW = {"MOST": 2, "LEAST": 1, "SECONDS": 0.0}
 
 
@@ -43,7 +43,7 @@ def test_it_follows_a_run_and_leaves_two_files_and_a_table(tmp_path, capsys):
         assert entry["max_difference_float64"] <= 1e-9
         assert [layer["name"] for layer in entry["layers"]] == ["conv1", "conv2", "fc1", "fc2"]
         for layer, after in zip(entry["layers"][:-1], entry["layers"][1:], strict=True):
-            # A channel of the second convolution is 4×4 features of the linear layer, which may leave some of them unread.
+            # A channel of the second convolution becomes 4×4 features, and the linear layer may leave some unread.
             assert after["inputs"][1] <= layer["outputs"][1] * (16 if after["name"] == "fc1" else 1)
     said = capsys.readouterr().out
     assert "multiply-accumulates" in said and "seed 1: outputs differ by at most" in said
@@ -85,7 +85,7 @@ def test_a_sweep_compacts_what_is_done_and_what_is_not(tmp_path, capsys):
     command = ["-m", *QUICK, f"output_dir={tmp_path}", "sparsity=0.9,0.95", "compact=true"]
     assert main(command) == 0
     said = capsys.readouterr().out
-    assert "2 jobs, 0 done already" in said and "done, not made compact" in said.replace(
+    assert "2 jobs, 0 done already" in said and "done, without its compact network" in said.replace(
         " by code with uncommitted changes", ""
     )
     assert len(list(tmp_path.glob("*/compact.json"))) == 2
@@ -116,7 +116,7 @@ def test_outputs_that_differ_are_refused_and_nothing_is_written(tmp_path, monkey
 
     monkeypatch.setattr(stage, "compact", wrong)
     assert main([*QUICK, *SPARSE, f"output_dir={tmp_path}", "compact=true"]) == 1
-    assert "differ from the masked one's by 0.01" in capsys.readouterr().err
+    assert "differ from the masked network's by 0.01" in capsys.readouterr().err
     assert not (folder / "compact.json").exists() and not (folder / "compact.pt").exists()
 
 
@@ -129,19 +129,19 @@ def test_a_folder_without_a_finished_run(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["checkpoint.pt", "mask.pt"])
-def test_weights_or_masks_that_are_gone(tmp_path, name, capsys):
+def test_missing_weights_or_masks(tmp_path, name, capsys):
     folder = run_quick(tmp_path, *SPARSE)
     (folder / name).unlink()
     assert main([*QUICK, *SPARSE, f"output_dir={tmp_path}", "compact=true"]) == 2
-    assert f"{name} has nothing of seed 0 (there: none)" in capsys.readouterr().err
+    assert f"{name} does not hold seed 0 (it holds: none)" in capsys.readouterr().err
 
 
-def test_what_load_cannot_find(tmp_path):
+def test_load_names_what_is_missing(tmp_path):
     folder = run_quick(tmp_path)
-    with pytest.raises(ConfigError, match=r"There is no .*compact.pt: the run's command with compact=true makes it"):
+    with pytest.raises(ConfigError, match=r"compact.pt does not exist: run the same command with compact=true"):
         load(folder)
     run_quick(tmp_path, "compact=true")
-    with pytest.raises(ConfigError, match=r"no network of seed 7 \(there: 0\)"):
+    with pytest.raises(ConfigError, match=r"does not hold seed 7 \(it holds: 0\)"):
         load(folder, seed=7)
     (folder / "compact.pt").write_bytes(b"no zip")
     with pytest.raises(ConfigError, match=r"compact.pt is damaged"):

@@ -1,4 +1,4 @@
-"""What the tests of the cache share: five images, and what is decoded and warned of."""
+"""Fixtures of the tests of the cache: five images, the calls of the decoder, and the warnings."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from tests.data.pictures import draw_classes
 
 @pytest.fixture
 def decodes(monkeypatch):
-    """The number of images of every call of the decoder."""
+    """The number of images in each call of the decoder."""
     calls = []
     decode = cache.decode
 
@@ -22,10 +22,10 @@ def decodes(monkeypatch):
 
 @pytest.fixture
 def warnings(monkeypatch):
-    """What the project's logger warns of."""
-    told = []
-    monkeypatch.setattr(cache.log, "warning", lambda text, *values: told.append(text % values))
-    return told
+    """The warnings of the project's logger."""
+    messages = []
+    monkeypatch.setattr(cache.log, "warning", lambda text, *values: messages.append(text % values))
+    return messages
 
 
 @pytest.fixture

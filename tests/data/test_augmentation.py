@@ -1,4 +1,4 @@
-"""The whole-batch augmentation against one that takes image by image, and the frequencies of its cases."""
+"""The augmentation of a batch, compared with one of single images, and the frequencies of its cases."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ def random_batch(count, shape=(3, 9, 7), seed=0):
 
 
 def moved(image, flipped, down, right):
-    """One image, flipped, then moved, zero where nothing was: pixel by pixel."""
+    """One image, flipped and then translated pixel by pixel; outside the image is zero."""
     height, width = image.shape[1:]
     result = torch.zeros_like(image)
     for y in range(height):
@@ -27,7 +27,7 @@ def moved(image, flipped, down, right):
 
 
 def every_case(image, pixels):
-    """Every result that an image may have, by (flipped, down, right)."""
+    """Every possible result for an image, by (flipped, down, right)."""
     steps = range(-pixels, pixels + 1)
     return {
         (flipped, down, right): moved(image, flipped, down, right)
@@ -44,22 +44,22 @@ def cases_of(augment, image, count, seed=0):
     known = {result.numpy().tobytes(): case for case, result in every_case(image, augment.pixels).items()}
     found = {}
     for result in results.contiguous().numpy():
-        case = known[result.tobytes()]  # KeyError: no case of the reference gives this image
+        case = known[result.tobytes()]  # KeyError if no case of the reference has this result
         found[case] = found.get(case, 0) + 1
     return found
 
 
-# An image without a zero and without symmetry, so that every case has a result of its own.
+# An image without zeros or symmetry, so that every case has a different result.
 IMAGE = torch.arange(1.0, 1 + 2 * 6 * 5, dtype=torch.float64).reshape(2, 6, 5)
 
 
 def paper(flipped, moved):
-    """Every image is moved, half of them are flipped."""
+    """The share of images that are flipped and moved: every image is moved, and half of them are flipped."""
     return {True: 1 / 2, False: 0}[moved]
 
 
 def released(flipped, moved):
-    """The part of images that the released code flips, and that it moves: of two operations none, one or both."""
+    """The share of images that the released code flips and moves: none, one or both of two operations."""
     share = 0.0
     for operations in ((), ("move",), ("flip",), ("move", "flip")):
         drawn = 1 / 3 / (2 if len(operations) == 1 else 1)
@@ -94,10 +94,6 @@ def test_images_of_a_batch_are_augmented_each_by_its_own_number():
     alone = torch.cat([augment(images[i : i + 1], numbers[i : i + 1]) for i in range(32)])
     assert torch.equal(together, alone)
     assert not torch.equal(together, images)
-
-
-def test_none_is_no_augmentation():
-    assert resident_augmentation("none", 4) is None
 
 
 def test_only_the_training_batches_are_augmented():

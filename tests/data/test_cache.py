@@ -69,7 +69,7 @@ def test_a_change_of_the_files_is_noticed_and_the_earlier_images_are_deleted(cha
     change(tmp_path)
     after = read(tmp_path)
     assert torch.equal(after, cache.decode(list_images(tmp_path / "train").paths, 8, 8))
-    assert len(decodes) == 3  # the last one is this test's own
+    assert len(decodes) == 3  # the last call is this test's own
     assert len(kept_files(tmp_path)) == 1
     assert kept_files(tmp_path) != before
 
@@ -115,7 +115,7 @@ def test_runs_that_start_together_decode_once(base, decodes, monkeypatch):
     counted = cache.decode
 
     def slow(paths, height, width):
-        time.sleep(0.2)  # time for all the others to come as far as the lock
+        time.sleep(0.2)  # time for all other runs to reach the lock
         return counted(paths, height, width)
 
     monkeypatch.setattr(cache, "decode", slow)

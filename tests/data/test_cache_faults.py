@@ -1,4 +1,4 @@
-"""What is not to be trusted, and places where nothing can be kept."""
+"""Damaged or foreign cache files, and folders where no cache can be written."""
 
 import errno
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.data.cached import EXPECTED, kept_files, read
 
 
 def flip_a_bit(content):
-    """A bit in the middle of the images, which are the most of the file."""
+    """Flip a bit in the middle of the file, which lies in the images."""
     place = content.find(EXPECTED[2].numpy().tobytes())
     assert place > 0
     return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]

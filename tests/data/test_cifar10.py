@@ -16,7 +16,7 @@ from snip_cli.data.resident import channel_statistics
 from snip_cli.errors import ConfigError
 from tests.data.pictures import as_tensor, draw_classes, one_sentence
 
-# As the authors' batches.meta has them, in the order of the labels.
+# The names in the authors' batches.meta, in the order of the labels.
 NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 BATCHES = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
 
@@ -59,24 +59,26 @@ def test_folders_of_other_classes_are_refused(folders):
     (folders / "train" / "airplane").rename(folders / "train" / "aeroplane")
     text = refusal(folders.parent)
     assert text.startswith(f"{folders / 'train'} holds the classes aeroplane, automobile, ")
-    assert text.endswith(": CIFAR-10 has airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck.")
+    assert text.endswith(
+        ", but CIFAR-10 has airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck: copy it again."
+    )
 
 
-def test_an_image_that_is_missing_is_told(folders):
+def test_an_image_that_is_missing_is_reported(folders):
     (folders / "test" / "dog" / "0.png").rename(folders / "dog.png")
     (folders / "test" / "dog" / "text.txt").write_text("")
     assert refusal(folders.parent).startswith(f"{folders / 'test' / 'dog'} holds no image")
     (folders / "train" / "dog" / "0.png").unlink()
-    assert refusal(folders.parent) == f"{folders / 'train'} holds 19 images of CIFAR-10's 20: copy it again."
+    assert refusal(folders.parent) == f"{folders / 'train'} holds 19 images, but CIFAR-10 has 20: copy it again."
 
 
-def test_a_missing_test_folder_is_told(folders):
+def test_a_missing_test_folder_is_reported(folders):
     (folders / "test").rename(folders / "elsewhere")
-    assert refusal(folders.parent).startswith(f"There is no folder {folders / 'test'}")
+    assert refusal(folders.parent).startswith(f"The folder {folders / 'test'} does not exist")
 
 
 def write_batches(folder, monkeypatch):
-    """Write six batches of four images in the authors' form, with their MD5 as the expected one; gives images and labels by name."""
+    """Write six batches of four images in the authors' format with their MD5s; return images and labels by name."""
     random = numpy.random.RandomState(0)
     folder.mkdir(parents=True)
     values, md5s = {}, {}
@@ -127,7 +129,7 @@ def test_an_altered_file_is_refused_by_name_before_it_is_unpickled(file, tmp_pat
 
 
 @pytest.mark.parametrize("file", [None, *BATCHES, "batches.meta"])
-def test_missing_data_that_cannot_be_downloaded_is_told(file, tmp_path, monkeypatch):
+def test_missing_data_that_cannot_be_downloaded_is_reported(file, tmp_path, monkeypatch):
     if file is not None:
         write_batches(tmp_path / "cifar-10-batches-py", monkeypatch)
         (tmp_path / "cifar-10-batches-py" / file).unlink()

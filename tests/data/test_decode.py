@@ -68,7 +68,9 @@ def test_cmyk_becomes_rgb(tmp_path):
 
 @pytest.mark.parametrize("upright", [False, True])
 def test_the_longer_side_is_cropped_around_its_centre(upright, tmp_path):
-    """Of three squares, red, green and blue, the green one in the middle is left, with as much of red as of blue at its edges."""
+    """Of three squares (red, green, blue) the green one in the middle remains, with equal parts of red and blue at its
+    edges.
+    """
     striped = numpy.zeros((12, 36, 3), dtype=numpy.uint8)
     for channel in range(3):
         striped[:, 12 * channel : 12 * (channel + 1), channel] = 255
@@ -115,7 +117,9 @@ def test_a_missing_file_is_refused_by_name(tmp_path):
 
 def test_more_than_8_bits_are_refused_rather_than_cut_off(tmp_path):
     Image.fromarray(GREY.astype(numpy.uint16) * 256).save(tmp_path / "a.png")
-    assert refusal(tmp_path / "a.png") == f"{tmp_path / 'a.png'} has more than 8 bits a channel: convert it to 8 bits."
+    assert (
+        refusal(tmp_path / "a.png") == f"{tmp_path / 'a.png'} has more than 8 bits per channel: convert it to 8 bits."
+    )
     Image.fromarray(GREY.astype(numpy.float32)).save(tmp_path / "a.tif")
     assert "more than 8 bits" in refusal(tmp_path / "a.tif")
 

@@ -18,7 +18,7 @@ def test_what_is_missing_is_fetched_into_a_folder_that_is_made_for_it(tmp_path):
     assert (tmp_path / "data" / "file").read_text() == "content"
 
 
-def test_a_failure_is_told_in_one_line_with_reason_and_remedy(tmp_path):
+def test_a_failure_is_reported_in_one_line_with_reason_and_remedy(tmp_path):
     def fail():
         raise RuntimeError("two\nlines")
 
@@ -29,18 +29,18 @@ def test_a_failure_is_told_in_one_line_with_reason_and_remedy(tmp_path):
     )
 
 
-def test_a_download_that_leaves_something_out_is_told(tmp_path):
-    with pytest.raises(ConfigError, match="the download left files out"):
+def test_a_download_that_leaves_something_out_is_reported(tmp_path):
+    with pytest.raises(ConfigError, match="the downloaded files are incomplete"):
         fetch(tmp_path, lambda: None)
 
 
-def test_a_root_that_is_a_file_is_told(tmp_path):
+def test_a_root_that_is_a_file_is_reported(tmp_path):
     (tmp_path / "root").write_text("")
     with pytest.raises(ConfigError, match=r"root and cannot be downloaded \(FileExistsError"):
         fetch(tmp_path / "root", lambda: None)
 
 
-def test_what_is_wrong_with_a_file_is_told_as_it_is(tmp_path):
+def test_an_error_about_a_file_is_passed_on_unchanged(tmp_path):
     def refuse():
         raise ConfigError("The archive is damaged: delete it.")
 
@@ -53,7 +53,7 @@ def test_runs_that_start_together_fetch_once(tmp_path):
     fetched = []
 
     def slow():
-        time.sleep(0.2)  # time for all the others to come as far as the lock
+        time.sleep(0.2)  # time for all other runs to reach the lock
         fetched.append(threading.get_ident())
         (tmp_path / "file").write_text("content")
 

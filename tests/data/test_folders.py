@@ -66,17 +66,17 @@ def test_images_may_lie_in_a_folder_inside_that_of_the_class(tmp_path):
     ]
 
 
-def test_a_missing_folder_is_told(tmp_path):
+def test_a_missing_folder_is_reported(tmp_path):
     assert refusal(tmp_path / "train").startswith(
-        f"There is no folder {tmp_path / 'train'}: put the images there, or point dataset.root"
+        f"The folder {tmp_path / 'train'} does not exist: put the images there, or point dataset.root"
     )
 
 
-def test_a_file_in_place_of_the_folder_is_told(tmp_path):
-    assert "There is no folder" in refusal(draw(tmp_path / "train.png"))
+def test_a_file_in_place_of_the_folder_is_reported(tmp_path):
+    assert "does not exist" in refusal(draw(tmp_path / "train.png"))
 
 
-def test_a_folder_that_cannot_be_read_is_told(tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_read_is_reported(tmp_path, monkeypatch):
     def refuse(folder):
         raise PermissionError(13, "Permission denied")
 
@@ -84,25 +84,25 @@ def test_a_folder_that_cannot_be_read_is_told(tmp_path, monkeypatch):
     assert refusal(tmp_path) == f"{tmp_path} cannot be read (Permission denied): make it readable."
 
 
-def test_a_folder_without_classes_is_told(tmp_path):
+def test_a_folder_without_classes_is_reported(tmp_path):
     draw(tmp_path / "loose.png")
-    assert refusal(tmp_path).startswith(f"{tmp_path} holds no class folder: ")
+    assert refusal(tmp_path).startswith(f"{tmp_path} holds no class folders: ")
 
 
-def test_a_class_without_an_image_is_told(tmp_path):
+def test_a_class_without_an_image_is_reported(tmp_path):
     draw_classes(tmp_path, {"ant": 1, "bee": 1})
     (tmp_path / "cow").mkdir()
     (tmp_path / "cow" / "notes.txt").write_text("none yet")
-    assert refusal(tmp_path).startswith(f"{tmp_path / 'cow'} holds no image: ")
+    assert refusal(tmp_path).startswith(f"{tmp_path / 'cow'} holds no images: ")
 
 
-def test_an_empty_file_is_told_by_name(tmp_path):
+def test_an_empty_file_is_reported_by_name(tmp_path):
     draw_classes(tmp_path, {"ant": 3})
     (tmp_path / "ant" / "1.png").write_bytes(b"")
     assert refusal(tmp_path) == f"{tmp_path / 'ant' / '1.png'} is empty (0 bytes): copy it again or delete it."
 
 
-def test_a_link_to_nothing_is_told_by_name(tmp_path):
+def test_a_link_to_nothing_is_reported_by_name(tmp_path):
     draw_classes(tmp_path, {"ant": 1})
     (tmp_path / "ant" / "gone.png").symlink_to(tmp_path / "nowhere.png")
     assert refusal(tmp_path).startswith(f"{tmp_path / 'ant' / 'gone.png'} cannot be read (")
@@ -113,15 +113,15 @@ def test_the_same_classes_as_in_training_are_accepted(tmp_path):
     assert list_images(tmp_path, ["ant", "bee"]).labels.tolist() == [0, 1]
 
 
-def test_a_class_that_training_has_and_the_test_folder_has_not_is_told(tmp_path):
+def test_a_class_that_training_has_and_the_test_folder_has_not_is_reported(tmp_path):
     draw_classes(tmp_path, {"ant": 1, "dog": 1})
     text = refusal(tmp_path, ["ant", "bee", "cow", "dog"])
     assert f"{tmp_path} (2 classes) has no class folder 'bee', which the training images (4 classes) have: " in text
 
 
-def test_a_class_that_training_has_not_is_told(tmp_path):
+def test_a_class_that_training_has_not_is_reported(tmp_path):
     draw_classes(tmp_path, {"ant": 1, "bee": 1, "cow": 1})
     text = refusal(tmp_path, ["ant", "cow"])
     assert (
-        f"{tmp_path} (3 classes) has the class folder 'bee', which the training images (2 classes) have not: " in text
+        f"{tmp_path} (3 classes) has a class folder 'bee', which the training images (2 classes) do not have: " in text
     )

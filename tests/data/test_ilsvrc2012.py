@@ -40,15 +40,17 @@ def test_no_image_is_opened_while_listing(root):
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_a_missing_folder_is_told_with_where_to_get_it(split, root):
+def test_a_missing_folder_is_reported_with_where_to_get_it(split, root):
     (root / "imagenet" / split).rename(root / "elsewhere")
     text = refusal(root)
-    assert text.startswith(f"There is no folder {root / 'imagenet' / split}, and a program cannot download ImageNet: ")
+    assert text.startswith(
+        f"The folder {root / 'imagenet' / split} does not exist, and ImageNet cannot be downloaded by a program: "
+    )
     for word in ("https://image-net.org", "train/WNID/*.JPEG", "val/WNID/*.JPEG", "dataset.root or $SNIP_DATA"):
         assert word in text
 
 
-def test_validation_images_that_are_not_sorted_are_told(root):
+def test_validation_images_that_are_not_sorted_are_reported(root):
     (root / "imagenet" / "val").rename(root / "elsewhere")
     draw(root / "imagenet" / "val" / "ILSVRC2012_val_00000001.JPEG")
     text = refusal(root)
@@ -56,13 +58,13 @@ def test_validation_images_that_are_not_sorted_are_told(root):
     assert f"torchvision.datasets.ImageNet('{root / 'imagenet'}', 'val')" in text
 
 
-def test_another_number_of_classes_is_told(root):
+def test_another_number_of_classes_is_reported(root):
     (root / "imagenet" / "val" / WNIDS[1]).rename(root / "elsewhere")
     text = refusal(root)
     assert f"(2 classes) has no class folder '{WNIDS[1]}', which the training images (3 classes) have: " in text
 
 
-def test_an_empty_file_is_told_by_name(root):
+def test_an_empty_file_is_reported_by_name(root):
     path = root / "imagenet" / "val" / WNIDS[2] / "0.JPEG"
     path.write_bytes(b"")
     assert refusal(root).startswith(f"{path} is empty (0 bytes)")

@@ -52,23 +52,23 @@ def test_two_folders_below_one_root_do_not_disturb_each_other(root):
         assert len(read(root, folder="deep/other").train_labels) == 2
 
 
-def test_a_folder_that_is_not_there_is_told(root):
-    assert refusal(root, folder="yours").startswith(f"There is no folder {root / 'yours' / 'train'}: ")
+def test_a_folder_that_is_not_there_is_reported(root):
+    assert refusal(root, folder="yours").startswith(f"The folder {root / 'yours' / 'train'} does not exist: ")
 
 
-def test_a_missing_test_folder_is_told(root):
+def test_a_missing_test_folder_is_reported(root):
     (root / "mine" / "test").rename(root / "elsewhere")
-    assert refusal(root).startswith(f"There is no folder {root / 'mine' / 'test'}: ")
+    assert refusal(root).startswith(f"The folder {root / 'mine' / 'test'} does not exist: ")
 
 
-def test_a_class_that_is_not_tested_is_told(root):
+def test_a_class_that_is_not_tested_is_reported(root):
     (root / "mine" / "test" / "bee").rename(root / "bee")
     assert "has no class folder 'bee', which the training images (2 classes) have: " in refusal(root)
 
 
-def test_a_size_below_one_is_told(root):
+def test_a_size_below_one_is_reported(root):
     with pytest.raises(
-        ConfigError, match=r"^dataset\.size, the height and width in pixels, must be at least 1, not 0\.$"
+        ConfigError, match=r"^dataset\.size, the height and width in pixels, must be at least 1: got 0\.$"
     ):
         read(root, size=0)
 

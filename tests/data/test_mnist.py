@@ -35,7 +35,7 @@ def idx(values):
 
 
 def write_small_files(raw, monkeypatch, table):
-    """Write four small files in the form of MNIST's, with their MD5 as the expected one; gives their values by name."""
+    """Write four small files in MNIST's format, set their MD5s as the expected ones, and return their values by name."""
     generator = torch.Generator().manual_seed(0)
     values = {}
     for part, count in COUNTS.items():
@@ -89,7 +89,7 @@ def assert_tells_where_it_looked_and_what_to_do(error, raw):
 
 
 @both
-def test_missing_data_that_cannot_be_downloaded_is_told(name, folder, table, tmp_path):
+def test_missing_data_that_cannot_be_downloaded_is_reported(name, folder, table, tmp_path):
     with pytest.raises(ConfigError) as refusal:
         registry.datasets[name](tmp_path / "nowhere")
     assert_tells_where_it_looked_and_what_to_do(refusal.value, tmp_path / "nowhere" / folder / "raw")
@@ -105,8 +105,8 @@ def test_one_missing_file_is_enough(file, tmp_path, monkeypatch):
     assert_tells_where_it_looked_and_what_to_do(refusal.value, raw)
 
 
-def test_a_download_that_leaves_the_files_out_is_told(tmp_path):
-    """torchvision takes the converted files of its older releases for the data set and then downloads nothing."""
+def test_a_download_that_leaves_the_files_out_is_reported(tmp_path):
+    """If converted files of older torchvision releases exist, torchvision downloads nothing."""
     processed = tmp_path / "MNIST" / "processed"
     processed.mkdir(parents=True)
     for file in ("training.pt", "test.pt"):
@@ -115,7 +115,7 @@ def test_a_download_that_leaves_the_files_out_is_told(tmp_path):
         registry.datasets["mnist"](tmp_path)
 
 
-def test_a_root_that_is_a_file_is_told(tmp_path):
+def test_a_root_that_is_a_file_is_reported(tmp_path):
     (tmp_path / "root").write_text("")
     with pytest.raises(ConfigError, match="MNIST is not in"):
         registry.datasets["mnist"](tmp_path / "root")

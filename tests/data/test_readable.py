@@ -1,33 +1,33 @@
 import pytest
 
-from snip_cli.data import readable
-from snip_cli.data.cache import FOLDER
-from snip_cli.data.readable import require_readable
+from snip_cli.data import cache
+from snip_cli.data.cache import FOLDER, require_readable
+from snip_cli.data.decode import AT_ONCE
 from snip_cli.errors import ConfigError
 from tests.data.pictures import draw, one_sentence
 
 
 @pytest.fixture
 def paths(tmp_path):
-    """More images than one thread looks at in one go."""
-    return [draw(tmp_path / "train" / f"{number}.png", number) for number in range(readable.AT_ONCE + 3)]
+    """More images than one thread checks at a time."""
+    return [draw(tmp_path / "train" / f"{number}.png", number) for number in range(AT_ONCE + 3)]
 
 
 @pytest.fixture
 def looks(monkeypatch):
-    """The number of images of every look at some."""
+    """One entry per header that is read."""
     counts = []
-    check_heads = readable.check_heads
+    check_header = cache.check_header
 
-    def counted(part):
-        counts.append(len(part))
-        return check_heads(part)
+    def counted(path):
+        counts.append(1)
+        return check_header(path)
 
-    monkeypatch.setattr(readable, "check_heads", counted)
+    monkeypatch.setattr(cache, "check_header", counted)
     return counts
 
 
-def test_images_are_looked_at_once(paths, tmp_path, looks):
+def test_images_are_checked_once(paths, tmp_path, looks):
     for _ in range(2):
         require_readable(tmp_path, paths)
     assert sum(looks) == len(paths)
@@ -42,14 +42,14 @@ def test_a_file_that_is_no_image_is_named_and_nothing_is_remembered(place, paths
         assert one_sentence(error.value).startswith(f"{paths[place]} is not an image (")
 
 
-def test_a_changed_file_is_looked_at_again(paths, tmp_path):
+def test_a_changed_file_is_checked_again(paths, tmp_path):
     require_readable(tmp_path, paths)
     paths[2].write_bytes(b"no image any more")
     with pytest.raises(ConfigError, match=r"2\.png is not an image"):
         require_readable(tmp_path, paths)
 
 
-def test_where_nothing_can_be_remembered_it_is_looked_at_each_time(paths, tmp_path, looks):
+def test_images_are_checked_each_time_if_nothing_can_be_remembered(paths, tmp_path, looks):
     (tmp_path / FOLDER).write_text("in the way")
     for _ in range(2):
         require_readable(tmp_path, paths)

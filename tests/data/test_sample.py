@@ -38,13 +38,14 @@ def test_classes_are_mixed():
 
 def test_a_class_with_fewer_images_than_asked_for_is_named():
     with pytest.raises(
-        ConfigError, match=r"^method\.samples_per_class=4 but class 1 has 3 training images: lower it\.$"
+        ConfigError,
+        match=r"^method\.samples_per_class=4 is too large: class 1 has only 3 training images\. Lower it\.$",
     ):
         drawn(4)
 
 
 def test_a_class_without_an_image_is_named():
-    with pytest.raises(ConfigError, match="No training image is of class 3 of 4"):
+    with pytest.raises(ConfigError, match="Class 3 of 4 has no training image"):
         drawn(1, classes=4)
 
 

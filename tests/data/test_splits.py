@@ -10,7 +10,7 @@ from tests.splits import split_of
 
 @pytest.fixture
 def split():
-    """Forty images that hold nothing but their number, which is also their label."""
+    """Forty images whose only pixel is their number, which is also their label."""
     numbers = torch.arange(40)
     return split_of(numbers.double()[:, None, None, None].expand(-1, 1, 2, 2), numbers)
 
@@ -90,7 +90,7 @@ def test_more_saliency_batches_begin_with_the_same_one(split):
 
 
 def test_more_saliency_images_than_there_are_is_refused(split):
-    with pytest.raises(ConfigError, match="is 42 but there are 40 training images: lower one"):
+    with pytest.raises(ConfigError, match="is 42, but there are only 40 training images: lower one"):
         saliency_batches(split, 21, 2, seed=0)
 
 
@@ -104,7 +104,7 @@ def test_a_saliency_batch_may_be_of_some_classes_alone(split):
 
 
 def test_more_images_than_those_classes_have_is_refused(split):
-    with pytest.raises(ConfigError, match="is 3 but there are 2 training images of classes 3, 7: lower one"):
+    with pytest.raises(ConfigError, match="is 3, but there are only 2 training images of classes 3, 7: lower one"):
         saliency_batches(split, 3, 1, seed=0, classes=[3, 7])
 
 
@@ -161,5 +161,5 @@ def test_the_part_held_out_validates_and_the_rest_trains():
 
 @pytest.mark.parametrize("fraction", [0.001, 0.999])
 def test_a_part_that_leaves_nothing_is_refused(fraction):
-    with pytest.raises(ConfigError, match="choose one that leaves images to train and to validate"):
+    with pytest.raises(ConfigError, match="choose a fraction that leaves images for training and for validation"):
         held_out_rows(50, fraction, split_seed=9)

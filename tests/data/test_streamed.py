@@ -1,4 +1,4 @@
-"""Streamed images: what is decoded, how it is cropped, and that neither workers nor a break in the training change it."""
+"""Streamed images: decoding and cropping, which neither workers nor an interruption of the training change."""
 
 import itertools
 import multiprocessing
@@ -8,10 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from snip_cli.data.files import Files
 from snip_cli.data.resident import normalisation
 from snip_cli.data.splits import draws
-from snip_cli.data.streamed import streamed, while_workers_live
+from snip_cli.data.streamed import Files, streamed, while_workers_live
 from snip_cli.errors import ConfigError, RunError
 
 CPU = torch.device("cpu")
@@ -158,13 +157,13 @@ def test_the_size_may_grow_in_equal_parts_of_the_training(files):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_damaged_image_is_named(files, workers):
     files.test[1].write_bytes(files.test[1].read_bytes()[:60])
-    with pytest.raises(ConfigError, match=r"101\.png cannot be decoded \(.*\): copy it again or delete it\.") as told:
+    with pytest.raises(ConfigError, match=r"101\.png cannot be decoded \(.*\): copy it again or delete it\.") as error:
         list(data_of(files, workers=workers).test.selected([torch.arange(4)]))
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("error", [EOFError, ConnectionResetError])
-def test_a_worker_killed_while_it_hands_a_batch_over_is_told(error):
+def test_a_worker_killed_while_it_hands_a_batch_over_is_reported(error):
     def cut_off():
         yield "first"
         raise error
@@ -175,7 +174,7 @@ def test_a_worker_killed_while_it_hands_a_batch_over_is_told(error):
         next(batches)
 
 
-def test_a_killed_worker_is_told(files):
+def test_a_killed_worker_is_reported(files):
     batches = data_of(files, workers=1).train.drawn(draws(16, 4, 0))
     next(batches)
     [worker] = multiprocessing.active_children()

@@ -29,7 +29,7 @@ def offline(monkeypatch):
 
 @pytest.fixture
 def base(tmp_path, monkeypatch):
-    """Six training and two validation images in the form of the official archive."""
+    """Six training and two validation images, laid out as in the official archive."""
     monkeypatch.setattr(files, "COUNTS", (6, 2))
     base = tmp_path / "data" / NAME
     draw_classes(base / "train", dict.fromkeys(WNIDS, 2), inside="images", suffix=".bmp", size=64)
@@ -62,7 +62,7 @@ def assert_is_whole(raw):
 
 
 def archive(base, monkeypatch, **more):
-    """Make of the data set, which is deleted, the archive with further files; gives its path."""
+    """Replace the data set by an archive of it with more files, and return the archive's path."""
     path = base.with_suffix(".zip")
     with zipfile.ZipFile(path, "w") as file:
         for image in sorted(base.rglob("*")):
@@ -129,7 +129,7 @@ def test_an_unpacking_that_fails_leaves_no_half_of_it(base, monkeypatch):
 def test_an_archive_that_would_write_elsewhere_is_refused(name, base, monkeypatch):
     path = archive(base, monkeypatch, **{name: "evil"})
     text = refusal(base.parent)
-    assert text.startswith(f"{path} holds a path that leaves its folder, ")
+    assert text.startswith(f"{path} holds a path outside its folder, ")
     assert not list(base.parent.parent.rglob("evil*"))
     assert not base.exists()
 
@@ -157,20 +157,20 @@ def test_an_archive_of_something_else_is_refused(base, monkeypatch):
     assert "holds no folder tiny-imagenet-200: " in refusal(base.parent)
 
 
-def test_missing_data_that_cannot_be_downloaded_is_told(tmp_path):
+def test_missing_data_that_cannot_be_downloaded_is_reported(tmp_path):
     text = refusal(tmp_path / "nowhere")
     assert text.startswith(f"Tiny-ImageNet is not in {tmp_path / 'nowhere'} and cannot be downloaded (URLError: ")
     assert "): put tiny-imagenet-200.zip or the folder tiny-imagenet-200 there, " in text
 
 
-def test_a_missing_image_is_told(base):
+def test_a_missing_image_is_reported(base):
     (base / "train" / WNIDS[1] / "images" / "1.bmp").unlink()
     assert refusal(base.parent) == (
-        f"{base} holds 5 training and 2 validation images, not 6 and 2: delete it and unpack tiny-imagenet-200.zip again."
+        f"{base} holds 5 training and 2 validation images instead of 6 and 2: delete it and unpack tiny-imagenet-200.zip again."
     )
 
 
-def test_missing_annotations_are_told(base):
+def test_missing_annotations_are_reported(base):
     (base / "val" / "val_annotations.txt").unlink()
     text = refusal(base.parent)
     assert text.startswith(f"{base / 'val' / 'val_annotations.txt'} cannot be read (")
@@ -178,9 +178,7 @@ def test_missing_annotations_are_told(base):
 
 
 @pytest.mark.parametrize("line", ["", f"val_0.bmp {WNIDS[0]}", "val_0.bmp\tn99999999\t1\t2\t3\t4", "val_0.bmp"])
-def test_an_image_whose_class_is_not_told_is_refused_by_name(line, base):
+def test_an_image_whose_class_is_missing_is_refused_by_name(line, base):
     annotations = base / "val" / "val_annotations.txt"
     annotations.write_text(f"val_1.bmp\t{WNIDS[0]}\t0\t0\t1\t1\n{line}\n")
-    assert refusal(base.parent).startswith(
-        f"{annotations} does not say which of the training classes val_0.bmp is of: "
-    )
+    assert refusal(base.parent).startswith(f"{annotations} names no training class for val_0.bmp: ")

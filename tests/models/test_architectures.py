@@ -11,7 +11,7 @@ SNIP_EPS, PYTORCH_EPS = 1e-3, 1e-5
 
 
 def settled(name, shape=(3, 32, 32)):
-    """The model in double precision and inference mode, with batch-norm that is not the identity; and two images."""
+    """The model in double precision and inference mode, with batch-norm that is not the identity, and two images."""
     model = build(name, shape).double().eval()
     generator = torch.Generator().manual_seed(2)
     for norm in model.modules():

@@ -24,7 +24,7 @@ def build_on_meta(name, shape, classes=10):
 
 
 def outputs(name, shape, classes):
-    """What the model makes of two images without values."""
+    """The model's output for two images on the meta device."""
     return build_on_meta(name, shape, classes)(torch.empty(2, *shape, device="meta"))
 
 
@@ -47,7 +47,7 @@ def test_the_smallest_image_is_that_of_its_docstring(name):
     least = SMALLEST[name]
     assert outputs(name, (3, least, least), 10).shape == (2, 10)
     for height, width in ((least - 1, least), (least, least - 1)):
-        sentence = f"^{name} needs images of at least {least}×{least}, not {height}×{width}: choose another model for this data set.$"
+        sentence = f"^{name} needs images of at least {least}×{least}: got {height}×{width}. Choose another model for this data set.$"
         with pytest.raises(ConfigError, match=sentence):
             build_on_meta(name, (3, height, width))
 
@@ -55,7 +55,7 @@ def test_the_smallest_image_is_that_of_its_docstring(name):
 @pytest.mark.parametrize("name", RECURRENT)
 def test_a_recurrent_network_refuses_colour_images(name):
     with pytest.raises(
-        ConfigError, match=f"^{name} needs images of 1 channel, not 3: choose another model for this data set.$"
+        ConfigError, match=f"^{name} needs images of 1 channel: got 3. Choose another model for this data set.$"
     ):
         build_on_meta(name, (3, 32, 32))
 
@@ -63,7 +63,7 @@ def test_a_recurrent_network_refuses_colour_images(name):
 @pytest.mark.parametrize("name", OF_TORCHVISION)
 def test_torchvisions_networks_refuse_images_without_colour(name):
     with pytest.raises(
-        ConfigError, match=f"^{name} needs images of 3 channels, not 1: choose another model for this data set.$"
+        ConfigError, match=f"^{name} needs images of 3 channels: got 1. Choose another model for this data set.$"
     ):
         build_on_meta(name, (1, 64, 64))
 

@@ -10,7 +10,7 @@ from snip_cli import registry
 from snip_cli.models.initialisers import fans, initialise
 
 FAN_IN, FAN_OUT = 600, 400
-# Standard deviation of a unit normal that is truncated at ±2: its variance is 1 - 2·2·φ(2) / (2Φ(2) - 1).
+# Standard deviation of a standard normal truncated at ±2: its variance is 1 - 2·2·φ(2) / (2Φ(2) - 1).
 TRUNCATED = math.sqrt(1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / math.erf(math.sqrt(2)))
 # An entry for every registered initialiser: the standard deviation of what it draws.
 STANDARD_DEVIATION = {
@@ -32,7 +32,7 @@ def drawn(name, seed=0, **options):
 
 
 def everything():
-    """A network with each kind of layer, none of whose parameters or statistics is that of a new layer."""
+    """A network with each kind of layer, whose parameters and statistics all differ from those of a new layer."""
     model = nn.ModuleDict(
         {"conv": nn.Conv2d(3, 4, 3), "norm": nn.BatchNorm2d(4), "lstm": nn.LSTM(5, 6), "linear": nn.Linear(6, 2)}
     )

@@ -1,4 +1,4 @@
-"""What every registered model must do."""
+"""Requirements of every registered model."""
 
 import pytest
 import torch
@@ -38,7 +38,7 @@ every_model = pytest.mark.parametrize("name", registry.models.names())
 
 
 def build(name, shape=None, classes=CLASSES):
-    """The model with the options that its YAML names, for images of the table's shape where none is given."""
+    """The model with the options of its YAML, for images of the table's shape by default."""
     options = OmegaConf.to_container(OmegaConf.load(CONFIGS / "model" / f"{name}.yaml"))
     assert options.pop("name") == name
     assert options.pop("weights") == ""
@@ -83,7 +83,7 @@ def test_every_parameter_gets_a_finite_gradient_in_training_mode(name):
     F.cross_entropy(model(images(name)), torch.tensor([0, 4, 9])).backward()
     for parameter in model.parameters():
         assert torch.isfinite(parameter.grad).all()
-        # Batch-norm takes the mean off again and with it a bias before it, whose gradient is zero but for rounding.
+        # Batch-norm subtracts the mean and with it the bias before it, whose gradient is therefore zero up to rounding.
         assert parameter.grad.any() or parameter.dim() == 1
 
 
@@ -151,5 +151,5 @@ def test_the_lenets_take_images_of_other_sizes(name, shape):
 
 
 def test_lenet_5_caffe_refuses_images_that_its_convolutions_would_use_up():
-    with pytest.raises(ConfigError, match="at least 16×16, not 15×28"):
+    with pytest.raises(ConfigError, match="at least 16×16: got 15×28"):
         registry.models["lenet_5_caffe"]((1, 15, 28), CLASSES)

@@ -1,4 +1,4 @@
-"""Weights to start from: torchvision's by name, a state dict, a run's checkpoint; and every way in which they can be wrong."""
+"""Weights to start from: torchvision's by name, a state dict, a run's checkpoint, and the errors of each."""
 
 import hashlib
 import os
@@ -22,7 +22,7 @@ URL = "https://download.pytorch.org/models/resnet50-0676ba61.pth"
 
 @pytest.fixture(autouse=True)
 def hub(tmp_path, monkeypatch):
-    """An empty folder of torch.hub's, and no network."""
+    """An empty torch.hub folder, and no network access."""
 
     def fail(url, *rest, **options):
         raise URLError("no network")
@@ -46,14 +46,14 @@ def stored(path, content):
 
 
 def constants(model, value):
-    """A state dict of the model's shapes, whose entries are all `value`, in a file of few bytes."""
+    """A state dict with the model's shapes, in a small file: all entries are `value`."""
     return {
         key: torch.full((), value).to(tensor.dtype).expand(tensor.shape) for key, tensor in model.state_dict().items()
     }
 
 
 def refusal(model, name, weights):
-    """The one sentence with which the weights are refused; they leave the model as it was."""
+    """The error that refuses the weights; the model stays as it was."""
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     with pytest.raises(ConfigError) as raised:
         load_weights(model, name, weights)
@@ -105,15 +105,15 @@ def test_a_registered_model_takes_its_own_weights(name, tmp_path):
 def test_a_run_that_trained_no_seed_to_its_end_is_refused(tmp_path):
     checkpoint.save(tmp_path, Saved(training={"seed": 0}))
     sentence = refusal(network(), "mine", str(tmp_path / "checkpoint.pt"))
-    assert sentence.endswith("no seed that is trained to its end: let the run finish, or name another file.")
+    assert sentence.endswith("no seed whose training is finished: let the run finish, or name another file.")
 
 
 def hash_of_file(weights):
-    """What stands for a file in the hash of a run that starts from it."""
+    """What identifies a file in the hash of a run that starts from it."""
     return hash_of_weights(str(weights))
 
 
-def test_a_run_s_checkpoint_is_told_by_the_weights_of_its_first_seed_alone(tmp_path):
+def test_a_run_s_checkpoint_is_identified_by_the_weights_of_its_first_seed_alone(tmp_path):
     states = {seed: network().state_dict() for seed in (3, 5)}
     one, more, moved, other = (tmp_path / name for name in ("one", "more", "moved", "other"))
     for folder, saved in (
@@ -139,7 +139,7 @@ def test_a_file_that_is_written_again_is_looked_at_again(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["state dict", "garbage", "unfinished run"])
-def test_any_other_file_is_told_by_its_bytes(kind, tmp_path):
+def test_any_other_file_is_identified_by_its_bytes(kind, tmp_path):
     path = tmp_path / "checkpoint.pt"
     if kind == "state dict":
         stored(path, network().state_dict())
@@ -154,7 +154,7 @@ def test_any_other_file_is_told_by_its_bytes(kind, tmp_path):
 def test_a_file_that_is_not_there_is_refused(place, tmp_path):
     path = tmp_path / place
     assert refusal(network(), "mine", str(path)) == (
-        f"pretrained={path} is no file that is there: for mine, give the path of a state dict or of a run's checkpoint.pt."
+        f"pretrained={path} does not exist: give the path of a state dict or of a run's checkpoint.pt."
     )
 
 
@@ -190,7 +190,7 @@ def edited(change):
 @pytest.mark.parametrize(
     ("state", "problem"),
     [
-        (network(classes=10).state_dict(), "its '3.weight' is of shape (10, 72), the model's of (4, 72)"),
+        (network(classes=10).state_dict(), "its '3.weight' has shape (10, 72), the model's has (4, 72)"),
         (edited(lambda state: state.pop("1.running_var")), "it has no '1.running_var'"),
         (edited(lambda state: state.update(extra=torch.ones(1))), "the model has no 'extra'"),
         ({}, "it has no '0.weight'"),
@@ -238,22 +238,21 @@ def test_a_damaged_download_is_to_be_deleted(hub):
     (hub / "resnet50-0676ba61.pth").write_bytes(b"half of")
     sentence = refusal(build("resnet50"), "resnet50", "IMAGENET1K_V1")
     assert sentence.startswith(str(hub / "resnet50-0676ba61.pth"))
-    assert sentence.endswith("delete it to download it anew.")
+    assert sentence.endswith("delete it to download it again.")
 
 
 def test_torchvisions_weights_do_not_fit_another_number_of_classes(hub):
     hub.mkdir(parents=True)
     stored(hub / "resnet50-0676ba61.pth", constants(build("resnet50", classes=1000), 0.5))
-    assert (
-        "does not fit this resnet50: its 'fc.weight' is of shape (1000, 2048), the model's of (10, 2048);"
-        in refusal(build("resnet50"), "resnet50", "IMAGENET1K_V1")
+    assert "does not fit this resnet50: its 'fc.weight' has shape (1000, 2048), the model's has (10, 2048);" in refusal(
+        build("resnet50"), "resnet50", "IMAGENET1K_V1"
     )
 
 
 @pytest.mark.parametrize("weights", ["IMAGENET1K_V9", "DEFAULT"])
 def test_torchvisions_weights_are_listed_where_there_are_none_of_that_name(weights):
     assert refusal(build("resnet50"), "resnet50", weights).endswith(
-        "of a run's checkpoint.pt or one of torchvision's weights for it (IMAGENET1K_V1, IMAGENET1K_V2)."
+        "of a run's checkpoint.pt, or one of torchvision's weights for resnet50 (IMAGENET1K_V1, IMAGENET1K_V2)."
     )
 
 

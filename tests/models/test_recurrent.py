@@ -73,7 +73,7 @@ def pruned_and_trained(name, device):
 @pytest.mark.parametrize("device", DEVICES)
 def test_pruning_and_training_it_warns_of_nothing(name, device):
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # as cuDNN's of weights that do not lie in one piece
+        warnings.simplefilter("error")  # such as cuDNN's warning of weights that are not contiguous
         model, mask = pruned_and_trained(name, device)
     for key, parameter in prunable_parameters(model).items():
         assert not parameter[~mask[key].to(device)].any()

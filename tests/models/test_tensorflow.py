@@ -40,7 +40,7 @@ def test_with_padding_on_two_sides_alone_it_is_the_sum_over_the_window():
     images = torch.randn(1, 2, 6, 5, dtype=torch.float64)
     outputs = layer(images)
     for channel, row, column in itertools.product(range(3), range(3), range(3)):
-        # Rows, of which there are 6, begin at the image's edge, columns, of which there are 5, one before it.
+        # The 6 rows start at the image's edge, the 5 columns one pixel before it.
         window = F.pad(images[0], (1, 1, 0, 1))[:, 2 * row : 2 * row + 3, 2 * column : 2 * column + 3]
         expected = (window * layer.weight[channel]).sum() + layer.bias[channel]
         torch.testing.assert_close(outputs[0, channel, row, column], expected)

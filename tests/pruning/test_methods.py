@@ -132,7 +132,7 @@ def test_a_single_batch_is_a_list_of_one(network, batch):
 
 
 def test_an_unknown_method_is_refused_with_the_nearest_name(network, batch):
-    with pytest.raises(ConfigError, match="No method is called 'snap' \\(did you mean 'snip'\\?\\)"):
+    with pytest.raises(ConfigError, match="There is no method 'snap' \\(did you mean 'snip'\\?\\)"):
         prune(network, batch, F.cross_entropy, method="snap")
 
 

@@ -82,7 +82,7 @@ def test_a_bad_job_stops_a_sweep_before_any_work(tmp_path, capsys):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 def test_cuda_that_is_not_there(tmp_path, capsys):
     assert main([*QUICK, f"output_dir={tmp_path}", "device=cuda"]) == 2
-    assert "use device=cpu or device=auto" in capsys.readouterr().err
+    assert "Use device=cpu or device=auto" in capsys.readouterr().err
 
 
 def test_data_that_is_not_there_and_cannot_be_downloaded(tmp_path, capsys, monkeypatch):
@@ -271,7 +271,7 @@ def test_an_unexpected_failure_is_one_line_and_its_traceback_is_in_the_log(tmp_p
 
 
 @pytest.mark.parametrize(
-    "settings, phrase", [(["init.std=0.0"], "init.std must be a positive"), (["init.std=-1.0"], "positive")]
+    "settings, phrase", [(["init.std=0.0"], "init.std must be positive"), (["init.std=-1.0"], "positive")]
 )
 def test_an_initialiser_out_of_range(settings, phrase, tmp_path, capsys):
     assert main([*QUICK, "init=rn", *settings, f"output_dir={tmp_path}"]) == 2
@@ -280,7 +280,7 @@ def test_an_initialiser_out_of_range(settings, phrase, tmp_path, capsys):
 
 def test_a_batch_larger_than_the_data(tmp_path, capsys):
     assert main([*QUICK, "schedule.batch_size=5000000", f"output_dir={tmp_path}"]) == 2
-    assert "more than the 1,347 training images" in capsys.readouterr().err
+    assert "larger than the number of training images, 1,347" in capsys.readouterr().err
 
 
 def test_scores_that_are_all_zero_choose_nothing(tmp_path, capsys, monkeypatch):

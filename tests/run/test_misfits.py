@@ -18,21 +18,21 @@ from tests.snip_run import QUICK, run_quick
 CONFIGURATION = {
     "recurrent net on colour images": (
         ["model=lstm_s", "dataset=cifar10"],
-        ["lstm_s needs images of 1 channel, not 3"],
+        ["lstm_s needs images of 1 channel: got 3"],
     ),
-    "image without enough pixels": (["model=vgg_d", "dataset.shape=[1,16,16]"], ["at least 17×17, not 16×16"]),
-    "grey images for a colour net": (["model=resnet50"], ["resnet50 needs images of 3 channels, not 1"]),
+    "image without enough pixels": (["model=vgg_d", "dataset.shape=[1,16,16]"], ["at least 17×17: got 16×16"]),
+    "grey images for a colour net": (["model=resnet50"], ["resnet50 needs images of 3 channels: got 1"]),
     "crops of data in memory": (["dataset.augmentation=crop_flip"], ["dataset.augmentation=flip_translate"]),
-    "sizes of data in memory": (["+dataset.sizes=[28]"], ["no dataset.sizes"]),
+    "sizes of data in memory": (["+dataset.sizes=[28]"], ["leave out dataset.sizes"]),
     "sizes that the net cannot take": (
         ["dataset=ilsvrc2012", "dataset.shape=[3,64,64]", "dataset.sizes=[32,64]"],
         ["model 'lenet_300_100' cannot take images of 32×32", "leave dataset.sizes out"],
     ),
-    "too many classes": (["dataset.classes=11"], ["has 10 classes but dataset.classes is 11: set dataset.classes=10"]),
+    "too many classes": (["dataset.classes=11"], ["has 10 classes, but dataset.classes is 11: set dataset.classes=10"]),
     "too few classes": (["dataset.classes=9"], ["set dataset.classes=10"]),
     "no classes given": (["dataset=image_folder"], ["dataset.classes must be given"]),
     "option of a data set": (["+dataset.colour=red"], ["dataset 'digits' has no option 'colour'"]),
-    "nothing held out": (["dataset.held_out=0.0001"], ["choose one that leaves images"]),
+    "nothing held out": (["dataset.held_out=0.0001"], ["choose a fraction that leaves images"]),
     "unknown augmentation": (["dataset.augmentation=mixup"], ["must be one of none, flip_translate"]),
     "batch-norm over several GPUs on one processor": (
         ["sync_batchnorm=true"],
@@ -81,7 +81,7 @@ def test_images_of_ones_own_train(pictures, tmp_path):
 
 def test_a_wrong_number_of_classes_in_a_folder(pictures, tmp_path, capsys):
     said = refusal(capsys, tmp_path, *pictures, "dataset.classes=3")
-    assert "dataset 'image_folder' has 2 classes but dataset.classes is 3: set dataset.classes=2." in said
+    assert "dataset 'image_folder' has 2 classes, but dataset.classes is 3: set dataset.classes=2." in said
 
 
 @pytest.mark.parametrize("content", [b"", b"no image"])

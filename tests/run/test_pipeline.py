@@ -284,7 +284,10 @@ def test_eval_refuses_a_folder_that_is_no_finished_run(capsys):
 def test_eval_refuses_what_it_would_not_heed(tmp_path, capsys):
     folder = run_quick(tmp_path)
     assert main([f"eval={folder}", "device=cpu", "sparsity=0.5", "compact=true"]) == 2
-    assert "would ignore sparsity=0.5 compact=true: leave out all settings but device and dataset.root" in capsys.readouterr().err
+    assert (
+        "would ignore sparsity=0.5 compact=true: leave out all settings but device and dataset.root"
+        in capsys.readouterr().err
+    )
 
 
 def test_config_yaml_is_the_resolved_configuration(tmp_path):

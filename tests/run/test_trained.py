@@ -234,9 +234,15 @@ def test_the_dense_network_may_have_a_schedule_of_its_own(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["schedule.iterations=0"], "and the schedule of the reference has 0 iterations: raise dense_schedule.iterations or"),
-        (["method.samples_per_class=2000"], "method.samples_per_class=2,000 but class"),
-        (["method.samples_per_class=0", "method.batch_size=5000"], "is 5,000 but there are 1,347 training images"),
+        (
+            ["schedule.iterations=0"],
+            "and the schedule of the reference has 0 iterations: raise dense_schedule.iterations or",
+        ),
+        (["method.samples_per_class=2000"], "method.samples_per_class=2,000 is too large: class"),
+        (
+            ["method.samples_per_class=0", "method.batch_size=5000"],
+            "is 5,000, but there are only 1,347 training images",
+        ),
         (["model=lstm_s"], "choose another model"),
         (
             ["method=l1_filter", "~method.groups", "~method.samples_per_class"],
@@ -247,7 +253,7 @@ def test_the_dense_network_may_have_a_schedule_of_its_own(tmp_path):
             "only channels of plain convolutions and linear layers can be compared: choose another model",
         ),
         (["method.phi=wieght"], "method.phi must be constant, weight, weight_sq,"),
-        (["pretrained=nowhere.pt"], "pretrained=nowhere.pt is no file that is there"),
+        (["pretrained=nowhere.pt"], "pretrained=nowhere.pt does not exist"),
         (["method.groups=-1"], "method.groups must be at least 0: got -1."),
         (["method.probe_classes=1"], "method.probe_classes must be at least 2: got 1."),
         (["method.protect_fraction=2.0"], "method.protect_fraction must be in [0, 1]: got 2.0."),
@@ -269,7 +275,10 @@ def test_weights_of_a_run_of_another_data_set_are_refused(tmp_path, capsys):
     config = trained.parent / "config.yaml"
     config.write_text(config.read_text().replace("name: digits", "name: fashion_mnist"))
     assert snip_run(tmp_path, "sparsity=auto", f"pretrained={trained}") == 2
-    assert "was trained as lenet_300_100 on fashion_mnist, not as lenet_300_100 on digits" in capsys.readouterr().err
+    assert (
+        "was trained as lenet_300_100 on fashion_mnist, but this run is lenet_300_100 on digits"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_reference_without_its_weights_is_told_with_the_remedy(tmp_path, capsys):

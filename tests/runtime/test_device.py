@@ -1,16 +1,16 @@
-"""The device of a run and PyTorch's switches there; what they give a run is tested with the run."""
+"""The device of a run and PyTorch's global switches."""
 
 import pytest
 import torch
 
 from snip_cli.errors import ConfigError
 from snip_cli.pruning.at_init.snip import scoring_mode
-from snip_cli.runtime import device, gpus
+from snip_cli.runtime import device
 
 
 @pytest.fixture(autouse=True)
 def switches_as_they_were():
-    """PyTorch's global switches are put back."""
+    """Restore PyTorch's global switches."""
     deterministic = torch.are_deterministic_algorithms_enabled()
     cudnn = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
     precision = torch.get_float32_matmul_precision()
@@ -22,7 +22,7 @@ def switches_as_they_were():
 
 @pytest.fixture
 def two_gpus(monkeypatch):
-    """A machine that says it has two GPUs."""
+    """A machine that seems to have two GPUs."""
     chosen = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
@@ -55,8 +55,8 @@ def test_each_process_of_torchrun_has_a_gpu_of_its_own(two_gpus, monkeypatch):
 
 
 def test_a_run_takes_a_gpu_that_no_other_run_has(two_gpus, monkeypatch, tmp_path):
-    monkeypatch.setattr(gpus, "LOCKS", tmp_path)
-    monkeypatch.setattr(gpus, "names", lambda: ["one", "two"])
+    monkeypatch.setattr(device, "LOCKS", tmp_path)
+    monkeypatch.setattr(device, "gpu_names", lambda: ["one", "two"])
     with device.own_device("auto") as first, device.own_device("cuda") as second:
         assert (first, second) == (torch.device("cuda", 0), torch.device("cuda", 1))
     assert two_gpus[-2:] == [0, 1]
@@ -64,7 +64,7 @@ def test_a_run_takes_a_gpu_that_no_other_run_has(two_gpus, monkeypatch, tmp_path
 
 def test_more_processes_than_gpus_are_refused(two_gpus, monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "2")
-    with pytest.raises(ConfigError, match="more processes than the 2 GPUs of this machine: lower --nproc_per_node"):
+    with pytest.raises(ConfigError, match=r"more processes than this machine has GPUs \(2\): lower --nproc_per_node"):
         device.find_device("cuda")
 
 

@@ -1,4 +1,4 @@
-"""What is written down of the code that made a result."""
+"""The record of the code that made a result."""
 
 import subprocess
 
@@ -34,6 +34,6 @@ def test_a_changed_or_a_new_file_of_the_program_does(name, checkout):
     assert environment.git_state()[1] is True
 
 
-def test_of_a_program_that_lies_in_no_checkout_nothing_is_known(tmp_path, monkeypatch):
+def test_nothing_is_known_of_a_program_outside_a_checkout(tmp_path, monkeypatch):
     monkeypatch.setattr(environment, "__file__", str(tmp_path / "snip_cli" / "runtime" / "environment.py"))
     assert environment.git_state() == (None, None)

@@ -1,4 +1,4 @@
-"""Several processes that train one network, as torchrun starts them, against one process that does it alone."""
+"""Several processes that train one network under torchrun, compared with one process."""
 
 import os
 import signal
@@ -27,7 +27,7 @@ def torchrun(processes, *arguments):
 
 
 def finished(process):
-    """(exit code, what it printed, what it complained of)."""
+    """(exit code, stdout, stderr)."""
     out, err = process.communicate(timeout=240)
     return process.returncode, out, err
 
@@ -63,7 +63,7 @@ def test_a_killed_process_ends_the_run_with_one_sentence_and_it_goes_on_from_its
 
 
 def youngest_child(pid):
-    """The process that `pid` started last."""
+    """The child process that `pid` started last."""
     found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=True)
     return max(int(number) for number in found.stdout.split())
 
@@ -115,7 +115,10 @@ def test_a_damaged_image_ends_the_run_of_several_processes_with_its_name(photogr
 def test_a_batch_that_the_processes_cannot_share_is_refused_once(tmp_path):
     code, _, err = finished(torchrun(2, *QUICK, "schedule.batch_size=25", f"output_dir={tmp_path}"))
     assert code != 0
-    assert err.count("snip-run: schedule.batch_size=25 cannot be shared by 2 processes: choose a multiple of 2.") == 1
+    assert (
+        err.count("snip-run: schedule.batch_size=25 cannot be shared evenly by 2 processes: choose a multiple of 2.")
+        == 1
+    )
 
 
 def test_a_sweep_under_torchrun_is_refused(tmp_path):
