@@ -107,6 +107,4 @@ def test_every_room_says_in_a_few_lines_what_belongs_there_and_what_it_may_impor
     said = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
     lines = [line for line in said.splitlines() if line.strip()]
     assert 2 <= len(lines) <= 5, said
-    assert re.search(
-        r"\b([Mm]ay import|[Ii]mports?) .*\b(errors|every|everything|folders?|rooms?)\b", said, re.DOTALL
-    ), said
+    assert re.search(r"[Mm]ay import|[Ii]mports? .*(errors|folders)", said, re.DOTALL), said
