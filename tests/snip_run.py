@@ -1,5 +1,6 @@
 """How the tests run the command: short runs on the embedded digits, in this process or in one of their own."""
 
+import json
 import os
 import subprocess
 import sys
@@ -24,6 +25,12 @@ def only_run(output_dir: Path) -> Path:
     """The one run folder in `output_dir`."""
     [config] = output_dir.glob("*/config.yaml")
     return config.parent
+
+
+def read_metrics(folder: Path) -> dict | None:
+    """The content of a run's `metrics.json`, None before the first seed is finished."""
+    path = folder / "metrics.json"
+    return json.loads(path.read_text()) if path.exists() else None
 
 
 def run_quick(output_dir: Path, *arguments: str) -> Path:

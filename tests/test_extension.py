@@ -5,8 +5,7 @@ import torch
 
 from snip_cli import registry
 from snip_cli.commands.snip_run import main
-from snip_cli.runfolder.record import read_metrics
-from tests.snip_run import QUICK, only_run, train_until_checkpoint
+from tests.snip_run import QUICK, only_run, read_metrics, train_until_checkpoint
 
 FILES = {
     "smallest.py": """
@@ -97,9 +96,9 @@ def test_a_run_of_it_as_it_was_is_told_from_one_as_it_is(folder, tmp_path, capsy
     assert main(command) == 0
     monkeypatch.setitem(registry.own_files, "smallest.py", "the hash that another process finds after a change")
     assert main(command) == 0
-    assert "finished already by an earlier smallest.py (delete the folder to do it anew)" in capsys.readouterr().out
+    assert "finished already by an earlier smallest.py (delete the folder to repeat the run)" in capsys.readouterr().out
     assert main([*command, "seeds=2"]) == 0
-    assert "goes on with another smallest.py than before: delete" in capsys.readouterr().out
+    assert "continues with another smallest.py than before: delete" in capsys.readouterr().out
 
 
 def test_its_options_are_checked(folder, tmp_path, capsys):

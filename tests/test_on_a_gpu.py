@@ -7,10 +7,9 @@ import torch
 
 from snip_cli.commands.snip_run import main
 from snip_cli.runfolder import checkpoint
-from snip_cli.runfolder.record import read_metrics
 from snip_cli.training.stacked.trainer import StackedTrainer
 from snip_cli.training.trainer import Trainer
-from tests.snip_run import QUICK, run_quick, train_until_checkpoint
+from tests.snip_run import QUICK, read_metrics, run_quick, train_until_checkpoint
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 

@@ -7,8 +7,7 @@ from importlib.util import find_spec
 import pytest
 
 from snip_cli.commands.snip_run import main
-from snip_cli.runfolder.record import read_metrics
-from tests.snip_run import ROOT, only_run
+from tests.snip_run import ROOT, only_run, read_metrics
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = [line.strip() for line in README.splitlines() if line.startswith("    snip-run ")]

@@ -6,12 +6,10 @@ from pathlib import Path
 
 import torch
 
-from snip_cli.config import reading as configuration
 from snip_cli.data.loading import load_data
-from snip_cli.errors import ConfigError
 from snip_cli.models.building import build_model
 from snip_cli.run.checks import check
-from snip_cli.runfolder import checkpoint, record
+from snip_cli.runfolder.record import read_finished
 from snip_cli.runtime.device import data_type, find_device, set_up
 from snip_cli.training.evaluation import evaluate
 from snip_cli.training.forward import Forward
@@ -30,32 +28,23 @@ def evaluate_again(folder: Path, *, device: str, root: str) -> dict[int, float]:
     Raises:
         ConfigError: the folder holds no finished run, or its weights are not there.
     """
-    metrics = record.read_metrics(folder)
-    if metrics is None:
-        raise ConfigError(
-            f"{folder} holds no finished run (there is no metrics.json): name a run's folder, as snip-run prints it."
-        )
-    config = configuration.read(folder / "config.yaml")
+    run = read_finished(folder)
+    config = run.config
     check(config)
     where = find_device(device)
     set_up(where, deterministic=config.deterministic)
     data = load_data(dataclasses.replace(config.dataset, root=root), where, data_type(config.dtype))
-    weights = checkpoint.load(folder).weights
     model = build_model(config).to(where, data_type(config.dtype)).to(memory_format=torch.channels_last)
     errors = {}
-    for result in metrics["seeds"]:
-        seed = result["seed"]
-        if seed not in weights:
-            raise ConfigError(
-                f"{folder / 'checkpoint.pt'} has no weights of seed {seed}: delete metrics.json and run again to train it."
-            )
-        model.load_state_dict(weights[seed])
+    for seed, result in run.results.items():
+        run.require(seed, run.weights, "checkpoint.pt")
+        model.load_state_dict(run.weights[seed])
         errors[seed], loss = evaluate(model, data.test, forward=Forward(model, bfloat16=config.dtype == "bfloat16"))
         log.info(
             "seed %d: test error %.2f %% (recorded: %.2f %%), test loss %.4f",
             seed,
             errors[seed],
-            result["test_error"],
+            result.test_error,
             loss,
         )
     return errors

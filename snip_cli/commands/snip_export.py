@@ -72,16 +72,18 @@ def export(run: Path, file: Path, *, seed: int | None = None, masked: bool = Fal
     if not file.parent.is_dir() or file.is_dir():
         raise ConfigError(f"{file} cannot be written: name a file in an existing folder.")
     from snip_cli.compact import compact, files
-    from snip_cli.runfolder.record import write_atomically
+    from snip_cli.runfolder.record import read_finished
+    from snip_cli.runtime.files import write_atomically
 
-    finished = files.read(run)
+    finished = read_finished(run)
     seed = finished.config.seed if seed is None else seed
-    network = finished.masked_model(seed)
+    shape = tuple(finished.config.dataset.shape)
+    network = files.masked_model(finished, seed)
     if not masked:
-        network = compact(network, finished.shape).network
-    content = as_onnx(network, finished.shape)
+        network = compact(network, shape).network
+    content = as_onnx(network, shape)
     try:
-        write_atomically(file, lambda opened: opened.write(content) and None)
+        write_atomically(file, lambda opened: opened.write(content))
     except OSError as error:
         raise ConfigError(f"{file} cannot be written ({error.strerror}): name another file.") from error
     return seed

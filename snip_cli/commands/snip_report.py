@@ -1,23 +1,27 @@
-"""snip-report: run folders → table and figure."""
+"""snip-report: run folders → tables and figures. A plain table imports no torch."""
 
 import argparse
-import functools
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from tabulate import tabulate
 
 from snip_cli.commands.exit_codes import exit_code_of
+from snip_cli.commands.mean_image import mean_training_image
 from snip_cli.errors import ConfigError
-from snip_cli.report.batch_sizes import draw_batch_sizes
-from snip_cli.report.cells import cells
-from snip_cli.report.drawing import as_csv, require_folder, save
-from snip_cli.report.figure import draw_errors
-from snip_cli.report.limits import draw_limits, limits_csv, limits_table, read_limits
-from snip_cli.report.masks import draw_masks
-from snip_cli.report.paper import (
+from snip_cli.report.cells import Cell, cells
+from snip_cli.report.figures.batch_sizes import draw_batch_sizes
+from snip_cli.report.figures.drawing import Drawing, as_csv, require_folder, save
+from snip_cli.report.figures.errors import draw_errors
+from snip_cli.report.figures.limits import draw_limits, limits_csv, limits_table, read_limits
+from snip_cli.report.figures.masks import draw_masks
+from snip_cli.report.figures.training import draw_trainings
+from snip_cli.report.records import COLUMNS, read_tree
+from snip_cli.report.tables.errors import as_text, rows
+from snip_cli.report.tables.published import (
     LAYOUTS,
     as_printed_table,
     columns_of,
@@ -27,10 +31,8 @@ from snip_cli.report.paper import (
     warn_of_none,
     with_missing,
 )
-from snip_cli.report.records import COLUMNS, is_run, read_tree
-from snip_cli.report.snacs import beside_published, is_listed, layers_beside_published, listed_networks
-from snip_cli.report.table import as_text, rows
-from snip_cli.report.training import draw_trainings
+from snip_cli.report.tables.snacs import beside_published, is_listed, layers_beside_published, listed_networks
+from snip_cli.runfolder.record import is_run, read_run, write_record
 
 log = logging.getLogger("snip_cli")
 
@@ -46,10 +48,16 @@ examples:
   snip-report runs/ --table SNACS
   snip-report runs/snacs-vgg16-… --limits limits.png
   snip-report runs/ --by method,model,dataset,sparsity,schedule.iterations
+  snip-report runs/ --records results/records
 """
-# What is published of methods that reach no sparsity exactly: lists, into which our runs are put by what they removed.
+# Published networks of methods that reach no sparsity exactly: our runs are inserted by what they removed.
 LISTS = {"SNACS": beside_published, "SNACS layers": layers_beside_published}
-PICTURES = {"figure": draw_errors, "masks": draw_masks, "batch_sizes": draw_batch_sizes, "curves": draw_trainings}
+PICTURES: dict[str, Callable[[Sequence[Cell]], Drawing]] = {
+    "figure": draw_errors,
+    "masks": draw_masks,
+    "batch_sizes": partial(draw_batch_sizes, mean_image=mean_training_image),
+    "curves": draw_trainings,
+}
 STYLES = {"text": "simple", "markdown": "github", "latex": "latex_booktabs"}
 
 
@@ -59,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings = logging.StreamHandler(sys.stderr)
     log.addHandler(warnings)
     try:
-        return exit_code_of("snip-report", functools.partial(run_command, flags))
+        return exit_code_of("snip-report", partial(run_command, flags))
     finally:
         log.removeHandler(warnings)
 
@@ -70,46 +78,59 @@ def run_command(flags: argparse.Namespace) -> int:
         flags.table = table_named(flags.table, LISTS)
     check_together(flags)
     if flags.limits:
-        limits, model = read_limits(flags.folders[0])
-        draw_limits(limits, model, flags.limits)
-        if flags.format == "csv":
-            print(limits_csv(limits, model))
-        else:
-            print(limits_table(limits, model, STYLES[flags.format]))
-        print(f"drawn: {flags.limits}", file=sys.stderr)
+        report_limits(flags)
+    elif flags.records:
+        copy_records(flags)
     elif flags.table in LISTS:
-        records = read_tree(*flags.folders, may_be_empty=True)
-        if not any(is_listed(record) for record in records):
-            networks = ", ".join(f"{model} on {dataset}" for model, dataset in listed_networks())
-            warn_of_none(records, f"a network that the table {flags.table} lists ({networks})", flags.folders)
-        listed = LISTS[flags.table](records)
-        if flags.format == "csv":
-            print(as_csv(listed))
-        else:
-            print(tabulate(listed, headers="keys", tablefmt=STYLES[flags.format]))
+        report_list(flags)
     else:
         report(flags)
     return 0
 
 
 def check_together(flags: argparse.Namespace) -> None:
-    """Raise ConfigError where something is asked for beside what comes alone: the limits, of one run, and the lists of SNACS."""
+    """Raise ConfigError where an option that stands alone comes with others: --limits, --records, and the lists of SNACS."""
     if flags.limits and len(flags.folders) > 1:
-        raise ConfigError(f"--limits is of one run, not of {len(flags.folders)}: name one folder.")
-    alone = "--limits" if flags.limits else f"--table {flags.table!r}" if flags.table in LISTS else ""
-    others = [
-        option for option in ("table", *PICTURES) if getattr(flags, option) and (flags.limits or option != "table")
-    ]
+        raise ConfigError(f"--limits takes one run, and {len(flags.folders)} folders were given: name one.")
+    alone = next((f"--{option}" for option in ("limits", "records") if getattr(flags, option)), "")
+    others = [option for option in ("table", *PICTURES) if getattr(flags, option)]
+    if not alone and flags.table in LISTS:
+        alone, others = f"--table {flags.table!r}", others[1:]
     if alone and others:
         named = ", ".join(f"--{option.replace('_', '-')}" for option in others)
-        raise ConfigError(f"{alone} comes alone: ask for {named} in a command of its own.")
+        raise ConfigError(f"{alone} cannot be combined with {named}: give each a command of its own.")
+
+
+def report_limits(flags: argparse.Namespace) -> None:
+    """Print and draw the limits of one run."""
+    limits, model = read_limits(flags.folders[0])
+    draw_limits(limits, model, flags.limits)
+    print(limits_csv(limits, model) if flags.format == "csv" else limits_table(limits, model, STYLES[flags.format]))
+    print(f"drawn: {flags.limits}", file=sys.stderr)
+
+
+def copy_records(flags: argparse.Namespace) -> None:
+    """Copy the record of each finished run to the folder of --records."""
+    for record in read_tree(*flags.folders):
+        if record.results:
+            print(write_record(read_run(record.folders[0]), flags.records))
+
+
+def report_list(flags: argparse.Namespace) -> None:
+    """Print a list of SNACS with our runs in it."""
+    records = read_tree(*flags.folders, may_be_empty=True)
+    if not any(is_listed(record) for record in records):
+        networks = ", ".join(f"{model} on {dataset}" for model, dataset in listed_networks())
+        warn_of_none(records, f"a network that the table {flags.table} lists ({networks})", flags.folders)
+    listed = LISTS[flags.table](records)
+    print(as_csv(listed) if flags.format == "csv" else tabulate(listed, headers="keys", tablefmt=STYLES[flags.format]))
 
 
 def report(flags: argparse.Namespace) -> None:
-    """Print the table and draw the pictures that were asked for; pictures other than of the table's errors come without a table."""
+    """Print the table and draw the requested figures. Without --table, figures other than --figure come without a table."""
     numbers = numbers_of(flags.table) if flags.table else []
     records = read_tree(*flags.folders, may_be_empty=bool(numbers))
-    if numbers:  # so that only what differs between its own runs is a column
+    if numbers:  # before the cells are made: only what differs between the table's own runs becomes a column
         records = of_table(records, numbers, flags.table, flags.folders)
     found = cells(records, [*flags.by.split(","), *columns_of(numbers, records)])
     if numbers:
@@ -125,7 +146,7 @@ def report(flags: argparse.Namespace) -> None:
     for option, path in pictures.items():
         try:
             numbers_in = save(PICTURES[option](found), path, top_of(flags.folders))
-        except ConfigError as error:  # the others may be drawn all the same
+        except ConfigError as error:  # the other figures are drawn all the same
             refused.append(str(error))
         else:
             print(f"drawn: {path}, its numbers: {', '.join(map(str, numbers_in))}", file=sys.stderr)
@@ -134,14 +155,14 @@ def report(flags: argparse.Namespace) -> None:
 
 
 def top_of(folders: Sequence[Path]) -> Path:
-    """Where pictures of the runs in these folders lie for TensorBoard: beside several runs of one output_dir, in the first folder else."""
+    """Return where TensorBoard's figures of these folders lie: beside several runs of one output_dir, else in the first folder."""
     first = folders[0]
     beside = all(is_run(folder) and folder.parent == first.parent for folder in folders)
     return first.parent if beside and len(folders) > 1 else first
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line of snip-report."""
+    """Return the command line of snip-report."""
     made = argparse.ArgumentParser(
         prog="snip-report",
         description="Table of test error (mean ± sample standard deviation over seeds) of all runs in the folders, beside the published numbers.",
@@ -159,7 +180,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--table",
         metavar="'Table 2'",
-        help="the rows of this published table alone, also those that no run was made for: 'Table 1', 'Table 2', 'Table 3', 'Figure 3', SNACS, 'SNACS layers'",
+        help="show this published table alone, including its rows without a run: 'Table 1', 'Table 2', 'Table 3', 'Figure 3', SNACS, 'SNACS layers'",
     )
     made.add_argument("--format", choices=("text", "csv", "markdown", "latex"), default="text")
     made.add_argument(
@@ -169,13 +190,13 @@ def parser() -> argparse.ArgumentParser:
         "--masks",
         type=Path,
         metavar="FILE.png",
-        help="draw how many weights of the first layer each pixel keeps, where that is linear on the pixels (first seed)",
+        help="draw how many weights of the first layer each pixel keeps (first seed; layers that are linear on the pixels)",
     )
     made.add_argument(
         "--batch-sizes",
         type=Path,
         metavar="FILE.png",
-        help="draw such a picture for each size of the saliency batch, and the errors below",
+        help="draw the masks for each size of the saliency batch, and the errors below",
     )
     made.add_argument(
         "--curves",
@@ -187,10 +208,16 @@ def parser() -> argparse.ArgumentParser:
         "--limits",
         type=Path,
         metavar="FILE.png",
-        help="of one run of SNACS: each layer's upper limit, drawn and as a table",
+        help="draw and print each layer's upper limit, for one run of SNACS",
     )
     made.add_argument(
-        "--by", default=",".join(COLUMNS), help="settings that tell rows apart; one that differs is named in any case"
+        "--records",
+        type=Path,
+        metavar="DIR",
+        help="copy settings, environment and results of each finished run to DIR/FOLDER, without tensors and names of this machine",
+    )
+    made.add_argument(
+        "--by", default=",".join(COLUMNS), help="settings that distinguish rows; any other that differs is added"
     )
     return made
 

@@ -23,15 +23,15 @@ from snip_cli.config.schema import Config
 from snip_cli.errors import ConfigError, RunError, SnipError
 from snip_cli.models.pretrained import with_weights_hash
 from snip_cli.report.cells import cells
-from snip_cli.report.curves import write_curves
+from snip_cli.report.figures.errors import write_curves
 from snip_cli.report.records import read_folders
-from snip_cli.report.table import as_text
+from snip_cli.report.tables.errors import as_text
 from snip_cli.run.checks import check
 from snip_cli.run.pipeline import run
 from snip_cli.runfolder import record
-from snip_cli.runfolder.folder import make_writable
 from snip_cli.runtime.console import console
 from snip_cli.runtime.device import find_device
+from snip_cli.runtime.files import make_writable
 
 log = logging.getLogger("snip_cli")
 

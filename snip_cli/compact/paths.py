@@ -84,7 +84,7 @@ class Paths:
         unknown.
         """
         found = self.effective(mask)
-        return None if found is None else {str(layer["name"]): int(layer["kept"]) for layer in layer_counts(found)}
+        return None if found is None else {layer.name: layer.kept for layer in layer_counts(found)}
 
 
 @dataclass(frozen=True)

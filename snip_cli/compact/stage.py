@@ -21,9 +21,10 @@ from snip_cli.config.schema import Config
 from snip_cli.data.loading import load_data
 from snip_cli.errors import RunError
 from snip_cli.models.building import drawn_model
-from snip_cli.runfolder import record
+from snip_cli.runfolder.record import read_finished
 from snip_cli.runtime.device import data_type, describe, own_device, set_up
 from snip_cli.runtime.environment import git_state
+from snip_cli.runtime.files import write_text
 
 log = logging.getLogger("snip_cli")
 
@@ -56,18 +57,16 @@ def compact_run(folder: Path, *, device: str, root: str) -> dict[str, Any]:
             network.
         RunError: the smaller network's outputs differ from the masked network's.
     """
-    run = files.read(folder)
-    metrics = record.read_metrics(folder)
-    assert metrics is not None
-    seeds = [result["seed"] for result in metrics["seeds"]]
+    run = read_finished(folder)
+    shape = tuple(run.config.dataset.shape)
     with own_device(device) as where:
         set_up(where, deterministic=run.config.deterministic)
         images_NCHW = test_images(run.config, root, where)
         compacted, entries = {}, []
-        for seed in seeds:
-            masked = run.masked_model(seed)
-            compacted[seed] = compact(masked, run.shape)
-            entries.append(measure(run, seed, masked, compacted[seed], images_NCHW))
+        for seed in run.results:
+            masked = files.masked_model(run, seed)
+            compacted[seed] = compact(masked, shape)
+            entries.append(measure(run.config, seed, masked, compacted[seed], images_NCHW))
             log_table(entries[-1])
         commit, dirty = git_state()
         content = {
@@ -79,7 +78,7 @@ def compact_run(folder: Path, *, device: str, root: str) -> dict[str, Any]:
             "seeds": entries,
         }
     files.save(folder, compacted)
-    record.write_text(folder / "compact.json", json.dumps(content, indent=2) + "\n")
+    write_text(folder / "compact.json", json.dumps(content, indent=2) + "\n")
     log.info(
         "wrote the compact networks to %s and their measurements to %s", folder / "compact.pt", folder / "compact.json"
     )
@@ -94,12 +93,10 @@ def test_images(config: Config, root: str, device: torch.device) -> Tensor:
     return images_NCHW.contiguous(memory_format=torch.channels_last)
 
 
-def measure(
-    run: files.Finished, seed: int, masked: nn.Module, compacted: Compact, images_NCHW: Tensor
-) -> dict[str, Any]:
+def measure(config: Config, seed: int, masked: nn.Module, compacted: Compact, images_NCHW: Tensor) -> dict[str, Any]:
     """Return one seed's entry of `compact.json`. Raises RunError if the outputs differ."""
     device = images_NCHW.device
-    dense = drawn_model(run.config, seed, "weights", run.config.init_train, device).eval()
+    dense = drawn_model(config, seed, "weights", config.init_train, device).eval()
     networks = {
         "dense": dense,
         "masked": on_device(masked, device),
@@ -111,7 +108,7 @@ def measure(
     for name, network in networks.items():
         own = {size: times[size][0][name] for size in BATCHES}
         entry[name] = {
-            **count(network, run.shape),
+            **count(network, tuple(config.dataset.shape)),
             "milliseconds": {str(size): own[size][0] for size in BATCHES},
             "processor_milliseconds": {str(size): own[size][1] for size in BATCHES},
         }

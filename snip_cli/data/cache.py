@@ -17,7 +17,7 @@ from torch import Tensor
 from snip_cli.data.decode import check_header, decode, map_in_threads
 from snip_cli.data.folders import Listing
 from snip_cli.data.resident import Raw
-from snip_cli.runfolder.record import write_atomically
+from snip_cli.runtime.files import write_atomically
 
 FOLDER = ".snip-run"
 VERSION = 1  # increase it when the output of `decode` changes

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from snip_cli.config import reading as configuration
 from snip_cli.config.schema import Config
 from snip_cli.errors import ConfigError
+from snip_cli.runtime.files import load_tensors
 
 # The number of batches that batch-norm has seen. Older files lack it, and nothing here uses it.
 COUNTER = "num_batches_tracked"
@@ -38,7 +39,7 @@ def load_weights(model: nn.Module, name: str, weights: str) -> None:
     if weights in published:
         state = fetch(published[weights])
     elif path.is_file():
-        state = state_dict(read(path, "restore it, or name another file"), path)
+        state = state_dict(load_tensors(path, "restore it, or name another file"), path)
     else:
         others = f", or one of torchvision's weights for {name} ({', '.join(published)})" if published else ""
         raise ConfigError(
@@ -95,7 +96,7 @@ def fetch(entry: Any) -> dict[str, Tensor]:
     """Return the state dict of torchvision's weights `entry`, from torch.hub's folder or downloaded."""
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(entry.url).path).name
     if path.is_file():
-        return read(path, "delete it to download it again")
+        return load_tensors(path, "delete it to download it again")
     try:
         state: dict[str, Tensor] = entry.get_state_dict(
             progress=sys.stderr.isatty(), check_hash=True, map_location="cpu", weights_only=True
@@ -105,19 +106,6 @@ def fetch(entry: Any) -> dict[str, Tensor]:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigError(
             f"{entry.url} cannot be downloaded ({reason}): put {path.name} into {path.parent}, or give pretrained=FILE."
-        ) from error
-
-
-def read(path: Path, remedy: str) -> Any:
-    """Return what `torch.save` wrote to `path`, on the CPU.
-
-    Raises ConfigError, which ends with `remedy`, if it is not tensors and plain Python.
-    """
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises whatever its unpickler and the zip reader meet
-        raise ConfigError(
-            f"{path} is damaged, or holds more than tensors and plain Python, and cannot be read: {remedy}."
         ) from error
 
 
@@ -167,7 +155,7 @@ def hash_of_run(path: Path) -> str | None:
     or holds no weights.
     """
     try:
-        content = read(path, "")
+        content = load_tensors(path, "")
         return hash_of(state_dict(content, path)) if is_of_run(content) else None
     except ConfigError:
         return None

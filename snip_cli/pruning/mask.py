@@ -12,6 +12,7 @@ from snip_cli.errors import ConfigError, RunError
 
 # The README imports it from here.
 from snip_cli.models.prunable import prunable_parameters as prunable_parameters
+from snip_cli.runfolder.results import LayerCount
 
 Mask = dict[str, Tensor]
 
@@ -73,14 +74,14 @@ def apply_mask(model: nn.Module, mask: Mapping[str, Tensor]) -> None:
         parameters[name].mul_(keep.to(parameters[name].device))
 
 
-def layer_counts(mask: Mapping[str, Tensor]) -> list[dict[str, str | int]]:
+def layer_counts(mask: Mapping[str, Tensor]) -> list[LayerCount]:
     """Return each layer's name and its total and kept parameters (weights and biases together), in the model's order."""
     layers: dict[str, list[int]] = {}
     for name, keep in mask.items():
         layer = layers.setdefault(name.rpartition(".")[0], [0, 0])
         layer[0] += keep.numel()
         layer[1] += int(keep.sum())
-    return [{"name": name, "total": total, "kept": kept} for name, (total, kept) in layers.items()]
+    return [LayerCount(name, total, kept) for name, (total, kept) in layers.items()]
 
 
 def weight_counts(mask: Mapping[str, Tensor]) -> dict[str, int]:

@@ -1,6 +1,5 @@
-"""Records → cells over seeds. Nothing is averaged over a setting that a cell's key does not name."""
+"""Records → cells over seeds, and cells → lines over sparsities. Nothing is averaged over a setting that a cell's key does not name."""
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,11 +8,19 @@ from typing import Any
 from snip_cli.config.sections import AUTO
 from snip_cli.errors import ConfigError
 from snip_cli.registry import nearest
-from snip_cli.report.protocols import DATASETS
-from snip_cli.report.published import PUBLISHED, Published
-from snip_cli.report.records import COLUMNS, Record, effective_sparsity
+from snip_cli.report.published.protocols import DATASETS
+from snip_cli.report.published.snip import PUBLISHED, Published
+from snip_cli.report.records import (
+    COLUMNS,
+    Record,
+    Settings,
+    effective_sparsity,
+    merged_results,
+    reached_sparsity,
+)
+from snip_cli.runfolder.results import SeedResult
 
-# Less than this a sparsity that is reached may differ from the one asked for: half a parameter of a thousand.
+# A reached sparsity that is this near to the requested one counts as the same: half a parameter of a thousand.
 ROUNDING = 0.0005
 
 
@@ -21,45 +28,48 @@ ROUNDING = 0.0005
 class Cell:
     """Replicates that differ in nothing but their seed, and the run folders that hold them."""
 
-    key: dict[str, Any]
-    settings: dict[str, Any]
-    results: list[dict[str, Any]]
+    key: Settings
+    settings: Settings
+    results: Sequence[SeedResult]
     wanted: int
-    folders: list[Path] = field(default_factory=list)
+    folders: Sequence[Path] = field(default_factory=list)
 
     @property
     def errors(self) -> list[float]:
-        return [result["test_error"] for result in self.results]
+        """The test error of each seed's last evaluation."""
+        return [result.test_error for result in self.results]
 
     @property
-    def errors_best(self) -> list[float]:
-        return [result["test_error_best"] for result in self.results]
+    def errors_best_of_last_5(self) -> list[float]:
+        """The best of each seed's last five evaluations, which the released code of SNIP reports."""
+        best = [result.test_error_best_of_last_5 for result in self.results]
+        return [error for error in best if error is not None]
 
     @property
     def reached(self) -> float | None:
-        """The sparsity that was reached, mean over the seeds; None where no result tells."""
-        layers = [result["layers"] for result in self.results if "layers" in result]
-        kept = [sum(layer["kept"] for layer in seed) / sum(layer["total"] for layer in seed) for seed in layers]
-        return 1 - statistics.fmean(kept) if kept else None
+        """The sparsity that was reached, mean over the seeds; None where no result has counts."""
+        return reached_sparsity(self.results)
 
     @property
     def effective(self) -> float | None:
+        """The effective sparsity, mean over the seeds; None where no result has it."""
         return effective_sparsity(self.results)
 
     @property
     def sparsity(self) -> float:
-        """Where the cell stands between 0 and 1: the sparsity asked for or, where a method came not as near to it as rounding does, reached."""
+        """The requested sparsity, or the reached one where the method missed the request by more than rounding."""
         asked, reached = self.settings["sparsity"], self.reached
         as_asked = asked != AUTO and (reached is None or abs(reached - asked) < ROUNDING)
         return asked if as_asked else reached or 0.0
 
     @property
     def published(self) -> Published | None:
+        """The published number that the cell is compared with."""
         return next((number for number in PUBLISHED if number.is_of(self.settings)), None)
 
     @property
     def deviations(self) -> list[str]:
-        """How the cell is not what the published number is: settings, and too few seeds; none where none is published or no run was made."""
+        """Where the cell departs from the published protocol: settings, and too few seeds; nothing without a published number or a run."""
         if not self.published or not self.wanted:
             return []
         n, full = len(self.errors), self.published.seeds
@@ -67,7 +77,7 @@ class Cell:
 
 
 def cells(records: Sequence[Record], by: Sequence[str] = COLUMNS) -> list[Cell]:
-    """Group records over seeds by the settings in `by` and by every other one in which they differ.
+    """Group records over seeds by the settings in `by` and by every other setting in which they differ.
 
     A seed that several folders hold counts once. Raises ConfigError where no record has a setting of that name.
     """
@@ -89,33 +99,34 @@ def cells(records: Sequence[Record], by: Sequence[str] = COLUMNS) -> list[Cell]:
 
 
 def _order(value: Any) -> tuple[bool, int, Any]:
-    """A key that sorts numbers before words, and first among the words the reference and the papers' data sets as they come there."""
+    """Return a key that sorts numbers before words, and among the words first the reference and the paper's data sets in its order."""
     number = isinstance(value, int | float)
     first = ("reference", *DATASETS)
     return (not number, first.index(value) if value in first else len(first), value if number else str(value))
 
 
 def differing(records: Sequence[Record], by: Sequence[str]) -> list[str]:
-    """The settings outside `by` in which two records differ that a reader would compare.
+    """Return the settings outside `by` in which two records differ that a reader would compare.
 
-    Along a line (all of `by` alike but the sparsity) that is every setting; between methods it is every setting that does not belong to
-    the method, such as the schedule. A setting that comes with a choice, as `init.std` with `init.name`, is left out where the choice tells it.
+    Records that agree in all of `by` but the sparsity are compared in every setting. Records of different methods are compared in every
+    setting that does not belong to the method, such as the schedule. A setting that follows from a choice that is shown, as `init.std`
+    may follow from `init.name`, is left out.
     """
     along = _differing(records, [name for name in by if name != "sparsity"])
     between = _differing(records, [name for name in by if name not in ("sparsity", "method")])
     shared = [name for name in between if not name.startswith(("method", "init."))]
     names = [name for name in dict.fromkeys([*along, *shared]) if name not in by]
-    return [name for name in names if not _comes_with(choice_of(name), name, records, shown=[*by, *names])]
+    return [name for name in names if not _follows_from(choice_of(name), name, records, shown=[*by, *names])]
 
 
 def choice_of(name: str) -> str:
-    """The setting that names a group's choice: `init.name` for `init.std`, and the column `model` for `model.width`."""
+    """Return the setting that names a group's choice: `init.name` for `init.std`, and the column `model` for `model.width`."""
     group = name.partition(".")[0]
     return group if group in COLUMNS else f"{group}.name"
 
 
-def _comes_with(choice: str, name: str, records: Sequence[Record], *, shown: Sequence[str]) -> bool:
-    """Whether a choice that is shown tells the value of a setting below it: no two records of one choice differ in it."""
+def _follows_from(choice: str, name: str, records: Sequence[Record], *, shown: Sequence[str]) -> bool:
+    """Return whether a choice that is shown determines a setting: no two records with the same choice differ in it."""
     values: dict[str, set[str]] = {}
     for record in records:
         values.setdefault(repr(record.settings.get(choice)), set()).add(repr(record.settings.get(name)))
@@ -135,12 +146,39 @@ def _differing(records: Sequence[Record], alike: Sequence[str]) -> list[str]:
 
 
 def _cell(group: Sequence[Record], names: Sequence[str]) -> Cell:
-    results = {seed: result for record in group for seed, result in record.results.items()}
-    wanted = {seed for record in group for seed in record.wanted} | set(results)
+    results = merged_results(group)
     return Cell(
         key={name: group[0].settings.get(name, "") for name in names},
         settings=group[0].settings,
-        results=[results[seed] for seed in sorted(results)],
-        wanted=len(wanted),
-        folders=[record.folder for record in group],
+        results=list(results.values()),
+        wanted=len({seed for record in group for seed in record.wanted} | results.keys()),
+        folders=[folder for record in group for folder in record.folders],
     )
+
+
+def lines(cells: Sequence[Cell]) -> list[list[Cell]]:
+    """Return the finished cells that belong on one curve, by rising sparsity: those whose keys agree in all but the sparsity.
+
+    Every method's line starts at its reference, which agrees with it in all that determines a reference. A reference that starts no
+    line is a line of its own.
+    """
+    finished = [cell for cell in cells if cell.errors]
+    references = [cell for cell in finished if cell.settings["method"] == "reference"]
+    made: dict[tuple[str, ...], list[Cell]] = {}
+    for cell in finished:
+        if cell not in references:
+            made.setdefault(tuple(repr(v) for k, v in cell.key.items() if k != "sparsity"), []).append(cell)
+    used = []
+    for line in made.values():
+        starts = [reference for reference in references if all(_starts(reference, cell) for cell in line)]
+        used += starts
+        line += starts
+        line.sort(key=lambda cell: cell.sparsity)
+    return [*made.values(), *([reference] for reference in references if reference not in used)]
+
+
+def _starts(reference: Cell, cell: Cell) -> bool:
+    """Return whether a reference agrees with a cell in all that determines it; for a pruned trained network, in what trained that network."""
+    own = {name: value for name, value in reference.settings.items() if name not in ("method", "sparsity")}
+    dense = {name.removeprefix("dense_"): value for name, value in cell.settings.items() if name.startswith("dense_")}
+    return all((dict(cell.settings) | dense).get(name) == value for name, value in own.items())

@@ -1,39 +1,49 @@
-"""Run folders → plain records."""
+"""Run folders → records: the settings of each run by dotted name, and its results by seed."""
 
 import logging
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from snip_cli.config import reading as configuration
 from snip_cli.config.schema import Config
 from snip_cli.errors import ConfigError
-from snip_cli.runfolder import record
+from snip_cli.runfolder.record import RUN_FILES, RunRecord, is_run, read_run
+from snip_cli.runfolder.results import SeedResult
 
 log = logging.getLogger("snip_cli")
 
-# What tells runs apart by default; every other setting that differs is named beside them.
+# Dotted name, such as `schedule.iterations` → value, of any type that YAML has.
+Settings = Mapping[str, Any]
+# A row of a table: which columns it has depends on the settings in which its runs differ.
+Row = dict[str, Any]
+
+# The settings that every row names; every other setting that differs is named beside them.
 COLUMNS = ("method", "model", "dataset", "sparsity")
-# A folder that holds one of these is a run's.
-RUN_FILES = ("config.yaml", "metrics.json")
 
 
 @dataclass(frozen=True)
 class Record:
-    """One run folder: its settings by dotted name, and its results by seed (none where it is not finished)."""
+    """One run: its settings, its results by seed (none before the first is finished), and the seeds that were requested.
 
-    folder: Path
-    settings: dict[str, Any]
-    results: dict[int, dict[str, Any]]
-    wanted: list[int]
+    Several `folders` hold it where it was run, or copied, in several places.
+    """
+
+    folders: Sequence[Path]
+    settings: Settings
+    results: Mapping[int, SeedResult]
+    wanted: Sequence[int]
+
+    @property
+    def name(self) -> str:
+        return self.folders[0].name
 
 
 def read_tree(*tops: Path, may_be_empty: bool = False) -> list[Record]:
-    """All runs below `tops`, by folder name; a file is passed over, which a pattern may name.
+    """Return all runs below `tops`, by folder; files among `tops`, which a shell pattern may name, are ignored.
 
-    Raises ConfigError where one is not there, none is a folder or, unless that may be, there is no run in any.
+    Raises ConfigError where one of `tops` does not exist, none is a folder or, without `may_be_empty`, none holds a run.
     """
     missing = [top for top in tops if not top.exists()]
     records = read_folders(sorted({path.parent for top in tops for name in RUN_FILES for path in top.rglob(name)}))
@@ -45,43 +55,60 @@ def read_tree(*tops: Path, may_be_empty: bool = False) -> list[Record]:
 
 
 def listed(folders: Iterable[Path]) -> str:
-    """Folders in words, at most three of them by name."""
+    """Return folders in words, at most three of them by name."""
     first, *others = map(str, folders)
     named = ", ".join([first, *others[:2]])
     return f"{named} and {len(others) - 2} more" if len(others) > 2 else named
 
 
-def is_run(folder: Path) -> bool:
-    """Whether a run has begun in this very folder."""
-    return any((folder / name).is_file() for name in RUN_FILES)
-
-
 def read_folders(folders: Iterable[Path]) -> list[Record]:
-    """The runs in these folders; one that has not begun is left out, one that cannot be read is too, and is named in a warning."""
-    records = []
+    """Return the runs in these folders. One that has not begun is left out; one that cannot be read is left out with a warning.
+
+    Folders of the same name and settings are one run, which was made in several places.
+    """
+    runs: dict[tuple[str, str], list[Record]] = {}
     for folder in folders:
         if is_run(folder):
             try:
-                records.append(read(folder))
+                record = record_of(read_run(folder))
             except ConfigError as error:
                 log.warning("left out: %s", error)
-    return records
+            else:
+                runs.setdefault((record.name, repr(record.settings)), []).append(record)
+    return [places[0] if len(places) == 1 else _merged(places) for places in runs.values()]
 
 
-def read(folder: Path) -> Record:
-    """The record in one run's folder. Raises ConfigError where a file is damaged."""
-    config = configuration.read(folder / "config.yaml")
-    metrics = record.read_metrics(folder)
-    results = {result["seed"]: result for result in metrics["seeds"]} if metrics else {}
-    settings = settings_of(config)
-    content = (record.read_json(folder / "env.json") or {}).get("weights", config.model.weights)
-    if content != config.model.weights:  # a file, which may hold others another time
+def record_of(run: RunRecord) -> Record:
+    """Return the record of one run's folder."""
+    settings = settings_of(run.config)
+    content = run.environment.weights or run.config.model.weights
+    if content != run.config.model.weights:  # a file, which may hold other weights another time
         settings["model.weights"] += f" ({content[:8]})"
-    return Record(folder, settings, results, config.all_seeds)
+    return Record([run.folder], settings, run.results, run.config.all_seeds)
+
+
+def _merged(places: Sequence[Record]) -> Record:
+    wanted = sorted({seed for record in places for seed in record.wanted})
+    folders = [folder for record in places for folder in record.folders]
+    return Record(folders, places[0].settings, merged_results(places), wanted)
+
+
+def merged_results(records: Sequence[Record]) -> dict[int, SeedResult]:
+    """Return the results of all records by rising seed. Where several hold a seed the first one's counts, with a warning where they differ."""
+    found: dict[int, tuple[Record, SeedResult]] = {}
+    for record in records:
+        for seed, result in record.results.items():
+            first, counted = found.setdefault(seed, (record, result))
+            if (counted.test_error, counted.kept) != (result.test_error, result.kept):
+                log.warning(
+                    "seed %d differs between %s (test error %.2f %%) and %s (%.2f %%): the first counts",
+                    *(seed, first.folders[0], counted.test_error, record.folders[0], result.test_error),
+                )
+    return {seed: found[seed][1] for seed in sorted(found)}
 
 
 def settings_of(config: Config) -> dict[str, Any]:
-    """All that determines a result but the seed, flat, with the four columns first."""
+    """Return all that determines a result but the seed, flat, with the four columns first."""
     own = {
         "method": config.method_name,
         "model": config.model.name,
@@ -96,7 +123,7 @@ def settings_of(config: Config) -> dict[str, Any]:
     return own | _flat(settings)
 
 
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
@@ -107,11 +134,17 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def effective_sparsity(results: Sequence[dict[str, Any]]) -> float | None:
-    """The fraction of the prunable parameters that is removed or on no path from input to output, mean over the seeds that tell it.
+def reached_sparsity(results: Iterable[SeedResult]) -> float | None:
+    """Return the fraction of the prunable parameters that is removed, mean over the seeds; None where no result has counts."""
+    kept = [result.kept / result.total for result in results if result.total]
+    return 1 - statistics.fmean(kept) if kept else None
 
-    None where none does: records of earlier versions do not, nor do those of networks that cannot be followed.
+
+def effective_sparsity(results: Iterable[SeedResult]) -> float | None:
+    """Return the fraction of the prunable parameters that is removed or on no path from input to output, mean over the seeds.
+
+    None where no result has it: records of earlier versions do not, nor do those of networks that cannot be traced.
     """
-    told = [result for result in results if result.get("effective_kept") is not None]
-    left = [result["effective_kept"] / sum(layer["total"] for layer in result["layers"]) for result in told]
+    known = [(result.effective_kept, result.total) for result in results if result.total]
+    left = [kept / total for kept, total in known if kept is not None]
     return 1 - statistics.fmean(left) if left else None

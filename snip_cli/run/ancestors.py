@@ -7,7 +7,7 @@ from snip_cli.errors import ConfigError
 from snip_cli.models.building import State, weightless_model
 from snip_cli.pruning.mask import Mask
 from snip_cli.pruning.method import find_method
-from snip_cli.runfolder import checkpoint
+from snip_cli.runfolder import checkpoint, record
 
 
 def ancestors(config: Config) -> list[Config]:
@@ -48,12 +48,9 @@ def parent_weights(config: Config, seed: int) -> State | None:
     before = ancestors(config)
     if not before:
         return None
-    weights = checkpoint.load(before[-1].folder).weights
-    if seed not in weights:
-        raise ConfigError(
-            f"{before[-1].folder / 'checkpoint.pt'} has no weights of seed {seed}: delete the folder's metrics.json, and the same command trains it again."
-        )
-    return weights[seed]
+    parent = record.read_run(before[-1].folder)
+    parent.require(seed, parent.weights, "checkpoint.pt")
+    return parent.weights[seed]
 
 
 def previous_mask(config: Config, seed: int) -> Mask | None:
@@ -65,12 +62,9 @@ def previous_mask(config: Config, seed: int) -> Mask | None:
     before = earlier_rounds(config)
     if not before:
         return None
-    masks = checkpoint.load_masks(before[-1].folder)
-    if seed not in masks:
-        raise ConfigError(
-            f"{before[-1].folder / 'mask.pt'} has no mask of seed {seed}: delete that folder, and the same command makes it again."
-        )
-    return masks[seed]
+    parent = record.read_run(before[-1].folder)
+    parent.require(seed, parent.masks, "mask.pt")
+    return parent.masks[seed]
 
 
 def early_weights(config: Config, seed: int, iteration: int) -> State:

@@ -2,14 +2,14 @@
 
 import logging
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 
 from snip_cli.config.schema import Config
-from snip_cli.config.sections import AUTO, Schedule
+from snip_cli.config.sections import Schedule
 from snip_cli.pruning.mask import layer_counts
 from snip_cli.run.seed import Start
+from snip_cli.runfolder.results import Metrics
 from snip_cli.runtime.processes import ProcessGroup
 
 log = logging.getLogger("snip_cli")
@@ -36,13 +36,14 @@ def rates(schedule: Schedule) -> str:
     return f"{schedule.learning_rate:g}, × {schedule.decay:g} at {', '.join(falls)}"
 
 
-def describe(metrics: dict[str, Any]) -> str:
+def describe(metrics: Metrics) -> str:
     """Describe the test error (mean ± standard deviation), and the sparsity if it is not the one that was asked for."""
-    n = len(metrics["seeds"])
-    spread = f" ± {metrics['test_error_std']:.2f} (n = {n})" if n > 1 else ""
-    asked, reached = metrics["sparsity_requested"], metrics["sparsity"]
-    found = f" at sparsity {reached:.4f}" if asked == AUTO or abs(reached - asked) > 0.0005 else ""
-    return f"{metrics['test_error_mean']:.2f} %{spread}{found}"
+    n = len(metrics.seeds)
+    spread = f" ± {metrics.test_error_std:.2f} (n = {n})" if n > 1 else ""
+    asked, reached = metrics.sparsity_requested, metrics.sparsity
+    missed = reached is not None and (isinstance(asked, str) or abs(reached - asked) > 0.0005)
+    found = f" at sparsity {reached:.4f}" if missed else ""
+    return f"{metrics.test_error_mean:.2f} %{spread}{found}"
 
 
 def warn_of_collapse(starts: Mapping[int, Start]) -> None:
@@ -50,7 +51,7 @@ def warn_of_collapse(starts: Mapping[int, Start]) -> None:
     for seed, start in starts.items():
         if not start.collapsed:
             continue
-        kept = {layer["name"]: f"{layer['kept']:,} kept" for layer in layer_counts(start.pruned.mask)}
+        kept = {layer.name: f"{layer.kept:,} kept" for layer in layer_counts(start.pruned.mask)}
         named = ", ".join(f"{name} ({kept[name]})" for name in start.collapsed[:LISTED])
         more = len(start.collapsed) - LISTED
         layers = named + (f" and {more} more" if more > 0 else "")

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -17,13 +16,15 @@ from snip_cli.errors import ConfigError, RunError
 from snip_cli.models.building import State, weightless_model
 from snip_cli.models.pretrained import check_there
 from snip_cli.pruning.mask import layer_counts, sparse_megabytes, weight_counts
+from snip_cli.pruning.method import Pruned
 from snip_cli.run.ancestors import ancestors
 from snip_cli.run.checks import check, check_group, check_scoring
 from snip_cli.run.messages import announcement, describe, warn_of_collapse
 from snip_cli.run.seed import Start, prepare
 from snip_cli.runfolder import record
-from snip_cli.runfolder.checkpoint import Saved
-from snip_cli.runfolder.recorder import NoRecorder, Recorder
+from snip_cli.runfolder.checkpoint import Saved, Training
+from snip_cli.runfolder.recorder import NoRecorder, PrunedSeed, Recorder
+from snip_cli.runfolder.results import Metrics, SeedResult, read_metrics
 from snip_cli.runtime.device import data_type, own_device, set_up
 from snip_cli.runtime.device import describe as describe_device
 from snip_cli.runtime.processes import ProcessGroup, process_group
@@ -36,7 +37,7 @@ from snip_cli.training.trainer import Trainer
 log = logging.getLogger("snip_cli")
 
 
-def run(config: Config) -> dict[str, Any]:
+def run(config: Config) -> Metrics | None:
     """Do one run, or what is missing of it, and before it its ancestors; return the content of its `metrics.json`.
 
     Under torchrun every process calls it; the first writes the run's folder and returns the metrics, the others return nothing.
@@ -76,15 +77,15 @@ def complete_ancestor(config: Config, ancestor: Config, name: str, device: torch
         reuse(ancestor.folder, f"{config.method.name} prunes a network that was trained already")
 
 
-def complete(config: Config, device: torch.device, group: ProcessGroup, *, wait: bool = False) -> dict[str, Any]:
+def complete(config: Config, device: torch.device, group: ProcessGroup, *, wait: bool = False) -> Metrics | None:
     """Do what is missing of one run; if another process is doing the same run, `wait` for it."""
     if is_finished(config, group):
-        return reuse(config.folder) if group.is_first else {}
+        return reuse(config.folder) if group.is_first else None
     check_group(config, device, group)
     check_there(config.model.weights)
     if not group.is_first:
         train_seeds(config, device, group, NoRecorder(group.broadcast(Saved())))
-        return {}
+        return None
     processes = f"{group.size} processes, the first on " if group.size > 1 else ""
     with Recorder.open(config, processes + describe_device(device), wait=wait) as recorder:
         log.info("%s", announcement(config, device, group))
@@ -102,7 +103,7 @@ def complete(config: Config, device: torch.device, group: ProcessGroup, *, wait:
 
 def log_finished_seeds(config: Config) -> None:
     """Say how many of a run's seeds are done, and with what error, where others have failed."""
-    metrics = record.read_metrics(config.folder)
+    metrics = read_metrics(config.folder)
     if metrics is not None:
         done = f"{len(record.finished_seeds(config))} of {config.seeds} seeds are done"
         log.info("%s: test error %s  →  %s", done, describe(metrics), config.folder)
@@ -158,10 +159,11 @@ def run_seeds(
     if group.is_first:
         warn_of_collapse(starts)
     recorder.begin_seeds(
-        {seed: start.pruned for seed, start in starts.items()}, {seed: p.evaluations for seed, p in progress.items()}
+        {seed: p.evaluations for seed, p in progress.items()},
+        {seed: pruned_seed(start.pruned) for seed, start in starts.items()},
     )
 
-    def keep(states: dict[int, dict[str, Any]]) -> None:
+    def keep(states: dict[int, Training]) -> None:
         recorder.keep({seed: {"seed": seed, **starts[seed].kept, "state": state} for seed, state in states.items()})
 
     with suppress(DivergedError):  # of all of them; `failed` has each one's
@@ -171,31 +173,38 @@ def run_seeds(
     known = {seed: has_learned(p, config.schedule, data.train.labels) for seed, p in trained.items()}
     results = [result_of(starts[seed], p, weights[seed], known[seed]) for seed, p in trained.items()]
     for result in results if group.is_first else ():
-        expected = (
-            config.dataset.random_labels or result["effective_kept"] == 0
-        )  # of what is cut through it has been told
-        if result["learned"] is False and not expected:
-            warn_of_guessing(result["seed"], trained[result["seed"]], data.train.labels)
+        expected = config.dataset.random_labels or result.effective_kept == 0  # of what is cut through it has been told
+        if result.learned is False and not expected:
+            warn_of_guessing(result.seed, trained[result.seed], data.train.labels)
     if results:
-        recorder.finish_seeds(results, weights, config.schedule.batch_size)
+        masks = {seed: start.pruned.mask for seed, start in starts.items()}
+        recorder.finish_seeds(results, weights, masks, config.schedule.batch_size)
     return training.failed
 
 
-def result_of(start: Start, progress: Progress, weights: State, learned: bool | None) -> record.Result:
+def result_of(start: Start, progress: Progress, weights: State, learned: bool | None) -> SeedResult:
     """A seed's entry of `metrics.json`."""
     mask = start.pruned.mask
-    told = {
-        "learned": learned,
+    return SeedResult.of_training(
+        start.replicate.seed,
+        progress.evaluations,
+        layer_counts(mask),
+        train_seconds=progress.seconds,
+        prune_seconds=start.prune_seconds,
+        learned=learned,
         **weight_counts(mask),
-        "sparse_megabytes": round(sparse_megabytes(weights, mask), 3),
-        "effective_kept": start.effective_kept,
-        "collapsed": start.collapsed,
-    }
-    seconds = {"train_seconds": progress.seconds, "prune_seconds": start.prune_seconds}
-    return record.result_of(start.replicate.seed, progress.evaluations, layer_counts(mask), told, **seconds)
+        sparse_megabytes=round(sparse_megabytes(weights, mask), 3),
+        effective_kept=start.effective_kept,
+        collapsed=start.collapsed,
+    )
 
 
-def resume(training: Trainer | StackedTrainer, states: Sequence[dict[str, Any]], folder: Path) -> None:
+def pruned_seed(pruned: Pruned) -> PrunedSeed:
+    """What the record holds of a mask before training."""
+    return PrunedSeed(pruned.mask, layer_counts(pruned.mask), {"layers": pruned.layers, **pruned.facts})
+
+
+def resume(training: Trainer | StackedTrainer, states: Sequence[Training], folder: Path) -> None:
     """Set a training to its checkpoint's states; raises ConfigError where they belong to another network."""
     try:
         training.load(states)
@@ -206,9 +215,9 @@ def resume(training: Trainer | StackedTrainer, states: Sequence[dict[str, Any]],
     log.info("goes on from iteration %d", training.progress.iteration)
 
 
-def reuse(folder: Path, said: str = "finished already") -> dict[str, Any]:
+def reuse(folder: Path, said: str = "finished already") -> Metrics:
     """The metrics of a finished run, with one line that says so, and by which commit where that was another one."""
-    metrics = record.read_metrics(folder)
+    metrics = read_metrics(folder)
     assert metrics is not None
     log.info("%s%s: test error %s  →  %s", said, record.other_commit(folder), describe(metrics), folder)
     return metrics

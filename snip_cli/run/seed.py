@@ -4,7 +4,6 @@ import time
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +21,7 @@ from snip_cli.pruning import prune
 from snip_cli.pruning.mask import layer_counts
 from snip_cli.pruning.method import Pruned, Request, find_method
 from snip_cli.run.ancestors import early_weights, parent_weights, previous_mask, rewind_iteration
+from snip_cli.runfolder.checkpoint import Training
 from snip_cli.runfolder.steps import FORMAT, Steps
 from snip_cli.runtime.processes import ProcessGroup
 from snip_cli.runtime.streams import generator
@@ -49,18 +49,18 @@ class Start:
     def collapsed(self) -> list[str]:
         """The layers that no path passes; if the paths are not known, the layers that keep nothing."""
         if self.effective is None:
-            return [str(layer["name"]) for layer in layer_counts(self.pruned.mask) if layer["kept"] == 0]
+            return [layer.name for layer in layer_counts(self.pruned.mask) if layer.kept == 0]
         return [name for name, count in self.effective.items() if count == 0]
 
     @property
-    def kept(self) -> dict[str, Any]:
+    def kept(self) -> Training:
         """What a checkpoint holds of the pruning; `prepare` reads it."""
         told = {"layers": self.pruned.layers, "facts": self.pruned.facts}
         return {"mask": self.pruned.mask, "told": told, "prune_seconds": self.prune_seconds}
 
 
 def prepare(
-    config: Config, seed: int, data: Data, group: ProcessGroup, paths: Paths, resumed: dict[str, Any] | None
+    config: Config, seed: int, data: Data, group: ProcessGroup, paths: Paths, resumed: Training | None
 ) -> Start:
     """Prune one seed and make the network that is trained; a checkpoint, `resumed`, has the mask already.
 

@@ -1,32 +1,41 @@
 """`mask.pt` and `checkpoint.pt`: tensors and plain Python only, written atomically, read with `weights_only=True`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from snip_cli.errors import ConfigError
-from snip_cli.pruning.mask import Mask
-from snip_cli.runfolder.record import Result, read_metrics, write_atomically
+from snip_cli.runfolder.results import SeedResult, read_metrics
+from snip_cli.runtime.files import load_tensors, write_atomically
 
 FORMAT = "snip-run 1"
+
+# A bool tensor per prunable parameter, True = kept.
+Mask = dict[str, Tensor]
+# Parameters and buffers by name.
+State = dict[str, Tensor]
+# A training that was interrupted: its mask and the state of its trainer. Tensors and plain Python; run/ writes and reads it.
+Training = dict[str, Any]
 
 
 @dataclass
 class Saved:
-    """What a run has so far, by seed: final weights, masks and results; and the training state of the seeds in progress."""
+    """What a run has so far, by seed: final weights, masks and results, and the training state of the seeds in progress."""
 
-    weights: dict[int, dict[str, torch.Tensor]] = field(default_factory=dict)
+    weights: dict[int, State] = field(default_factory=dict)
     masks: dict[int, Mask] = field(default_factory=dict)
-    results: dict[int, Result] = field(default_factory=dict)
-    training: dict[int, dict[str, Any]] = field(default_factory=dict)
+    results: dict[int, SeedResult] = field(default_factory=dict)
+    training: dict[int, Training] = field(default_factory=dict)
 
 
 def save(folder: Path, saved: Saved) -> None:
-    """Write `checkpoint.pt`: the weights and results of the seeds done, and the state of those in training if there are any."""
-    # A result without its weights (somebody deleted them) stays in metrics.json alone, so that it can be trained anew.
-    results = {seed: result for seed, result in saved.results.items() if seed in saved.weights}
+    """Write `checkpoint.pt`: weights and results of the finished seeds, and the state of those in training if there are any."""
+    # A result whose weights somebody deleted stays in metrics.json alone, so that the seed can be trained again.
+    results = {seed: result.to_json() for seed, result in saved.results.items() if seed in saved.weights}
     content = {"format": FORMAT, "run": folder.name, "weights": saved.weights, "results": results}
     if saved.training:
         content["training"] = saved.training
@@ -39,7 +48,7 @@ def save_masks(folder: Path, saved: Saved) -> None:
 
 
 def load(folder: Path, run: str | None = None) -> Saved:
-    """What the folder holds, empty where the run has not begun.
+    """Return what the folder holds; nothing where the run has not begun.
 
     Raises ConfigError where a file is damaged, or belongs to another run than the one called `run`.
     """
@@ -52,19 +61,20 @@ def load(folder: Path, run: str | None = None) -> Saved:
             raise ConfigError(
                 f"{folder / 'checkpoint.pt'} belongs to another run or program: delete the folder to start over."
             )
-        saved.weights, saved.results = content["weights"], content["results"]
+        saved.weights = content["weights"]
+        saved.results = {seed: SeedResult.from_json(result) for seed, result in content["results"].items()}
         training = content.get("training") or {}
         # An earlier version trained one seed at a time.
         saved.training = {training["seed"]: training} if "seed" in training else training
     metrics = read_metrics(folder)
     if metrics is not None:
-        saved.results = {result["seed"]: result for result in metrics["seeds"]} | saved.results
+        saved.results = {result.seed: result for result in metrics.seeds} | saved.results
     saved.masks = load_masks(folder)
     return saved
 
 
 def load_masks(folder: Path) -> dict[int, Mask]:
-    """The masks by seed that the folder holds, none where it has no `mask.pt`; raises ConfigError where that is damaged."""
+    """Return the masks by seed, none where the folder has no `mask.pt`. Raises ConfigError where that is damaged."""
     masks = _read(folder / "mask.pt")
     if masks is None:
         return {}
@@ -73,12 +83,19 @@ def load_masks(folder: Path) -> dict[int, Mask]:
     return masks
 
 
+def save_early(folder: Path, iteration: int, weights: Mapping[int, State]) -> None:
+    """Add the weights of seeds after an early `iteration`, from which a later run may restart, to `early-ITERATION.pt`."""
+    everything = load_early(folder, iteration) | dict(weights)
+    write_atomically(folder / f"early-{iteration}.pt", lambda file: torch.save(everything, file))
+
+
+def load_early(folder: Path, iteration: int) -> dict[int, State]:
+    """Return the weights after an early `iteration` by seed, none where there is no such file. Raises ConfigError where it is damaged."""
+    return _read(folder / f"early-{iteration}.pt") or {}
+
+
 def _read(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return load_tensors(path, f"restore it, or delete the folder {path.parent} to start over")
     except FileNotFoundError:
         return None
-    except Exception as error:  # torch.load raises whatever its unpickler and the zip reader stumble on
-        raise ConfigError(
-            f"{path} is damaged and cannot be read: restore it, or delete the folder {path.parent} to start over."
-        ) from error

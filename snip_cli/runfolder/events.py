@@ -1,5 +1,9 @@
-"""TensorBoard events, written with TensorBoard's own writer: one event file a folder, no stray sub-runs, no torch."""
+"""TensorBoard events, written with TensorBoard's own writer: one event file per folder, no stray sub-runs, no torch.
 
+Shapes: U units, I = C·H·W inputs of an image of C channels, H×W pixels.
+"""
+
+import io
 import math
 import struct
 import time
@@ -16,19 +20,18 @@ from tensorboard.plugins.hparams import summary_v2 as hparams
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tensorboard.util.tensor_util import make_tensor_proto
 
-from snip_cli.runfolder.folder import RunFolder
-from snip_cli.runfolder.picture import as_png, first_layer
-from snip_cli.runfolder.record import read_evaluations, read_json
-
-NumpyMask = Mapping[str, numpy.ndarray]
+from snip_cli.config.schema import Config
+from snip_cli.runfolder.record import read_evaluations
+from snip_cli.runfolder.results import Evaluation, LayerCount, Metrics, SeedResult
+from snip_cli.runtime.files import read_json
 
 HPARAM_METRIC = "test_error_mean"
-# TensorBoard shows five columns at first, and among them those that are said to differ.
+# TensorBoard shows five columns at first; those that are marked as differing come before others.
 HPARAMS_THAT_DIFFER = ("method", "model", "dataset", "sparsity")
 
 
 class EventFile:
-    """A folder's only event file: older ones are removed when it is opened."""
+    """A folder's only event file; opening it removes older ones."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -44,8 +47,8 @@ class EventFile:
         self.summary(Summary(value=[Summary.Value(tag=tag, simple_value=value, metadata=about)]), step)
 
     def image(self, tag: str, png: bytes, step: int = 0, description: str = "") -> None:
-        """A picture, the content of a PNG file."""
-        width, height = struct.unpack(">II", png[16:24])  # where the format has them
+        """Write a picture; `png` is the content of a PNG file."""
+        width, height = struct.unpack(">II", png[16:24])  # of the PNG header
         image = Summary.Image(encoded_image_string=png, width=width, height=height)
         about = SummaryMetadata(summary_description=description)
         self.summary(Summary(value=[Summary.Value(tag=tag, image=image, metadata=about)]), step)
@@ -55,27 +58,27 @@ class EventFile:
 
 
 class RunEvents:
-    """One run's events: curves of every seed, the density of each layer after pruning, what each pixel keeps of the first layer where
-    that is linear on the pixels, and one row of the HParams tab.
+    """One run's events: curves of every seed, the density of each layer after pruning, what the first layer keeps of each pixel where it
+    is linear on the pixels, and one row of the HParams tab.
 
-    `finished` are the results of the seeds that are done, `masks` theirs by parameter name.
+    The event file is written again whenever the run is opened, first with what the folder holds of the finished seeds: `finished` are
+    their results and `masks` their masks by parameter name.
     """
 
     def __init__(
-        self, folder: RunFolder, finished: Mapping[int, dict[str, Any]], masks: Mapping[int, NumpyMask]
+        self, config: Config, finished: Mapping[int, SeedResult], masks: Mapping[int, Mapping[str, numpy.ndarray]]
     ) -> None:
-        self._folder, self._finished, self._masks = folder, finished, masks
+        self._config, self._finished, self._masks = config, finished, masks
 
     def __enter__(self) -> "RunEvents":
-        self._file = EventFile(self._folder.path)
-        config = self._folder.config
+        self._file = EventFile(self._config.folder)
         row = {
-            "method": config.method_name,
-            "model": config.model.name,
-            "dataset": config.dataset.name,
-            "sparsity": config.sparsity,
-            "first_seed": config.seed,
-            "seeds": config.seeds,
+            "method": self._config.method_name,
+            "model": self._config.model.name,
+            "dataset": self._config.dataset.name,
+            "sparsity": self._config.sparsity,
+            "first_seed": self._config.seed,
+            "seeds": self._config.seeds,
         }
         self._file.summary(experiment(list(row)))
         self._file.summary(hparams.hparams_pb(row))
@@ -86,65 +89,60 @@ class RunEvents:
         self._file.close()
 
     def _replay(self) -> None:
-        """Write the finished seeds' densities and curves again (but images per second, which `env.json` keeps).
-
-        The event file is made anew whenever the run is opened.
-        """
-        told = read_json(self._folder.path / "pruning.json") or {}
+        """Write the finished seeds' masks and curves again, without images per second, which `metrics.csv` does not hold."""
+        findings = read_json(self._config.folder / "pruning.json") or {}
         for seed, result in self._finished.items():
-            self.begin_seed(seed, result["layers"], [], told.get(str(seed), {}), self._masks.get(seed, {}))
-        for row in read_evaluations(self._folder.path):
-            seed = int(row.pop("seed"))
+            self.mask(seed, result.layers, self._masks.get(seed, {}), findings.get(str(seed), {}))
+        for seed, row in read_evaluations(self._config.folder):
             if seed in self._finished:
-                self.evaluation(seed, {column: float(value) for column, value in row.items()})
+                self.evaluation(seed, row)
 
-    def begin_seed(
+    def mask(
         self,
         seed: int,
-        layers: Sequence[dict[str, Any]],
-        evaluations: Sequence[dict[str, float]],
-        told: Mapping[str, Any],
-        mask: NumpyMask,
+        layers: Sequence[LayerCount],
+        mask: Mapping[str, numpy.ndarray],
+        findings: Mapping[str, Any] | None = None,
     ) -> None:
-        """The density of the layers (step = a layer's place), what the method told of them, the picture of the first one, and the curves
-        up to where the seed goes on."""
-        places = "step = layer: " + ", ".join(f"{place} {layer['name']}" for place, layer in enumerate(layers))
+        """Write the density of the layers (step = a layer's place), what the method found in them, and the picture of the first one."""
+        places = "step = layer: " + ", ".join(f"{place} {layer.name}" for place, layer in enumerate(layers))
+        found = (findings or {}).get("layers", {})
         for place, layer in enumerate(layers):
-            self._file.scalar(f"density/seed{seed}", layer["kept"] / layer["total"], place, places)
-            self.pruned_layer(seed, place, told.get("layers", {}).get(layer["name"], {}), places)
-        kept_HW = first_layer(mask, self._folder.config.dataset.shape) if mask else None
+            self._file.scalar(f"density/seed{seed}", layer.kept / layer.total, place, places)
+            self._findings(seed, place, found.get(layer.name, {}), places)
+        kept_HW = first_layer(mask, self._config.dataset.shape) if mask else None
         if kept_HW is not None:
             self._file.image(f"first_layer/seed{seed}", as_png(kept_HW), description="weights kept per pixel")
-        for row in evaluations:
-            self.evaluation(seed, row)
 
-    def pruned_layer(self, seed: int, place: int, told: Mapping[str, Any], places: str) -> None:
-        """A layer's numbers (step = its place) and its histograms, as its method told them."""
-        for name, value in told.items():
+    def _findings(self, seed: int, place: int, found: Mapping[str, Any], places: str) -> None:
+        """Write what a method found in one layer: numbers as scalars, {edges, counts} as histograms; step = the layer's place."""
+        for name, value in found.items():
             if isinstance(value, dict):
                 self._file.summary(histogram(f"{name}/seed{seed}", value["edges"], value["counts"], places), place)
             elif isinstance(value, int | float):
                 self._file.scalar(f"{name}/seed{seed}", value, place, places)
 
-    def evaluation(self, seed: int, row: dict[str, float]) -> None:
-        for name, value in row.items():
+    def evaluation(self, seed: int, row: Evaluation) -> None:
+        """Write one point of each curve; a value that is not finite is left out."""
+        for name, value in row.to_json().items():
             if name != "iteration" and math.isfinite(value):
-                self._file.scalar(f"{name}/seed{seed}", value, int(row["iteration"]))
+                self._file.scalar(f"{name}/seed{seed}", value, row.iteration)
 
-    def finish(self, metrics: dict[str, Any]) -> None:
-        self._file.scalar(HPARAM_METRIC, metrics["test_error_mean"], 0)
+    def finish(self, metrics: Metrics) -> None:
+        """Write the run's mean test error and mark its row of the HParams tab as finished."""
+        self._file.scalar(HPARAM_METRIC, metrics.test_error_mean, 0)
         self._file.summary(session_end())
 
 
 def histogram(tag: str, edges: Sequence[float], counts: Sequence[int], description: str) -> Summary:
-    """A histogram of len(counts) buckets, bounded by the rising `edges`, one more."""
+    """Return a histogram of len(counts) buckets between len(counts) + 1 rising edges."""
     buckets = numpy.column_stack([edges[:-1], edges[1:], counts])
     about = histogram_metadata.create_summary_metadata(display_name="", description=description)
     return Summary(value=[Summary.Value(tag=tag, tensor=make_tensor_proto(buckets), metadata=about)])
 
 
 def experiment(names: Sequence[str]) -> Summary:
-    """The columns of the HParams tab and its one metric, the mean test error."""
+    """Return the columns of the HParams tab and its one metric, the mean test error."""
     columns = [api_pb2.HParamInfo(name=name, differs=name in HPARAMS_THAT_DIFFER) for name in names]
     metric = api_pb2.MetricInfo(name=api_pb2.MetricName(tag=HPARAM_METRIC), display_name="mean test error (%)")
     made = api_pb2.Experiment(hparam_infos=columns, metric_infos=[metric])
@@ -152,7 +150,7 @@ def experiment(names: Sequence[str]) -> Summary:
 
 
 def session_end() -> Summary:
-    """What marks a row of the HParams tab as finished."""
+    """Return what marks a row of the HParams tab as finished."""
     end = plugin_data_pb2.SessionEndInfo(status=api_pb2.Status.STATUS_SUCCESS, end_time_secs=time.time())
     return _plugin_summary(metadata.SESSION_END_INFO_TAG, plugin_data_pb2.HParamsPluginData(session_end_info=end))
 
@@ -160,3 +158,25 @@ def session_end() -> Summary:
 def _plugin_summary(tag: str, data: plugin_data_pb2.HParamsPluginData) -> Summary:
     # TensorBoard's own functions for these two need TensorFlow, or cannot say which columns differ.
     return Summary(value=[Summary.Value(tag=tag, metadata=metadata.create_summary_metadata(data))])
+
+
+def first_layer(mask: Mapping[str, numpy.ndarray], shape: Sequence[int]) -> numpy.ndarray | None:
+    """Return how many weights of the first layer each pixel keeps, kept_HW, summed over units and channels (Figure 2 of Lee et al. 2019).
+
+    `mask` is by parameter name, True = kept, with the first layer's weight first; `shape` is [C, H, W]. None where that layer is not
+    linear on the pixels.
+    """
+    keep_UI = next(iter(mask.values()))
+    if keep_UI.ndim != 2 or keep_UI.shape[1] != math.prod(shape):
+        return None
+    return numpy.asarray(keep_UI).sum(axis=0).reshape(tuple(shape)).sum(axis=0)
+
+
+def as_png(kept_HW: numpy.ndarray, enlarged: int = 8) -> bytes:
+    """Return a grey picture as the bytes of a PNG file: 0 is black, the largest number white; each pixel becomes a square."""
+    from PIL import Image  # takes a while to import
+
+    grey_HW = numpy.round(255 * kept_HW / max(kept_HW.max(), 1)).astype(numpy.uint8)
+    file = io.BytesIO()
+    Image.fromarray(grey_HW.repeat(enlarged, axis=0).repeat(enlarged, axis=1)).save(file, format="png")
+    return file.getvalue()

@@ -1,165 +1,163 @@
-"""What a run leaves in its folder, read and summed up; `folder.py` writes it. Nothing in this file imports torch.
+"""The reader of a run's folder: what a run recorded, whether it is finished, and what made it. `recorder.py` writes the folder.
 
-`config.yaml` `env.json` `run.log` `metrics.csv` `mask.pt` `checkpoint.pt`, TensorBoard events, `steps/` and `pruning.json` of methods that
-prune in several steps, and last `metrics.json`, whose presence means that the run is finished for the seeds that it lists.
+Results, settings and environment are read without torch; weights and masks are read when they are asked for.
 """
 
 import csv
 import json
-import os
-import statistics
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from snip_cli import registry
+from snip_cli.config import reading as configuration
 from snip_cli.config.schema import Config
 from snip_cli.errors import ConfigError
+from snip_cli.runfolder.results import COLUMNS, Environment, Evaluation, SeedResult, read_metrics
 from snip_cli.runtime.environment import git_state
+from snip_cli.runtime.files import make_writable, read_json, write_text
 
-EVALUATION_COLUMNS = ("iteration", "learning_rate", "train_loss", "val_loss", "val_error", "test_loss", "test_error")
-# Where `schedule.train_error` asks for it.
-ON_REQUEST = ("train_error",)
+if TYPE_CHECKING:
+    from snip_cli.runfolder.checkpoint import Mask, Saved, State
 
-Evaluation = dict[str, float]
-Result = dict[str, Any]
-
-
-def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Write a file so that after a crash at any moment it holds either the old content or the new, never a part."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    if os.name == "posix":  # elsewhere a folder cannot be opened to be synchronised
-        folder = os.open(path.parent, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
+# A folder that holds one of these files belongs to a run.
+RUN_FILES = ("config.yaml", "metrics.json")
+# The folders of an absolute path.
+FOLDERS = re.compile(r"(?<![\w.~/])/(?:[^\s'\"/]+/)*(?=[^\s'\"/])")
 
 
-def write_text(path: Path, text: str) -> None:
-    """`write_atomically` for text."""
-    write_atomically(path, lambda file: file.write(text.encode()) and None)
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run's folder holds: settings, results by seed (none before the first seed is finished) and environment.
 
-
-def summarise(config: Config, results: dict[int, Result]) -> dict[str, Any]:
-    """The content of `metrics.json` for the results of all seeds that are done; counts and sparsities are the first one's.
-
-    The effective sparsity leaves out what is kept on no path from input to output; null where the network cannot be followed, and in
-    results that were made before it was told.
+    A record whose tensors were left out, as in `results/records`, is read in the same way; it has neither weights nor masks.
     """
-    seeds = [results[seed] for seed in sorted(results)]
-    layers, effective = seeds[0]["layers"], seeds[0].get("effective_kept")
-    kept, total = (sum(layer[count] for layer in layers) for count in ("kept", "total"))
-    errors = [seed["test_error"] for seed in seeds]
-    return {
-        "method": config.method_name,
-        "model": config.model.name,
-        "dataset": config.dataset.name,
-        "sparsity_requested": config.sparsity,
-        "sparsity": 1 - kept / total,
-        "effective_sparsity": None if effective is None else 1 - effective / total,
-        "total": total,
-        "kept": kept,
-        "layers": layers,
-        "seeds": seeds,
-        "test_error_mean": statistics.fmean(errors),
-        "test_error_std": statistics.stdev(errors) if len(errors) > 1 else None,
-    }
+
+    folder: Path
+    config: Config
+    results: dict[int, SeedResult]
+    environment: Environment
+
+    @property
+    def weights(self) -> "Mapping[int, State]":
+        """The trained weights by seed; none where the folder has no `checkpoint.pt`."""
+        return self._saved.weights
+
+    @property
+    def masks(self) -> "Mapping[int, Mask]":
+        """The masks by seed; none where the folder has no `mask.pt`."""
+        return self._saved.masks
+
+    def require(self, seed: int, held: Mapping[int, Any], file: str) -> None:
+        """Raise ConfigError where `file`, which holds something for the seeds in `held`, has nothing for this seed."""
+        if seed not in held:
+            there = ", ".join(map(str, sorted(held))) or "none"
+            raise ConfigError(
+                f"{self.folder / file} does not hold seed {seed} (it holds: {there}): name another seed, or delete metrics.json and run again."
+            )
+
+    @cached_property
+    def _saved(self) -> "Saved":
+        from snip_cli.runfolder import checkpoint  # imports torch
+
+        return checkpoint.load(self.folder)
 
 
-def result_of(
-    seed: int,
-    evaluations: list[Evaluation],
-    layers: list[Any],
-    told: dict[str, Any],
-    *,
-    train_seconds: float,
-    prune_seconds: float,
-) -> Result:
-    """One seed's entry of `metrics.json`: errors in percent, of the last evaluation, the best of the last five (as the released code of
-    SNIP reports) and the best of all (as that of SNACS does); `told` are whether it learned anything (null: trained on too few images to
-    tell), counts and MiB of the weights without biases, what is kept of all parameters on a path from input to output, and the layers of
-    which nothing is. `prune_seconds` are what the mask cost, whichever run or attempt found its parts.
-    """
-    last = evaluations[-1]
-    return {
-        "seed": seed,
-        "test_error": last["test_error"],
-        "test_error_best": min(evaluation["test_error"] for evaluation in evaluations[-5:]),
-        "test_error_lowest": min(evaluation["test_error"] for evaluation in evaluations),
-        "val_error": last["val_error"],
-        "iterations": int(last["iteration"]),
-        **told,
-        "layers": layers,
-        "train_seconds": round(train_seconds, 3),
-        "prune_seconds": round(prune_seconds, 6),
-    }
+def is_run(folder: Path) -> bool:
+    """Return whether this very folder belongs to a run."""
+    return any((folder / name).is_file() for name in RUN_FILES)
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The JSON object in a file, None where there is no file; raises ConfigError where it is damaged."""
-    try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError) as error:
+def read_run(folder: Path) -> RunRecord:
+    """Read a run, finished or not. Raises ConfigError where a file is damaged."""
+    metrics = read_metrics(folder)
+    results = {result.seed: result for result in metrics.seeds} if metrics else {}
+    return RunRecord(folder, configuration.read(folder / "config.yaml"), results, read_environment(folder))
+
+
+def read_finished(folder: Path) -> RunRecord:
+    """Read a run that has a result. Raises ConfigError where the folder holds none, or a file is damaged."""
+    if read_metrics(folder) is None:
         raise ConfigError(
-            f"{path} is damaged ({error}): delete it, and the command that trained it makes it anew."
-        ) from error
+            f"{folder} holds no finished run (there is no metrics.json): name a run's folder, as snip-run prints it."
+        )
+    return read_run(folder)
 
 
-def read_metrics(folder: Path) -> dict[str, Any] | None:
-    """`metrics.json` of a run, None where it is not finished."""
-    return read_json(folder / "metrics.json")
+def read_environment(folder: Path) -> Environment:
+    """Return the content of `env.json`; all unknown where there is no such file."""
+    return Environment.from_json(read_json(folder / "env.json") or {})
 
 
-def read_evaluations(folder: Path) -> list[dict[str, Any]]:
-    """The rows of `metrics.csv` as text, none where there is no such file; raises ConfigError where it is damaged."""
+def read_evaluations(folder: Path) -> list[tuple[int, Evaluation]]:
+    """Return the rows of `metrics.csv` with the seed of each; none without that file. Raises ConfigError where it is damaged."""
     path = folder / "metrics.csv"
     try:
         with path.open(newline="") as file:
-            found = list(csv.DictReader(file))
+            rows = list(csv.DictReader(file))
+        if any(None in row or not {"seed", *COLUMNS} <= row.keys() for row in rows):
+            raise ValueError("a row is incomplete")
+        return [(int(row["seed"]), Evaluation.from_json(row)) for row in rows]
     except FileNotFoundError:
         return []
-    if any(None in row or not {"seed", *EVALUATION_COLUMNS} <= row.keys() for row in found):
-        raise ConfigError(f"{path} is damaged: delete it, and the same command goes on without the rows it held.")
-    return found
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{path} is damaged ({error}): delete it, and the same command continues without its rows."
+        ) from error
 
 
-def other_files(made: Mapping[str, Any]) -> list[str]:
-    """The names of the user's own Python files that have changed since the environment `made`, of those that are there."""
-    return [name for name, was in made.get("own_files", {}).items() if registry.own_files.get(name, was) != was]
+def write_record(run: RunRecord, top: Path) -> Path:
+    """Copy settings, environment and results of a finished run, without its tensors, to `top`/FOLDER, and return that folder.
+
+    The machine's name and folders are left out. Raises ConfigError where the run has no result or `top` is not writable.
+    """
+    metrics = read_metrics(run.folder)
+    if metrics is None:
+        raise ConfigError(f"{run.folder} holds no finished run (there is no metrics.json): let the run finish first.")
+    config = replace(run.config, output_dir="runs", dataset=replace(run.config.dataset, root="data"))
+    environment = {name: value for name, value in run.environment.to_json().items() if name not in ("host", "earlier")}
+    folder = top / run.folder.name
+    make_writable(folder)
+    write_text(folder / "config.yaml", FOLDERS.sub("", configuration.to_yaml(config)))
+    write_text(folder / "env.json", FOLDERS.sub("", json.dumps(environment, indent=2)) + "\n")
+    write_text(folder / "metrics.json", json.dumps(metrics.to_json(), indent=2) + "\n")
+    return folder
+
+
+def changed_files(made: Environment) -> list[str]:
+    """Return the names of the user's own Python files that have changed since a result was made, of those that are there."""
+    return [name for name, was in made.own_files.items() if registry.own_files.get(name, was) != was]
 
 
 def other_commit(folder: Path) -> str:
-    """A note that names the commit that made a folder's results, where it is not the present one or had changes, or the user's files that
-    have changed since; else nothing."""
-    made = read_json(folder / "env.json") or {}
-    if changed := other_files(made):
-        return f" by an earlier {', '.join(changed)} (delete the folder to do it anew)"
-    before, now = made.get("commit"), git_state()[0]
+    """Return a note that names what made a folder's results, where it is not the present code: the user's files that have changed since,
+    another commit, or uncommitted changes; else an empty string."""
+    made = read_environment(folder)
+    if changed := changed_files(made):
+        return f" by an earlier {', '.join(changed)} (delete the folder to repeat the run)"
+    before, now = made.commit, git_state()[0]
     if before and now and before != now:
         return f" by commit {before[:9]} (now {now[:9]})"
-    return " by code with uncommitted changes" if made.get("dirty") else ""
+    return " by code with uncommitted changes" if made.dirty else ""
 
 
 def finished_seeds(config: Config) -> list[int]:
-    """The seeds asked for whose results the run's folder holds already."""
+    """Return the requested seeds whose results the run's folder holds."""
     metrics = read_metrics(config.folder)
-    done = {result["seed"] for result in metrics["seeds"]} if metrics else set()
+    done = {result.seed for result in metrics.seeds} if metrics else set()
     return [seed for seed in config.all_seeds if seed in done]
 
 
 def is_finished(config: Config) -> bool:
-    """Whether the run's folder holds a result for every seed asked for."""
+    """Return whether the run's folder holds a result for every requested seed."""
     return finished_seeds(config) == config.all_seeds
 
 
 def is_done(config: Config) -> bool:
-    """Whether the run is finished and, with `compact=true`, `compact.json` has all of its seeds too."""
+    """Return whether the run is finished and, with `compact=true`, `compact.json` has all of its seeds too."""
     if not is_finished(config) or not config.compact:
         return is_finished(config)
     compacted = {entry["seed"] for entry in (read_json(config.folder / "compact.json") or {}).get("seeds", [])}

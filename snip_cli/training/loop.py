@@ -11,6 +11,7 @@ from torch import Tensor
 from snip_cli.config.sections import Schedule
 from snip_cli.data.splits import Batch
 from snip_cli.errors import RunError
+from snip_cli.runfolder.results import Evaluation
 from snip_cli.training.progress import Clock, Progress, progress_bar
 
 log = logging.getLogger("snip_cli")
@@ -108,7 +109,7 @@ def has_learned(progress: Progress, schedule: Schedule, labels: Tensor) -> bool 
     """
     if schedule.iterations * schedule.batch_size < len(labels):
         return None
-    return progress.evaluations[-1]["train_loss"] <= 0.99 * guessing_loss(labels)
+    return progress.evaluations[-1].train_loss <= 0.99 * guessing_loss(labels)
 
 
 def warn_of_guessing(seed: int, progress: Progress, labels: Tensor) -> None:
@@ -117,7 +118,7 @@ def warn_of_guessing(seed: int, progress: Progress, labels: Tensor) -> None:
         "seed %d has learned nothing: its training loss is %.3f, and guessing costs %.3f; try schedule.warmup=100, a lower "
         "schedule.learning_rate or another init_train",
         seed,
-        progress.evaluations[-1]["train_loss"],
+        progress.evaluations[-1].train_loss,
         guessing_loss(labels),
     )
 
@@ -129,7 +130,7 @@ def row_of(
     test: tuple[float, float],
     train: tuple[float, float] | None,
     images_per_second: float,
-) -> dict[str, float]:
+) -> Evaluation:
     """One row of metrics.csv, and the rate of images since the last one.
 
     `validation`, `test` and, where they are evaluated, `train` are (error, loss) of these images. Raises DivergedError where a loss is
@@ -139,14 +140,14 @@ def row_of(
     if not (math.isfinite(val_loss) and math.isfinite(test_loss)):
         raise not_finite(schedule, progress.iteration)
     losses = progress.losses
-    return {
-        "iteration": progress.iteration,
-        "learning_rate": schedule.rate_at(progress.iteration - 1) if losses else 0.0,
-        "train_loss": sum(losses) / len(losses) if losses else math.nan,  # of a schedule of no iterations
-        "val_loss": val_loss,
-        "val_error": val_error,
-        "test_loss": test_loss,
-        "test_error": test_error,
-        **({"train_error": train[0]} if train else {}),
-        "images_per_second": images_per_second,
-    }
+    return Evaluation(
+        iteration=progress.iteration,
+        learning_rate=schedule.rate_at(progress.iteration - 1) if losses else 0.0,
+        train_loss=sum(losses) / len(losses) if losses else math.nan,  # of a schedule of no iterations
+        val_loss=val_loss,
+        val_error=val_error,
+        test_loss=test_loss,
+        test_error=test_error,
+        train_error=train[0] if train else None,
+        images_per_second=images_per_second,
+    )

@@ -1,9 +1,13 @@
 """How far a training is, how long it took, and the bar that shows it."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from tqdm import tqdm
+
+from snip_cli.runfolder.results import Evaluation
 
 
 @dataclass
@@ -12,9 +16,19 @@ class Progress:
 
     iteration: int = 0
     seconds: float = 0.0
-    evaluations: list[dict[str, float]] = field(default_factory=list)
+    evaluations: list[Evaluation] = field(default_factory=list)
     # Training losses since the last evaluation.
     losses: list[float] = field(default_factory=list)
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> "Progress":
+        """Go on from what `state` returned."""
+        rows = [Evaluation.from_json(row) for row in state["evaluations"]]
+        return cls(state["iteration"], state["seconds"], rows, list(state["losses"]))
+
+    def state(self) -> dict[str, Any]:
+        """Return plain Python for a checkpoint."""
+        return {**vars(self), "evaluations": [row.to_json() for row in self.evaluations]}
 
 
 class Clock:

@@ -11,6 +11,7 @@ from snip_cli.config.sections import Schedule
 from snip_cli.data.splits import Batch, Data, draws
 from snip_cli.models.prunable import prunable_parameters
 from snip_cli.pruning.mask import Mask, apply_mask
+from snip_cli.runfolder.results import Evaluation
 from snip_cli.runtime.processes import SINGLE_PROCESS, ProcessGroup
 from snip_cli.runtime.streams import generator
 from snip_cli.training import loop
@@ -59,7 +60,7 @@ class Trainer:
     def train(
         self,
         *,
-        evaluated: Callable[[int, dict[str, float]], None],
+        evaluated: Callable[[int, Evaluation], None],
         checkpoint: Callable[[dict[int, dict[str, Any]]], None],
         bar: bool = False,
     ) -> None:
@@ -74,7 +75,7 @@ class Trainer:
             progress.evaluations.append(row)
             progress.losses.clear()
             evaluated(self.seed, row)
-            return row["test_error"]
+            return row.test_error
 
         def keep() -> None:
             self.check_weights(progress.iteration)
@@ -129,7 +130,7 @@ class Trainer:
         if not all(bool(torch.isfinite(parameter).all()) for parameter in self.model.parameters()):
             raise loop.not_finite(self.schedule, done)
 
-    def evaluation(self, images_per_second: float) -> dict[str, float]:
+    def evaluation(self, images_per_second: float) -> Evaluation:
         """One row of metrics.csv, and the rate of images since the last one."""
         how = {"forward": self.forward, "group": self.group}
         validation = evaluate(self.model, self.data.validation, **how)
@@ -142,7 +143,7 @@ class Trainer:
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "progress": vars(self.progress),
+            "progress": self.progress.state(),
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state() if self.data.train.device.type == "cuda" else None,
         }
@@ -161,7 +162,7 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         lay_out_as_parameters(self.optimizer)
-        self.progress = Progress(**state["progress"])
+        self.progress = Progress.from_state(state["progress"])
         if self.group.size > 1:
             self.reseed()
             return

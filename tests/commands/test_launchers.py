@@ -14,8 +14,7 @@ from hydra.core.plugins import Plugins
 from snip_cli.commands.snip_report import main as report
 from snip_cli.commands.snip_run import main
 from snip_cli.config.composition import CONFIGS
-from snip_cli.runfolder.record import read_metrics
-from tests.snip_run import QUICK
+from tests.snip_run import QUICK, read_metrics
 
 LAUNCHERS = sorted(path.stem for path in (CONFIGS / "hydra" / "launcher").glob("*.yaml"))
 PAIR = [*QUICK, "-m", "sparsity=0,0.9"]

@@ -11,6 +11,7 @@ from snip_cli.commands import snip_export as export
 from snip_cli.compact import files
 from snip_cli.compact.network import compact
 from snip_cli.errors import ConfigError
+from snip_cli.runfolder.record import read_finished
 from tests.compact.emptied import Conditional, Residual, half_emptied
 from tests.models.test_models import EXPECTED, build
 from tests.snip_run import run_quick
@@ -49,7 +50,7 @@ def test_onnxruntime_gives_the_networks_outputs(finished, tmp_path, flags, seed,
     file = tmp_path / "network.onnx"
     assert export.main([str(finished), str(file), *flags]) == 0
     assert f"seed {seed} of {finished}" in capsys.readouterr().out
-    agrees(file, files.read(finished).masked_model(seed), (1, 28, 28))
+    agrees(file, files.masked_model(read_finished(finished), seed), (1, 28, 28))
     assert [path.name for path in tmp_path.iterdir()] == ["network.onnx"]
 
 

@@ -8,9 +8,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from snip_cli.commands.snip_report import main
 from snip_cli.report.cells import cells
-from snip_cli.report.curves import write_curves
+from snip_cli.report.figures.errors import write_curves
 from snip_cli.report.records import read_tree
-from snip_cli.report.table import as_text, rows
+from snip_cli.report.tables.errors import as_text, rows
 from tests.report.runs import record
 
 
@@ -153,10 +153,13 @@ def test_an_error_on_shuffled_labels_is_compared_with_no_published_one(tmp_path)
         (["RUNS", "--by", "metod"], "did you mean 'method'"),
         (["RUNS", "--figure", "no/such/folder/error.png"], "cannot be written"),
         (["RUNS", "--figure", "error.docx"], "cannot be written"),
-        (["RUNS", "--table", "SNACS", "--figure", "error.png"], "--table 'SNACS' comes alone: ask for --figure in a"),
-        (["RUNS", "RUNS", "--limits", "limits.png"], "--limits is of one run, not of 2"),
+        (["RUNS", "--table", "SNACS", "--figure", "error.png"], "--table 'SNACS' cannot be combined with --figure"),
+        (["RUNS", "RUNS", "--limits", "limits.png"], "--limits takes one run, and 2 folders were given"),
         (["RUNS", "nowhere", "nor", "here", "or", "there"], "below nowhere, nor, here and 2 more"),
-        (["RUNS", "--limits", "limits.png", "--table", "SNACS", "--masks", "m.png"], "ask for --table, --masks in"),
+        (
+            ["RUNS", "--limits", "limits.png", "--table", "SNACS", "--masks", "m.png"],
+            "--limits cannot be combined with --table, --masks: give",
+        ),
     ],
 )
 def test_bad_input_is_one_sentence(arguments, phrase, tmp_path, capsys):
@@ -303,7 +306,7 @@ def test_a_curve_starts_at_the_reference_of_its_own_schedule_only(tmp_path):
     assert points(folder) == {9000: 3.0}
 
 
-def test_curves_are_written_anew(tmp_path):
+def test_curves_are_written_again(tmp_path):
     record(tmp_path, "a", [3.0], sparsity=0.9)
     write_curves(tmp_path)
     record(tmp_path, "b", [4.0], sparsity=0.95)

@@ -5,8 +5,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 
 from snip_cli.commands.snip_run import main
-from snip_cli.runfolder.record import read_metrics
-from tests.snip_run import QUICK
+from tests.snip_run import QUICK, read_metrics
 
 SWEEP = [*QUICK, "-m", "method=snip,random", "sparsity=0,0.9", "schedule.iterations=4"]
 

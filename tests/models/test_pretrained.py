@@ -15,6 +15,7 @@ from snip_cli.errors import ConfigError
 from snip_cli.models.pretrained import hash_of_weights, load_weights
 from snip_cli.runfolder import checkpoint
 from snip_cli.runfolder.checkpoint import Saved
+from snip_cli.runfolder.results import SeedResult
 from tests.models.test_models import build
 
 URL = "https://download.pytorch.org/models/resnet50-0676ba61.pth"
@@ -118,7 +119,7 @@ def test_a_run_s_checkpoint_is_identified_by_the_weights_of_its_first_seed_alone
     one, more, moved, other = (tmp_path / name for name in ("one", "more", "moved", "other"))
     for folder, saved in (
         (one, Saved(weights={3: states[3]}, training={5: {"seed": 5}})),
-        (more, Saved(weights=states, results={3: {"seed": 3}})),
+        (more, Saved(weights=states, results={3: SeedResult(3, 1.0)})),
         (other, Saved(weights={3: states[5]})),
     ):
         folder.mkdir()

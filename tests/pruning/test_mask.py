@@ -5,6 +5,7 @@ from torch import nn
 from snip_cli.errors import ConfigError, RunError
 from snip_cli.models.prunable import prunable_parameters
 from snip_cli.pruning.mask import apply_mask, kept_count, layer_counts, top_mask
+from snip_cli.runfolder.results import LayerCount
 
 SHAPES = {"first": (5, 4), "second": (3, 2, 2), "third": (7,)}
 TOTAL = 39
@@ -168,7 +169,4 @@ def test_layer_counts_join_a_layers_weights_and_biases_in_the_models_order():
         "fc1.bias": torch.tensor([False, True]),
         "fc2.bias": torch.tensor([False]),
     }
-    assert layer_counts(mask) == [
-        {"name": "fc1", "total": 6, "kept": 4},
-        {"name": "fc2", "total": 3, "kept": 0},
-    ]
+    assert layer_counts(mask) == [LayerCount("fc1", 6, 4), LayerCount("fc2", 3, 0)]

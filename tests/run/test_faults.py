@@ -212,7 +212,7 @@ def test_the_same_run_twice_at_once_is_refused_and_the_lock_dies_with_its_owner(
     try:
         wait_for(tmp_path, first)
         assert main(command) == 2
-        assert "already going" in capsys.readouterr().err
+        assert "Another process is doing the run" in capsys.readouterr().err
     finally:
         first.send_signal(signal.SIGKILL)
         first.wait()

@@ -10,11 +10,10 @@ import torch
 
 from snip_cli.commands.snip_run import main
 from snip_cli.run import pipeline as run
-from snip_cli.runfolder.record import read_metrics
 from snip_cli.runfolder.recorder import Recorder
 from snip_cli.training.stacked.trainer import StackedTrainer
 from tests.run.test_pipeline import without_seconds
-from tests.snip_run import QUICK, only_run, run_quick, train_until_checkpoint
+from tests.snip_run import QUICK, only_run, read_metrics, run_quick, train_until_checkpoint
 
 MANY = ["seeds=3", "sparsity=0.95", "dtype=float64"]
 

@@ -6,9 +6,8 @@ import signal
 import pytest
 import torch
 
-from snip_cli.runfolder.record import read_metrics
 from tests.run.test_pipeline import without_seconds
-from tests.snip_run import only_run, start, wait_until
+from tests.snip_run import only_run, read_metrics, start, wait_until
 
 # Two seeds; evaluations, checkpoints and epochs fall on different iterations.
 COMMAND = [

@@ -285,7 +285,10 @@ def test_a_reference_without_its_weights_is_told_with_the_remedy(tmp_path, capsy
     assert snip_run(tmp_path, "sparsity=0") == 0
     (folder(tmp_path, "reference") / "checkpoint.pt").unlink()
     assert snip_run(tmp_path, "sparsity=auto") == 2
-    assert "checkpoint.pt has no weights of seed 0: delete the folder's metrics.json" in capsys.readouterr().err
+    assert (
+        "checkpoint.pt does not hold seed 0 (it holds: none): name another seed, or delete metrics.json"
+        in capsys.readouterr().err
+    )
 
 
 def test_another_reference_of_the_same_settings_shares_no_step(tmp_path, computed):

@@ -7,6 +7,7 @@ import torch
 from snip_cli.errors import ConfigError
 from snip_cli.runfolder import checkpoint
 from snip_cli.runfolder.checkpoint import Saved
+from snip_cli.runfolder.results import LayerCount, SeedResult
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def example():
     weights = {"fc.weight": torch.tensor([[0.5, -0.0], [1e-40, 3.0]]), "norm.num_batches_tracked": torch.tensor(7)}
     mask = {"fc.weight": torch.tensor([[True, False], [False, True]])}
     evaluations = [{"iteration": 5, "test_error": 12.5}]
-    result = {"seed": 3, "test_error": 12.5, "layers": [{"name": "fc", "total": 4, "kept": 2}], "prune_seconds": 0.1}
+    result = SeedResult(3, 12.5, layers=[LayerCount("fc", 4, 2)], prune_seconds=0.1)
     training = {"seed": 4, "mask": mask, "state": {"progress": {"iteration": 5, "evaluations": evaluations}}}
     return Saved(weights={3: weights}, masks={3: mask, 4: mask}, results={3: result}, training={4: training})
 
@@ -73,16 +74,16 @@ def test_a_folder_without_files_holds_nothing(folder):
 
 def test_finished_results_are_read_from_the_metrics_where_the_checkpoint_lacks_them(folder):
     checkpoint.save(folder, example())
-    (folder / "metrics.json").write_text(json.dumps({"seeds": [{"seed": 2, "test_error": 1.0}, {"seed": 3}]}))
+    (folder / "metrics.json").write_text(json.dumps({"seeds": [{"seed": seed, "test_error": 1.0} for seed in (2, 3)]}))
     found = checkpoint.load(folder).results
-    assert found == {2: {"seed": 2, "test_error": 1.0}, 3: example().results[3]}
+    assert found == {2: SeedResult(2, 1.0), 3: example().results[3]}
 
 
 @pytest.mark.parametrize("file", ["checkpoint.pt", "mask.pt"])
 @pytest.mark.parametrize(
     "damage", [lambda content: content[:-30], lambda content: b"", lambda content: b"no zip at all"]
 )
-def test_a_damaged_file_is_told_by_name(damage, file, folder):
+def test_a_damaged_file_is_named(damage, file, folder):
     save(folder, example())
     (folder / file).write_bytes(damage((folder / file).read_bytes()))
     with pytest.raises(ConfigError) as refusal:
@@ -95,13 +96,13 @@ def test_a_damaged_file_is_told_by_name(damage, file, folder):
     "content",
     [{"state_dict": {}}, [1, 2], torch.zeros(2), {"format": "snip-run 1"}, {"format": "other", "run": "snip-some-run"}],
 )
-def test_a_file_of_another_program_is_told_by_name(content, folder):
+def test_a_file_of_another_program_is_named(content, folder):
     torch.save(content, folder / "checkpoint.pt")
     with pytest.raises(ConfigError, match=r"checkpoint\.pt belongs to another run or program: delete the folder"):
         checkpoint.load(folder)
 
 
-def test_a_checkpoint_of_another_run_is_told_by_name(folder, tmp_path):
+def test_a_checkpoint_of_another_run_is_named(folder, tmp_path):
     save(folder, example())
     shutil.copytree(folder, tmp_path / "snip-other-run")
     with pytest.raises(ConfigError, match=r"snip-other-run.* belongs to another run"):

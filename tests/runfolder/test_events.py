@@ -8,8 +8,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
 
-from snip_cli.runfolder.record import read_metrics
-from tests.snip_run import run_quick
+from tests.snip_run import read_metrics, run_quick
 
 
 def test_one_event_file_holds_the_curves_of_every_seed(tmp_path):

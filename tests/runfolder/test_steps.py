@@ -42,7 +42,7 @@ def test_what_was_interrupted_goes_on_after_the_last_finished_step(tmp_path):
     assert done == ["a", "interrupted", "b", "c"]
 
 
-def test_layers_that_take_long_are_told_of_now_and_then(tmp_path, monkeypatch, caplog):
+def test_layers_that_take_long_are_logged_now_and_then(tmp_path, monkeypatch, caplog):
     now = [0.0]
     monkeypatch.setattr("snip_cli.runfolder.steps.time.perf_counter", lambda: now[0])
     caplog.set_level("INFO", "snip_cli")
@@ -59,7 +59,7 @@ def test_layers_that_take_long_are_told_of_now_and_then(tmp_path, monkeypatch, c
     ]
 
 
-def test_nothing_is_told_where_nothing_is_kept(caplog):
+def test_nothing_is_logged_where_nothing_is_kept(caplog):
     caplog.set_level("INFO", "snip_cli")
     steps = Steps()
     steps.do("activations", lambda: 1)
@@ -88,7 +88,7 @@ def test_the_seconds_of_a_step_are_those_of_who_computed_it(tmp_path, monkeypatc
     assert other.seconds_read == 25.0
 
 
-def test_steps_of_another_commit_are_told_once_with_what_to_delete(tmp_path, monkeypatch, caplog):
+def test_steps_of_another_commit_are_named_once_with_what_to_delete(tmp_path, monkeypatch, caplog):
     def at(commit, run, others=()):
         monkeypatch.setattr("snip_cli.runfolder.steps.git_state", lambda: (commit, False))
         return Steps(
@@ -103,7 +103,7 @@ def test_steps_of_another_commit_are_told_once_with_what_to_delete(tmp_path, mon
     [warning] = [record for record in caplog.records if record.levelname == "WARNING"]
     place = tmp_path / "*" / "steps" / "seed0-1234"
     assert warning.message == (
-        f"takes steps that commit aaaaaaaaa computed (now bbbbbbbbb): to have them computed anew, delete {place}"
+        f"uses steps that commit aaaaaaaaa computed (now bbbbbbbbb): to compute them again, delete {place}"
     )
     assert len(list(tmp_path.glob("*/steps/seed0-1234"))) == 3
 
@@ -133,7 +133,7 @@ def test_without_a_folder_nothing_is_kept():
 def test_a_damaged_step_is_named_with_the_remedy(tmp_path):
     Steps(tmp_path).do("scores", lambda: 1)
     (tmp_path / "scores.pt").write_bytes(b"half")
-    with pytest.raises(ConfigError, match=r"scores\.pt is damaged and cannot be read: delete it, and"):
+    with pytest.raises(ConfigError, match=r"scores\.pt is damaged, .* and cannot be read: delete it, and"):
         Steps(tmp_path).do("scores", lambda: 1)
 
 

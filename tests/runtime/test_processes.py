@@ -11,6 +11,7 @@ import torch
 from snip_cli.commands.evaluate import evaluate_again
 from snip_cli.commands.snip_run import main
 from snip_cli.runfolder import checkpoint, record
+from snip_cli.runfolder.results import read_metrics
 from snip_cli.runtime.processes import ProcessGroup, process_group
 from tests.data.pictures import draw_classes
 from tests.snip_run import QUICK, ROOT, only_run, run_quick, start, wait_until
@@ -43,10 +44,8 @@ def test_two_processes_train_what_one_trains_at_the_same_global_batch(tmp_path):
     assert all(torch.equal(keep, second.masks[3][name]) for name, keep in first.masks[3].items())
     for name, weight in first.weights[3].items():
         torch.testing.assert_close(second.weights[3][name], weight, rtol=0, atol=1e-12)
-    for one, two in zip(record.read_evaluations(alone), record.read_evaluations(together), strict=True):
-        assert {key: float(value) for key, value in two.items()} == pytest.approx(
-            {key: float(value) for key, value in one.items()}, rel=1e-10
-        )
+    for (_, one), (_, two) in zip(record.read_evaluations(alone), record.read_evaluations(together), strict=True):
+        assert two.to_json() == pytest.approx(one.to_json(), rel=1e-10)
 
 
 def test_a_killed_process_ends_the_run_with_one_sentence_and_it_goes_on_from_its_checkpoint(tmp_path):
@@ -92,7 +91,7 @@ def test_a_streamed_data_set_trains_a_network_with_batch_norm_alone_and_together
     masks = [checkpoint.load(folder).masks[0] for folder in (alone, together)]
     assert all(torch.equal(keep, masks[1][name]) for name, keep in masks[0].items())
     [error] = evaluate_again(together, device="cpu", root=str(tmp_path)).values()
-    assert error == record.read_metrics(together)["test_error_mean"]
+    assert error == read_metrics(together).test_error_mean
 
 
 def test_a_group_trains_the_reference_and_then_prunes_it(tmp_path):
@@ -101,7 +100,7 @@ def test_a_group_trains_the_reference_and_then_prunes_it(tmp_path):
     assert code == 0, err
     folders = {folder.name.split("-")[0]: folder for folder in tmp_path.iterdir() if folder.is_dir()}
     assert set(folders) == {"reference", "snacs"}
-    assert record.read_metrics(folders["snacs"])["sparsity"] > 0
+    assert read_metrics(folders["snacs"]).sparsity > 0
 
 
 def test_a_damaged_image_ends_the_run_of_several_processes_with_its_name(photographs, tmp_path):

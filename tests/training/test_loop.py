@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from snip_cli.runfolder.results import Evaluation
 from snip_cli.training.loop import guessing_loss, has_learned
 from snip_cli.training.progress import Progress
 from tests.training.trainings import schedule_of
@@ -13,7 +14,7 @@ ALIKE, UNLIKE = torch.arange(100) % 10, (torch.arange(100) % 10 == 0).long()
 
 
 def after(loss):
-    return Progress(evaluations=[{"train_loss": loss}])
+    return Progress(evaluations=[Evaluation(1, 0.1, loss, 0.0, 0.0, 0.0, 0.0)])
 
 
 def test_guessing_costs_the_entropy_of_the_classes():

@@ -66,7 +66,7 @@ def train(trainer):
     """Train to the end; gives the evaluations' rows and the checkpoints' states, as they were at that moment."""
     rows, states = [], []
     trainer.train(
-        evaluated=lambda _, row: rows.append(dict(row)),
+        evaluated=lambda _, row: rows.append(row.to_json()),
         checkpoint=lambda states_: states.append(through_a_file(states_[SEED])),
     )
     return rows, states

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from snip_cli.config.sections import Schedule
 from snip_cli.data.splits import Batch, Data, Draw, draws
 from snip_cli.pruning.mask import Mask
+from snip_cli.runfolder.results import Evaluation
 from snip_cli.runtime.streams import generator
 from snip_cli.training import loop
 from snip_cli.training.evaluation import evaluate_stack
@@ -51,7 +52,7 @@ class StackedTrainer:
     def train(
         self,
         *,
-        evaluated: Callable[[int, dict[str, float]], None],
+        evaluated: Callable[[int, Evaluation], None],
         checkpoint: Callable[[dict[int, dict[str, Any]]], None],
         bar: bool = False,
     ) -> None:
@@ -66,7 +67,7 @@ class StackedTrainer:
                 self.each[number].evaluations.append(row)
                 self.each[number].losses.clear()
                 evaluated(self.seeds[number], row)
-            return sum(row["test_error"] for row in rows.values()) / len(rows)
+            return sum(row.test_error for row in rows.values()) / len(rows)
 
         def keep() -> None:
             self.check_weights()
@@ -117,7 +118,7 @@ class StackedTrainer:
             raise self.failed[self.seeds[0]]
         loop.warn_of_divergence(seed, error, others=True)
 
-    def evaluations(self, images_per_second: float) -> dict[int, dict[str, float]]:
+    def evaluations(self, images_per_second: float) -> dict[int, Evaluation]:
         """One row of metrics.csv for each replicate, by its place, and the rate of its images in its share of the time since the last ones.
 
         `images_per_second` are those of one replicate in all of that time.
@@ -154,7 +155,7 @@ class StackedTrainer:
             self.seeds[number]: {
                 "model": weights[number],
                 "optimizer": optimizers[number],
-                "progress": vars(self.each[number]),
+                "progress": self.each[number].state(),
                 # A stack's forward pass draws nothing.
                 "random": generator(self.seeds[number], "training").get_state(),
                 "random_cuda": None,
@@ -168,7 +169,7 @@ class StackedTrainer:
             model.load_state_dict(state["model"])
         self.stack.set(self.stack.take([model.state_dict() for model in self.models]))
         set_moments(self.stack, self.optimizer, [state["optimizer"]["state"] for state in states])
-        self.each = [Progress(**state["progress"]) for state in states]
+        self.each = [Progress.from_state(state["progress"]) for state in states]
         [iteration] = {progress.iteration for progress in self.each}
         self.progress = Progress(iteration, sum(progress.seconds for progress in self.each))
 

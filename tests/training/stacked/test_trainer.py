@@ -69,7 +69,7 @@ def train(training):
     rows = {}
     checkpoints = []
     training.train(
-        evaluated=lambda seed, row: rows.setdefault(seed, []).append(dict(row)),
+        evaluated=lambda seed, row: rows.setdefault(seed, []).append(row.to_json()),
         checkpoint=lambda states: checkpoints.append(through_a_file(states)),
     )
     return rows, checkpoints

@@ -6,8 +6,8 @@ import io
 import pytest
 
 from snip_cli.commands.snip_report import main
-from snip_cli.report.paper import table_named
-from snip_cli.report.published import PUBLISHED, Published
+from snip_cli.report.published.snip import PUBLISHED, Published
+from snip_cli.report.tables.published import table_named
 from tests.report.runs import ADAM, record
 
 BATCH_OF = "method.batch_size"
@@ -155,11 +155,11 @@ def test_where_no_run_is_of_the_table_one_sentence_says_what_the_nearest_would_n
     record(tmp_path, "far", [1.7], sparsity=0.5, dataset="fashion_mnist", model="vgg_d")
     record(tmp_path, "near", [1.7], sparsity=0.5, dataset="fashion_mnist")
     none = f"none of the 2 runs below {tmp_path} is of"
-    need = "and what follows is as published: the nearest, near, would need"
+    need = "so the table shows published numbers only: the nearest, near, would need"
     assert warned(tmp_path, "Table 1", capsys) == f"{none} Table 1, {need} dataset=mnist sparsity=0.95\n"
     assert f"{none} Table 3, {need} dataset=mnist" in warned(tmp_path, "Table 3", capsys)
     assert warned(tmp_path, "SNACS", capsys) == (
-        f"{none} a network that the table SNACS lists (vgg16 on cifar10, resnet56 on cifar10, resnet50 on ilsvrc2012), and what follows is as published\n"
+        f"{none} a network that the table SNACS lists (vgg16 on cifar10, resnet56 on cifar10, resnet50 on ilsvrc2012), so the table shows published numbers only\n"
     )
     record(tmp_path, "own", [1.7])
     assert warned(tmp_path, "Table 1", capsys) == ""
@@ -171,8 +171,11 @@ def test_a_reference_is_asked_for_by_its_sparsity(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("source", ["Table 1", "Figure 3", "SNACS", "SNACS layers"])
-def test_a_folder_without_a_run_is_told_and_one_that_is_not_there_refused(source, tmp_path, capsys):
-    assert warned(tmp_path, source, capsys) == f"there is no run below {tmp_path}, and what follows is as published\n"
+def test_a_folder_without_a_run_is_a_warning_and_one_that_is_not_there_refused(source, tmp_path, capsys):
+    assert (
+        warned(tmp_path, source, capsys)
+        == f"there is no run below {tmp_path}, so the table shows published numbers only\n"
+    )
     assert main([str(tmp_path / "rums"), "--table", source]) == 2
     said = capsys.readouterr()
     assert (said.out, said.err.count("\n")) == ("", 1)
@@ -211,7 +214,7 @@ def test_a_table_that_nobody_published_is_refused(tmp_path, capsys):
     record(tmp_path, "a", [2.0])
     assert main([str(tmp_path), "--table", "Table 7"]) == 2
     known = "Figure 3, Table 1, Table 2, Table 3, SNACS, SNACS layers"
-    assert f"No published table is called 'Table 7': choose one of {known}." in capsys.readouterr().err
+    assert f"There is no published table 'Table 7': choose one of {known}." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ import pytest
 
 from snip_cli.commands.snip_report import main
 from snip_cli.report.cells import cells
+from snip_cli.report.figures.training import draw_trainings
 from snip_cli.report.records import read_tree
-from snip_cli.report.training import draw_trainings
 from tests.report.pictures import drawn
 from tests.report.runs import evaluations, record
 
@@ -62,4 +62,4 @@ def test_a_training_that_goes_on_is_drawn_as_far_as_it_is(tmp_path):
 def test_where_nothing_was_evaluated_there_is_nothing_to_draw(tmp_path, capsys):
     record(tmp_path, "a", [])
     assert main([str(tmp_path), "--curves", str(tmp_path / "curves.png")]) == 2
-    assert "There is nothing to draw: no run was evaluated." in capsys.readouterr().err
+    assert "There is nothing to draw: no run has a metrics.csv with evaluations, and" in capsys.readouterr().err

@@ -1,9 +1,9 @@
-"""How the papers train: the settings behind their numbers, and how long a full training is."""
+"""How the paper trains: the settings behind its numbers, and how long a full training is."""
 
 from collections.abc import Mapping
 from typing import Any
 
-SNIP = {
+SNIP: dict[str, Any] = {
     "schedule.optimizer": "sgd",
     "schedule.learning_rate": 0.1,
     "schedule.momentum": 0.9,
@@ -33,9 +33,9 @@ LENET = SNIP | {
     "method.batch_size": 100,
     "dataset.augmentation": "none",
 }
-# Of LeNet-5-Caffe with a warm-up or without (scripts/table1).
+# LeNet-5-Caffe may have a warm-up or none (scripts/table1).
 LENET_5 = {name: value for name, value in LENET.items() if name != "schedule.warmup"}
-# The number of iterations for CIFAR-10 is that of the released code's README.
+# The README of the released code gives the number of iterations for CIFAR-10.
 CIFAR = SNIP | {
     "schedule.iterations": 150_000,
     "schedule.batch_size": 128,
@@ -44,7 +44,7 @@ CIFAR = SNIP | {
     "dataset.augmentation": "flip_translate",
     "dataset.translate_pixels": 4,
 }
-# Table 3's: Adam at a constant rate, and an initialiser that is the cell's own. 20,000 iterations are this project's choice.
+# Table 3: Adam at a constant rate, and an initialiser per cell. 20,000 iterations are this project's choice.
 SGD_ALONE = ("schedule.optimizer", "schedule.momentum", "schedule.nesterov", "schedule.decay")
 ADAM = {
     **{name: value for name, value in LENET.items() if name not in (*SGD_ALONE, "init.name")},
@@ -53,22 +53,22 @@ ADAM = {
     "schedule.milestones": [],
     "schedule.iterations": 20_000,
 }
-# Figure 4's, this project's choice (scripts/figure4).
+# Figure 4: this project's choice (scripts/figure4).
 FIGURE_4 = LENET | {"schedule.learning_rate": 0.01, "schedule.iterations": 25_000}
 ONE_CHANNEL = ("mnist", "fashion_mnist")
 PROTOCOLS = (
     *((ONE_CHANNEL, protocol) for protocol in (LENET, ADAM | {"schedule.optimizer": "adam"}, FIGURE_4)),
     (("cifar10",), CIFAR),
 )
-# As the paper comes to them.
+# In the paper's order.
 DATASETS = tuple(dict.fromkeys(name for datasets, _ in PROTOCOLS for name in datasets))
 KNOWN_BY = ("schedule.optimizer", "schedule.learning_rate", "schedule.milestones")
 
 
 def full_iterations(settings: Mapping[str, Any]) -> int:
-    """How many iterations a run with these settings has in the paper, or by this project's choice; 0 where no protocol is its.
+    """Return how many iterations the protocol of a run with these settings has; 0 where it follows none.
 
-    A run is known by its data set and by what it was trained with.
+    Data set, optimizer, learning rate and milestones decide which protocol a run follows.
     """
     for datasets, protocol in PROTOCOLS:
         if settings["dataset"] in datasets and all(settings.get(name) == protocol[name] for name in KNOWN_BY):

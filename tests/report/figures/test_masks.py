@@ -5,7 +5,7 @@ import torch
 
 from snip_cli.commands.snip_report import main
 from snip_cli.report.cells import cells
-from snip_cli.report.masks import column_names, draw_masks, pictures_of
+from snip_cli.report.figures.masks import column_names, draw_masks, pictures_of
 from snip_cli.report.records import read_tree
 from tests.report.pictures import drawn, pixels
 from tests.report.runs import record
@@ -108,27 +108,27 @@ def test_the_title_says_what_was_not_trained(tmp_path):
     assert title == "weights kept per pixel: snip, lenet_300_100, mnist, seed 0 (n = 1, not trained)"
 
 
-def told(top, capsys):
+def refusal(top, capsys):
     assert main([str(top), "--masks", str(top / "masks.png")]) == 2
     return capsys.readouterr().err
 
 
-def test_a_network_whose_first_layer_is_not_on_the_pixels_is_told_with_the_remedy(tmp_path, capsys):
+def test_a_network_whose_first_layer_is_not_on_the_pixels_is_named_with_the_remedy(tmp_path, capsys):
     folder = record(tmp_path, "a", [1.0], model="gru_s")
     torch.save({0: {"projection.weight": torch.ones(128, 28).bool()}}, folder / "mask.pt")
-    assert "The first layer of gru_s is not linear on the pixels" in told(tmp_path, capsys)
+    assert "The first layer of gru_s is not linear on the pixels" in refusal(tmp_path, capsys)
     assert not list(tmp_path.glob("masks.*"))
 
 
 def test_a_reference_has_nothing_to_show(tmp_path, capsys):
     mask_of(tmp_path, "a", sparsity=0)
-    assert "There is nothing to draw: no pruned run has a mask.pt." in told(tmp_path, capsys)
+    assert "There is nothing to draw: no pruned run has a mask.pt, and" in refusal(tmp_path, capsys)
 
 
-def test_a_damaged_mask_is_told(tmp_path, capsys):
+def test_a_damaged_mask_is_named(tmp_path, capsys):
     folder = mask_of(tmp_path, "a")
     (folder / "mask.pt").write_bytes(b"nothing")
-    assert f"{folder / 'mask.pt'} is damaged" in told(tmp_path, capsys)
+    assert f"{folder / 'mask.pt'} is damaged" in refusal(tmp_path, capsys)
 
 
 def test_a_run_that_was_only_begun_is_drawn_too(tmp_path):

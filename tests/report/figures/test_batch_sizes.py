@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy
 import pytest
 
+from snip_cli.commands.mean_image import mean_training_image
 from snip_cli.commands.snip_report import main
 from snip_cli.commands.snip_run import main as snip_run
 from snip_cli.data.digits import digits
 from snip_cli.data.splits import held_out_rows
-from snip_cli.report.batch_sizes import draw_batch_sizes, mean_training_image
 from snip_cli.report.cells import cells
+from snip_cli.report.figures.batch_sizes import draw_batch_sizes
 from snip_cli.report.records import read_tree
 from tests.report.pictures import drawn, pixels
 from tests.report.runs import record
@@ -27,7 +28,7 @@ def runs(tmp_path_factory):
 
 
 def test_masks_and_the_mean_image_above_and_errors_below(runs):
-    above, below = draw_batch_sizes(cells(read_tree(runs))).figure.axes
+    above, below = draw_batch_sizes(cells(read_tree(runs)), mean_training_image).figure.axes
     assert [label.get_text() for label in above.get_xticklabels()] == ["1", "10", "100", "mean image"]
     assert above.get_images()[0].get_array().shape == (28, 4 * 29 - 1)
     assert below.get_lines()[0].get_xdata().tolist() == [1, 10, 100]
@@ -55,7 +56,7 @@ def test_of_a_data_set_of_a_users_folder_all_but_the_mean_image_is_drawn(tmp_pat
         record(tmp_path, str(size), [1.9], masks={0: [[1, 2], [3, 4]]}, **settings)
     assert {row[SIZE] for row in drawn(tmp_path, "--batch-sizes")} == {"1", "10"}
     assert {row[SIZE] for row in pixels(tmp_path)} == {"1", "10"}
-    assert "the mean training image is left out: 'my_own' is no data set of snip-run's own" in capsys.readouterr().err
+    assert "the mean training image is left out: 'my_own' is not a data set of snip-run" in capsys.readouterr().err
 
 
 def test_the_mean_image_is_that_of_the_images_that_are_trained_on(runs):
@@ -66,13 +67,12 @@ def test_the_mean_image_is_that_of_the_images_that_are_trained_on(runs):
     assert mean_training_image(next(runs.glob("snip-*"))) == pytest.approx(expected_HW, abs=1e-6)
 
 
-def test_the_published_errors_stand_beside_ours(tmp_path, monkeypatch):
-    monkeypatch.setattr("snip_cli.report.batch_sizes.mean_training_image", lambda folder: numpy.eye(2))
+def test_the_published_errors_stand_beside_ours(tmp_path):
     for size in (1, 10):
         settings = {"sparsity": 0.9, "dataset.shape": [1, 2, 2], SIZE: size}
         record(tmp_path, str(size), [1.9] * 20, masks={0: [[1, 2], [3, 4]]}, **settings)
     record(tmp_path, "reference", [1.4], **settings | {"sparsity": 0})  # which has no saliency batch
-    drawing = draw_batch_sizes(cells(read_tree(tmp_path)))
+    drawing = draw_batch_sizes(cells(read_tree(tmp_path)), lambda folder: numpy.eye(2))
     crosses = drawing.figure.axes[1].get_lines()[-1]
     assert (crosses.get_xdata().tolist(), crosses.get_ydata().tolist()) == ([1, 10], [1.94, 1.72])
     assert [row["published"] for row in drawing.rows] == [1.94, 1.72]
@@ -84,7 +84,7 @@ def refused(top, capsys):
     return capsys.readouterr().err
 
 
-def test_runs_of_one_size_are_told_what_to_run(tmp_path, capsys):
+def test_runs_of_one_size_are_refused_with_what_to_run(tmp_path, capsys):
     record(tmp_path, "a", [1.0])
     assert f"No two finished runs differ in {SIZE}: run `snip-run -m {SIZE}=1,10,100` first." in refused(
         tmp_path, capsys

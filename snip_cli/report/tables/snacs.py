@@ -1,34 +1,34 @@
-"""What is known of SNACS and MINT beside our runs: one row a network, and one row a layer."""
+"""Our runs beside what is known of SNACS and MINT: a row per network, and a row per layer."""
 
 import statistics
 from collections.abc import Sequence
-from typing import Any
 
-from snip_cli.report.published_snacs import PUBLISHED_LAYERS, PUBLISHED_SNACS, Row
-from snip_cli.report.records import Record, effective_sparsity
+from snip_cli.report.published.snacs import PUBLISHED_LAYERS, PUBLISHED_SNACS, PublishedNetwork
+from snip_cli.report.records import Record, Row, effective_sparsity
+from snip_cli.runfolder.results import SeedResult
 
-# Training images that MINT's run scripts retrain with: 300 epochs of CIFAR-10 (of the 45,000 that train here), 100 of ImageNet (of 1,268,355).
+# Images that MINT's scripts retrain on: 300 epochs of CIFAR-10 (here of 45,000 training images), 100 of ImageNet (of 1,268,355).
 FULL_IMAGES = {"vgg16": 300 * 45_000, "resnet56": 300 * 45_000, "resnet50": 100 * 1_268_355}
 
-# The columns of numbers.
+# Columns.
 REMOVED, EFFECTIVE, LAST, LOWEST, SIZE = (
     "weights removed (%)",
     "effective sparsity",
-    "test error, last (%)",
-    "test error, lowest (%)",
+    "test error, last evaluation (%)",
+    "test error, lowest of all evaluations (%)",
     "size, sparse (MiB)",
 )
 
 
-def beside_published(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """Rows of all known networks and of our runs of the same model and data set, by rising per cent of the weights that is removed.
+def beside_published(records: Sequence[Record]) -> list[Row]:
+    """Return rows of all known networks and of our runs of the same model and data set, by rising percentage of removed weights.
 
-    Weights are those of convolutions and linear layers, without biases, as the authors count. The lowest test error is that of all
-    evaluations, which is what the authors' code reports. The effective sparsity counts biases too, and as removed also what is on no path
-    from input to output. The size is that of the weights as compressed sparse matrices. Ours are means over the seeds; `n = 0 of 1` is a run
-    that is not finished, of which nothing is known.
+    Weights are those of convolutions and linear layers, without biases, as the authors count. The authors' code reports the lowest test
+    error of all evaluations. The effective sparsity counts biases too, and counts what is on no path from input to output as removed. The
+    size is that of the weights as compressed sparse matrices. Ours are means over the seeds; `n = 0 of 1` is an unfinished run, of which
+    nothing is known.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for model, dataset in listed_networks():
         known = [_known(row) for row in PUBLISHED_SNACS if row.model == model]
         ours = [
@@ -40,7 +40,7 @@ def beside_published(records: Sequence[Record]) -> list[dict[str, Any]]:
     return rows
 
 
-def _known(row: Row) -> dict[str, Any]:
+def _known(row: PublishedNetwork) -> Row:
     return {
         "model": row.model,
         "dataset": row.dataset,
@@ -54,7 +54,7 @@ def _known(row: Row) -> dict[str, Any]:
     }
 
 
-def _ours(record: Record) -> dict[str, Any]:
+def _ours(record: Record) -> Row:
     results, wanted = list(record.results.values()), len(record.wanted)
     of_wanted = f" of {wanted}" if len(results) < wanted else ""
     images = record.settings["schedule.iterations"] * record.settings["schedule.batch_size"]
@@ -67,27 +67,28 @@ def _ours(record: Record) -> dict[str, Any]:
         "method": record.settings["method"],
         REMOVED: _mean([removed(result) for result in results]),
         EFFECTIVE: None if effective is None else round(effective, 4),
-        LAST: _mean([result["test_error"] for result in results]),
-        LOWEST: _mean([result.get("test_error_lowest") for result in results]),
-        SIZE: _mean([result.get("sparse_megabytes") for result in results]),
+        LAST: _mean([result.test_error for result in results]),
+        LOWEST: _mean([result.test_error_lowest_of_all for result in results]),
+        SIZE: _mean([result.sparse_megabytes for result in results]),
         "source": f"ours, n = {len(results)}{of_wanted}{short}",
     }
 
 
 def is_listed(record: Record) -> bool:
-    """Whether a run is of a network of which something is known."""
+    """Return whether something is known of a run's network."""
     return (record.settings["model"], record.settings["dataset"]) in listed_networks()
 
 
 def listed_networks() -> list[tuple[str, str]]:
-    """Model and data set of every network of which something is known."""
+    """Return model and data set of every network of which something is known."""
     return list(dict.fromkeys((row.model, row.dataset) for row in PUBLISHED_SNACS))
 
 
-def removed(result: dict[str, Any]) -> float | None:
-    """Per cent of the weights that one seed's mask removes; None where an old record does not tell."""
-    total = result.get("weights_total")
-    return 100 * (1 - result["weights_kept"] / total) if total else None
+def removed(result: SeedResult) -> float | None:
+    """Return the percentage of the weights that one seed's mask removes; None where a record of an earlier version has no counts."""
+    if not result.weights_total or result.weights_kept is None:
+        return None
+    return 100 * (1 - result.weights_kept / result.weights_total)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -95,9 +96,9 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return round(statistics.fmean(known), 2) if known else None
 
 
-def layers_beside_published(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """A row for each layer of each known network: per cent that is removed, published of its weights, in our runs (first seed) of weights and biases."""
-    rows: list[dict[str, Any]] = []
+def layers_beside_published(records: Sequence[Record]) -> list[Row]:
+    """Return a row per layer of each known network: the percentage that is removed, published for weights, ours (first seed) with biases."""
+    rows: list[Row] = []
     for model, published in PUBLISHED_LAYERS.items():
         dataset = next(row.dataset for row in PUBLISHED_SNACS if row.model == model)
         ours = [
@@ -107,15 +108,13 @@ def layers_beside_published(records: Sequence[Record]) -> list[dict[str, Any]]:
         ]
         pruned = [record for record in ours if record.settings["method"] != "reference"]
         for place in range(len(published["SNACS"])):
-            row: dict[str, Any] = {"model": model, "layer": place + 1, "name": None}
+            row: Row = {"model": model, "layer": place + 1, "name": None}
             row |= {
                 f"{name}, published (% of weights removed)": percents[place] for name, percents in published.items()
             }
             for record in pruned:
-                layer = record.results[min(record.results)]["layers"][place]
-                row["name"] = layer["name"]
-                row[f"{record.folder.name} (% of parameters removed)"] = round(
-                    100 * (1 - layer["kept"] / layer["total"]), 2
-                )
+                layer = record.results[min(record.results)].layers[place]
+                row["name"] = layer.name
+                row[f"{record.name} (% of parameters removed)"] = round(100 * (1 - layer.kept / layer.total), 2)
             rows.append(row)
     return rows

@@ -3,9 +3,9 @@
 import numpy
 import pytest
 
+from snip_cli.report.captions import common_and_own, extent, phrase
 from snip_cli.report.cells import cells
-from snip_cli.report.figure import apart, draw_errors, stretch
-from snip_cli.report.lines import extent, told_apart, word
+from snip_cli.report.figures.errors import draw_errors, spaced, stretch
 from snip_cli.report.records import read_tree
 from tests.report.pictures import drawn
 from tests.report.runs import record
@@ -68,19 +68,19 @@ def test_where_no_protocol_is_published_nothing_is_short(tmp_path):
 
 def test_labels_that_would_run_into_each_other_are_left_out():
     asked = [0, 10, 20, 30, 50, 90, 95, 99]
-    shown = apart([str(place) for place in asked], stretch(numpy.array(asked)))
+    shown = spaced([str(place) for place in asked], stretch(numpy.array(asked)))
     assert shown == ["0", "", "20", "", "50", "90", "95", "99"]
 
 
 def test_settings_in_words():
-    assert word("model", "lenet_5_caffe") == "lenet_5_caffe"
-    assert word("dataset.random_labels", True) == "random labels"
-    assert word("dataset.random_labels", False) == ""
-    assert word("schedule.weight_decay", 0.0) == "weight decay 0"
-    assert word("init.name", "rn") == "init rn"
+    assert phrase("model", "lenet_5_caffe") == "lenet_5_caffe"
+    assert phrase("dataset.random_labels", True) == "random labels"
+    assert phrase("dataset.random_labels", False) == ""
+    assert phrase("schedule.weight_decay", 0.0) == "weight decay 0"
+    assert phrase("init.name", "rn") == "init rn"
 
 
-def test_keys_are_told_apart_by_what_differs():
+def test_keys_are_distinguished_by_what_differs():
     keys = [{"model": "a", "sparsity": 0.9, "x.b": 1}, {"model": "a", "sparsity": 0.5, "x.b": ""}]
-    assert told_apart(keys) == ("a", ["sparsity 0.9, b 1", "sparsity 0.5"])
-    assert told_apart(keys[:1]) == ("a, sparsity 0.9, b 1", [""])
+    assert common_and_own(keys) == ("a", ["sparsity 0.9, b 1", "sparsity 0.5"])
+    assert common_and_own(keys[:1]) == ("a, sparsity 0.9, b 1", [""])

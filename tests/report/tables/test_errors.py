@@ -69,7 +69,7 @@ def test_where_it_is_not_known_there_is_a_dash(tmp_path, capsys):
     assert [row["effective"] for row in table] == ["", ""]
 
 
-def test_errors_of_networks_that_are_cut_are_marked_and_one_line_tells_why(tmp_path, capsys):
+def test_errors_of_networks_that_are_cut_are_marked_and_one_line_says_why(tmp_path, capsys):
     record(tmp_path, "whole", [1.0], sparsity=0.5)
     record(tmp_path, "cut", [88.0, 20.0, 2.0], sparsity=0.92)
     add_paths(tmp_path / "cut", (0, ["fc1", "fc2"]), (30, ["fc2"]), (55, []))
@@ -89,7 +89,7 @@ def test_many_layers_are_not_all_named(tmp_path, capsys):
     assert line.endswith("conv6 and 3 more")
 
 
-def test_layers_that_lost_everything_are_told_where_the_paths_are_not_known(tmp_path, capsys):
+def test_layers_that_lost_everything_are_named_where_the_paths_are_not_known(tmp_path, capsys):
     record(tmp_path, "a", [20.0], sparsity=0.92)
     add_paths(tmp_path / "a", (None, ["fc2"]))
     assert shown(capsys, str(tmp_path))[-1] == "† cut off: in 1 of these rows' 1 seeds no path leads through fc2"
@@ -108,7 +108,7 @@ UNLEARNED = (
 )
 
 
-def test_errors_of_seeds_that_learned_nothing_are_marked_and_one_line_tells_how_many(tmp_path, capsys):
+def test_errors_of_seeds_that_learned_nothing_are_marked_and_one_line_says_how_many(tmp_path, capsys):
     record(tmp_path, "old", [1.0], sparsity=0.5)
     add_learned(record(tmp_path, "well", [1.0, 2.0], sparsity=0.6), True, None)
     add_learned(record(tmp_path, "dead", [1.0, 88.65, 1.0], sparsity=0.7), True, False, True)

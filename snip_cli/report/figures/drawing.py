@@ -1,4 +1,4 @@
-"""A picture for people, with its numbers: as a file, as CSV beside it, and in TensorBoard."""
+"""Saves a figure: as a file, its numbers as CSV beside it, and for TensorBoard."""
 
 import csv
 import io
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure of matplotlib and the numbers it shows: a row for each point or picture, and the pixels of pictures by themselves."""
+    """A figure of matplotlib and the numbers it shows: a row per point or picture, and separately the pixels of pictures."""
 
     figure: "Figure"
     rows: Sequence[Mapping[str, Any]]
@@ -26,17 +26,17 @@ class Drawing:
 
 
 def require_folder(path: Path) -> None:
-    """Raise ConfigError where a picture is to be written into a folder that is not there, so that no table is made first."""
+    """Raise ConfigError where the folder of a picture does not exist, before any table is made."""
     if not path.parent.is_dir():
         raise ConfigError(f"{path} cannot be written: there is no folder {path.parent}; make it, or name another file.")
 
 
 def save(drawing: Drawing, path: Path, top: Path) -> list[Path]:
-    """Write a drawing to `path`, and an image below `top`/figures for TensorBoard; gives the CSV files of its numbers.
+    """Write a drawing to `path` and, for TensorBoard, an image below `top`/figures; return the CSV files of its numbers.
 
-    These lie beside it, STEM.csv and, where it has pixels, STEM-pixels.csv. Raises ConfigError where a file cannot be written.
+    They lie beside the drawing: STEM.csv and, where it has pixels, STEM-pixels.csv. Raises ConfigError where a file cannot be written.
     """
-    from snip_cli.runfolder.events import EventFile  # TensorBoard takes a while to import, and a table needs none of it
+    from snip_cli.runfolder.events import EventFile  # takes a while to import, and a table does not need it
 
     numbers = {path.with_suffix(".csv"): drawing.rows, path.with_name(f"{path.stem}-pixels.csv"): drawing.pixels}
     written = [file for file, rows in numbers.items() if rows]
@@ -53,7 +53,7 @@ def save(drawing: Drawing, path: Path, top: Path) -> list[Path]:
     try:
         events = EventFile(top / "figures" / path.stem)
     except OSError as error:
-        log.warning("%s cannot be written (%s): TensorBoard will not show the picture", top / "figures", error)
+        log.warning("%s cannot be written (%s): TensorBoard will not show the figure", top / "figures", error)
         return written
     events.image(path.stem, png.getvalue())
     events.close()
@@ -61,7 +61,7 @@ def save(drawing: Drawing, path: Path, top: Path) -> list[Path]:
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as CSV, numbers in full and without a last line break; None is left blank."""
+    """Return rows as CSV, numbers in full, without a final line break; None is left blank."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
     writer.writeheader()

@@ -1,36 +1,38 @@
-"""How the trainings went: loss and error against iteration, as in Figure 4 of Lee et al. (2019)."""
+"""Training curves: loss and error against iteration, as in Figure 4 of Lee et al. (2019)."""
 
 import statistics
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from snip_cli.errors import ConfigError
+from snip_cli.report.captions import common_and_own, extent
 from snip_cli.report.cells import Cell
-from snip_cli.report.drawing import Drawing
-from snip_cli.report.lines import extent, told_apart
-from snip_cli.runfolder import record
+from snip_cli.report.figures.drawing import Drawing
+from snip_cli.report.records import Row
+from snip_cli.runfolder.record import read_evaluations
+from snip_cli.runfolder.results import Evaluation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Column of metrics.csv → what its panel is called; a panel that no run has measured is left out.
+# Column of metrics.csv → title of its panel. A panel that no run has measured is left out.
 PANELS = {"train_loss": "training loss", "train_error": "training error (%)", "test_error": "test error (%)"}
-
-Point = dict[str, Any]
 
 
 def draw_trainings(cells: Sequence[Cell]) -> Drawing:
-    """Draw training loss, training error where it was measured, and test error against iteration: a line a cell, a band over seeds.
+    """Draw training loss, training error where it was measured, and test error against iteration: a line per cell, a band over seeds.
 
-    Of a training that goes on it draws what there is. Raises ConfigError where no run was evaluated.
+    A training in progress is drawn as far as it is. Raises ConfigError where no run was evaluated.
     """
     from matplotlib.figure import Figure
 
     points = {place: points_of(cell) for place, cell in enumerate(cells)}
     drawn = [place for place, found in points.items() if found]
     if not drawn:
-        raise ConfigError("There is nothing to draw: no run was evaluated.")
-    common, names = told_apart([cells[place].key for place in drawn])
+        raise ConfigError(
+            "There is nothing to draw: no run has a metrics.csv with evaluations, and a record without tensors has none. Name folders as snip-run wrote them."
+        )
+    common, names = common_and_own([cells[place].key for place in drawn])
     panels = [name for name in PANELS if any(name in point for place in drawn for point in points[place])]
     figure = Figure(figsize=(4.5 * len(panels), 4.2), layout="constrained")
     for ax, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
@@ -42,25 +44,24 @@ def draw_trainings(cells: Sequence[Cell]) -> Drawing:
         ax.grid(alpha=0.3)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize="small")
-    # The paper says of no training curve over how many seeds it is.
+    # The paper does not say how many seeds its training curves have.
     rates = sorted({cells[place].settings["schedule.learning_rate"] for place in drawn})
-    told = f"{extent([cells[place] for place in drawn], full_seeds=1)}, learning rate {', '.join(f'{rate:g}' for rate in rates)}"
-    figure.suptitle(f"{common} ({told})", fontsize="medium", wrap=True)
+    behind = f"{extent([cells[place] for place in drawn], full_seeds=1)}, learning rate {', '.join(f'{rate:g}' for rate in rates)}"
+    figure.suptitle(f"{common} ({behind})", fontsize="medium", wrap=True)
     return Drawing(figure, [{**cells[place].key, **point} for place in drawn for point in points[place]])
 
 
-def points_of(cell: Cell) -> list[Point]:
-    """One point for each evaluated iteration: n, and for every column that was measured mean and sample standard deviation (NAME_std)."""
-    measured: dict[int, dict[int, dict[str, float]]] = {}
-    for folder in reversed(cell.folders):  # a seed that several folders hold counts once
-        for row in record.read_evaluations(folder):
-            values = {name: float(row[name]) for name in PANELS if row.get(name)}
-            measured.setdefault(int(row["iteration"]), {})[int(row["seed"])] = values
+def points_of(cell: Cell) -> list[Row]:
+    """Return a point per evaluated iteration: n, and for every measured column mean and sample standard deviation (NAME_std)."""
+    measured: dict[int, dict[int, Evaluation]] = {}
+    for folder in reversed(cell.folders):  # a seed that several folders hold counts once, the first one
+        for seed, row in read_evaluations(folder):
+            measured.setdefault(row.iteration, {})[seed] = row
     points = []
     for iteration, seeds in sorted(measured.items()):
-        point: Point = {"iteration": iteration, "n": len(seeds)}
+        point: Row = {"iteration": iteration, "n": len(seeds)}
         for name in PANELS:
-            values = [values[name] for values in seeds.values() if name in values]
+            values = [value for row in seeds.values() if (value := getattr(row, name)) is not None]
             if values:
                 point[name] = statistics.fmean(values)
                 point[f"{name}_std"] = statistics.stdev(values) if len(values) > 1 else None
@@ -68,8 +69,8 @@ def points_of(cell: Cell) -> list[Point]:
     return points
 
 
-def draw_line(ax: "Axes", points: Sequence[Point], panel: str, name: str) -> None:
-    """One cell's line in one panel, with a band of one standard deviation where there are several seeds."""
+def draw_line(ax: "Axes", points: Sequence[Row], panel: str, name: str) -> None:
+    """Draw one cell's line in one panel, with a band of one standard deviation where there are several seeds."""
     points = [point for point in points if panel in point]
     iterations, mean = [point["iteration"] for point in points], [point[panel] for point in points]
     [line] = ax.plot(iterations, mean, label=name, marker="o" if len(points) < 3 else None, markersize=4)

@@ -7,20 +7,14 @@ import pytest
 
 from snip_cli.commands.snip_report import main
 from snip_cli.errors import ConfigError
-from snip_cli.report.limits import draw_limits, limits_csv, limits_table, relative
-from snip_cli.report.published_snacs import PUBLISHED_LAYERS
+from snip_cli.report.figures.limits import Limit, draw_limits, limits_csv, limits_table, relative
+from snip_cli.report.published.snacs import PUBLISHED_LAYERS
 from tests.snip_run import run_quick
 
 
 def limit(name, **fields):
-    return {
-        "name": name,
-        "limit": 0.51,
-        "bound_by": "accuracy",
-        "grid": (0.01, 0.51, 0.96),
-        "accuracy": (0.9, 0.8, 0.1),
-        "unpruned": 0.95,
-    } | fields
+    own = {"limit": 0.51, "bound_by": "accuracy", "grid": (0.01, 0.51, 0.96), "accuracy": (0.9, 0.8, 0.1)}
+    return Limit(name, **{**own, "unpruned": 0.95} | fields)
 
 
 def limits_like(model):
@@ -85,12 +79,12 @@ def trained(tmp_path):
 def test_a_run_that_set_no_limits_has_none_to_draw(tmp_path, capsys):
     run = run_quick(tmp_path / "runs", "sparsity=0.5")
     assert main([str(run), "--limits", str(tmp_path / "limits.png")]) == 2
-    assert "holds no limits: name the folder of a run with method=snacs" in capsys.readouterr().err
+    assert "has no pruning.json with limits: name the folder of a run with method=snacs" in capsys.readouterr().err
 
 
 def test_a_folder_of_runs_is_no_run(tmp_path, capsys):
     assert main([str(tmp_path), "--limits", str(tmp_path / "limits.png")]) == 2
-    assert f"{tmp_path} is no run's folder: name the folder of one run" in capsys.readouterr().err
+    assert f"{tmp_path} is not a run's folder: name the folder of one run" in capsys.readouterr().err
 
 
 def test_the_picture_is_written(tmp_path):
@@ -98,11 +92,11 @@ def test_the_picture_is_written(tmp_path):
     assert (tmp_path / "limits.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_picture_that_cannot_be_written_is_told(tmp_path):
+def test_a_picture_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(ConfigError, match="cannot be written"):
         draw_limits([limit("only")], "vgg16", tmp_path / "missing" / "limits.png")
 
 
-def test_accuracies_are_told_from_the_lowest_to_the_highest():
+def test_accuracies_are_scaled_from_the_lowest_to_the_highest():
     assert relative((0.5, 0.3, 0.4)) == pytest.approx([1.0, 0.0, 0.5])
     assert relative((0.5, 0.5)) == [1.0, 1.0]

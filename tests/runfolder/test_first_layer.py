@@ -6,7 +6,7 @@ import numpy
 import pytest
 from PIL import Image
 
-from snip_cli.runfolder.picture import as_png, first_layer
+from snip_cli.runfolder.events import as_png, first_layer
 
 # Three units on two channels of 2×3 pixels: unit u keeps the pixels that are u or more.
 KEEP_UI = numpy.array([[i % 6 >= u for i in range(12)] for u in range(3)])

@@ -1,7 +1,7 @@
-"""What is known of the results of SNACS and of its predecessor MINT, by the same authors.
+"""What is known of the results of SNACS and of its predecessor MINT, by the same authors. None stands for what is not known.
 
-SNACS's own paper is not the source: the sizes are those of the checkpoints that the authors' code names, and no accuracy of theirs is
-known but that of the VGG16 they prune; the other rows are the tables of MINT's repository. What is not known is None.
+The source is not the SNACS paper: the sizes are those of the checkpoints that the authors' code names. The only known accuracy is that of
+the VGG16 that they prune. The other rows are the tables of MINT's repository.
 """
 
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ BASELINE = "text of SNACS's repository"
 
 
 @dataclass(frozen=True)
-class Row:
-    """One published network: per cent of all convolution and linear weights that is removed, test error in per cent, and MiB as
+class PublishedNetwork:
+    """One published network: percentage of convolution and linear weights that is removed, test error in percent, and size in MiB as
     compressed sparse matrices."""
 
     model: str
@@ -24,14 +24,14 @@ class Row:
     source: str
 
 
-def _checkpoints(model: str, dataset: str, *removed: tuple[str, float]) -> list[Row]:
-    return [Row(model, dataset, method, percent, None, None, CHECKPOINTS) for method, percent in removed]
+def _checkpoints(model: str, dataset: str, *removed: tuple[str, float]) -> list[PublishedNetwork]:
+    return [PublishedNetwork(model, dataset, method, percent, None, None, CHECKPOINTS) for method, percent in removed]
 
 
-def _table(model: str, dataset: str, *rows: tuple[str, float, float, float | None]) -> list[Row]:
-    """Rows of (method, per cent removed, accuracy in per cent, MiB)."""
+def _table(model: str, dataset: str, *rows: tuple[str, float, float, float | None]) -> list[PublishedNetwork]:
+    """Return networks from (method, percentage removed, accuracy in percent, MiB)."""
     return [
-        Row(model, dataset, method, removed, round(100 - accuracy, 2), megabytes, REPOSITORY)
+        PublishedNetwork(model, dataset, method, removed, round(100 - accuracy, 2), megabytes, REPOSITORY)
         for method, removed, accuracy, megabytes in rows
     ]
 
@@ -48,7 +48,7 @@ PUBLISHED_SNACS = [
         ("GAL", 82.20, 93.42, None),
         ("MINT", 83.46, 93.43, 9.020),
     ),
-    Row("vgg16", "cifar10", "reference", 0.0, 6.06, None, BASELINE),
+    PublishedNetwork("vgg16", "cifar10", "reference", 0.0, 6.06, None, BASELINE),
     *_checkpoints(
         "vgg16",
         "cifar10",
@@ -112,7 +112,7 @@ def _percents(text: str) -> list[float]:
     return [float(word) for word in text.split()]
 
 
-# Per cent of each layer's weights that is removed, early version, in the order of the layers, from the code of the authors' figures.
+# Percentage of each layer's weights that the early version removes, in the order of the layers, from the code of the authors' figures.
 PUBLISHED_LAYERS: dict[str, dict[str, list[float]]] = {
     "vgg16": {
         "SNACS": _percents("0 0 0 21.04 51.04 71.04 86.05 87.25 91.04 96.04 91.04 91.04 66.04 93.35 0.15"),

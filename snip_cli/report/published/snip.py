@@ -1,20 +1,25 @@
-"""The papers' numbers, as printed."""
+"""The numbers of Lee et al. (2019), as printed, and of the methods that the paper quotes."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from snip_cli.report.protocols import ADAM, CIFAR, LENET, LENET_5
+from snip_cli.report.published.protocols import ADAM, CIFAR, LENET, LENET_5
 
 
 @dataclass(frozen=True)
 class Published:
-    """A published test error in percent, where it stands, and the settings that it was (or is taken to be) measured with.
+    """A published test error in percent.
 
-    `where` are the settings by which a run is known to be of the same cell, `protocol` those that it may differ in; `std` is the ± that
-    is printed beside the error, and `seeds` over how many it is, or is taken to be. A number that the paper quotes from another is `quoted`;
-    `decimals` are those that are printed.
+    Attributes:
+        source: the table or figure that prints it.
+        where: the settings that a run must have to be compared with it.
+        protocol: the settings that it was, or is assumed to be, measured with; a run that differs in them is marked.
+        std: the ± that is printed beside it.
+        seeds: over how many seeds it is, or is assumed to be, the mean.
+        quoted: whether the paper quotes it from another.
+        decimals: how many decimals are printed.
     """
 
     error: float
@@ -27,22 +32,22 @@ class Published:
     decimals: int = 2
 
     def is_of(self, settings: Mapping[str, Any]) -> bool:
-        """Whether a run with these settings is compared with this number; one on shuffled labels with none, which are all of true ones."""
+        """Return whether a run with these settings is compared with this number. All numbers are for true labels, none for shuffled ones."""
         return not settings.get("dataset.random_labels") and all(
             settings.get(name) == value for name, value in self.where.items()
         )
 
     def deviations(self, settings: Mapping[str, Any]) -> list[str]:
-        """Which of a run's settings are not the protocol's, as `schedule.iterations=300`; one that a run does not have cannot differ."""
+        """Return the run's settings that are not the protocol's, as `schedule.iterations=300`; a setting that a run lacks does not count."""
         return [
             f"{name}={settings[name]}" for name, value in self.protocol.items() if settings.get(name, value) != value
         ]
 
     def verdict(self, mean: float, std: float | None) -> str:
-        """Whether our mean is `inside` the paper's ±, or by how much outside.
+        """Return whether our mean is `inside` the paper's ±, or by how much it is outside.
 
-        Where no ± is printed: whether the printed number is inside our mean ± sample standard deviation; of one seed (None) nothing is said.
-        What rounding to the printed decimals may hide counts as inside.
+        Without a printed ±, return whether the printed number is inside our mean ± sample standard deviation, or nothing for one seed
+        (`std` None). A difference that rounding to the printed decimals may hide counts as inside.
         """
         difference, hidden = mean - self.error, 0.5 * 10**-self.decimals
         if self.std is not None:
@@ -56,17 +61,17 @@ class Published:
 TABLE_1, TABLE_2, TABLE_3, FIGURE_3 = (
     f"{name}, Lee et al. 2019" for name in ("Table 1", "Table 2", "Table 3", "Figure 3")
 )
-# Figure 1 and Table 3 are over 20 seeds. Of Table 1, Figure 3 and Table 2 the paper does not say; the first two are taken to be so too.
+# Figure 1 and Table 3 are over 20 seeds. The paper does not say how many Table 1, Figure 3 and Table 2 have; 20 are assumed for the first two.
 SEEDS = 20
 
 
 def row(method: str, model: str, dataset: str, sparsity: float) -> dict[str, Any]:
-    """The settings that make a cell, before any further one."""
+    """Return the settings that every cell has."""
     return {"method": method, "model": model, "dataset": dataset, "sparsity": sparsity}
 
 
 def table_1(model: str, *errors: tuple[str, float, float]) -> list[Published]:
-    """The (method, sparsity, error) of one network; of the seven methods that are not this paper's the numbers are theirs."""
+    """Return the numbers of one network from (method, sparsity, error); the paper quotes those of the seven other methods."""
     protocol = LENET_5 if model == "lenet_5_caffe" else LENET
     return [
         Published(error, TABLE_1, row(method, model, "mnist", sparsity), protocol, seeds=SEEDS, decimals=1)
@@ -79,7 +84,7 @@ def table_1(model: str, *errors: tuple[str, float, float]) -> list[Published]:
 def table_2(
     model: str, dataset: str, sparsity: float, errors: tuple[float, float], protocol: Mapping[str, Any]
 ) -> list[Published]:
-    """A row of Table 2: the errors of the reference and of the network pruned by SNIP."""
+    """Return a row of Table 2: the errors of the reference and of the network pruned by SNIP."""
     return [
         Published(errors[0], TABLE_2, row("reference", model, dataset, 0.0), protocol),
         Published(errors[1], TABLE_2, row("snip", model, dataset, sparsity), protocol),
@@ -87,7 +92,7 @@ def table_2(
 
 
 def table_3(init: str, *errors: tuple[float, float]) -> list[Published]:
-    """A row of Table 3: the (error, ±) of four networks, pruned at weights that `init` draws."""
+    """Return a row of Table 3 from the (error, ±) of four networks that are pruned at weights drawn by `init`."""
     models = ("lenet_300_100", "lenet_5_caffe", "lstm_s", "gru_s")
     own = {"init.name": init, "schedule.optimizer": "adam"}
     return [
@@ -97,13 +102,13 @@ def table_3(init: str, *errors: tuple[float, float]) -> list[Published]:
 
 
 def figure_3(batch_size: int, error: float) -> Published:
-    """The error with one size of the saliency batch, which is not in the text: it was read from the figure of the paper's first version."""
+    """Return the error with one size of the saliency batch, read from the figure of the paper's first version; the text does not state it."""
     where = row("snip", "lenet_300_100", "mnist", 0.9) | {"method.batch_size": batch_size, "schedule.optimizer": "sgd"}
     protocol = {name: value for name, value in LENET.items() if name not in where}
     return Published(error, FIGURE_3, where, protocol, seeds=SEEDS)
 
 
-# What was published, in the order of the tables. The reference stands at sparsity 0.
+# In the order of the tables. The reference has sparsity 0.
 PUBLISHED: list[Published] = [
     *table_1(
         "lenet_300_100",

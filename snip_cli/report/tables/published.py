@@ -1,4 +1,4 @@
-"""A published table, whole: each of its numbers in its order, with our cells of it or an empty one."""
+"""A published table: each of its numbers, in its order, with our cells beside it or an empty one."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -7,38 +7,37 @@ from pathlib import Path
 from tabulate import tabulate
 
 from snip_cli.errors import ConfigError
+from snip_cli.report.captions import shown
 from snip_cli.report.cells import Cell
-from snip_cli.report.lines import shown
-from snip_cli.report.marks import marks
-from snip_cli.report.published import PUBLISHED, Published
+from snip_cli.report.published.snip import PUBLISHED, Published
 from snip_cli.report.records import COLUMNS, Record, listed
-from snip_cli.report.table import as_printed, rows, with_std
+from snip_cli.report.tables.errors import as_printed, marks, rows, with_std
 
 log = logging.getLogger("snip_cli")
 
-# Tables that are also shown as they are printed: the setting of a row, and that of a column.
+# Tables that are also shown in the paper's layout: the setting of its rows, and that of its columns.
 LAYOUTS = {"Table 3": ("init.name", "model")}
 
 
 def table_named(given: str, others: Iterable[str] = ()) -> str:
-    """The name of a published table as it is written, such as `Table 2`, or one of `others`, from a name in letters of either case.
+    """Return the name of a published table, such as `Table 2`, or one of `others`, for a name in upper or lower case.
 
-    Raises ConfigError where none is called so.
+    Raises ConfigError where there is no such table.
     """
     known = [*sorted({number.source.split(",")[0] for number in PUBLISHED}), *others]
     for name in known:
         if name.lower() == given.strip().lower():
             return name
-    raise ConfigError(f"No published table is called '{given}': choose one of {', '.join(known)}.")
+    raise ConfigError(f"There is no published table '{given}': choose one of {', '.join(known)}.")
 
 
 def numbers_of(source: str) -> list[Published]:
-    """The numbers of a published table, by its name as it is written."""
+    """Return the numbers of a published table, by its name as `table_named` returns it."""
     return [number for number in PUBLISHED if number.source.startswith(f"{source},")]
 
 
 def columns_of(numbers: Sequence[Published], records: Sequence[Record]) -> list[str]:
-    """The settings, beside the usual columns, that tell the numbers of a table apart, of those that a record has."""
+    """Return the settings beside the usual columns that distinguish the numbers of a table, as far as a record has them."""
     names = dict.fromkeys(name for number in numbers for name in number.where if name not in COLUMNS)
     varied = [name for name in names if len({number.where.get(name) for number in numbers}) > 1]
     return [name for name in varied if not records or any(name in record.settings for record in records)]
@@ -47,7 +46,10 @@ def columns_of(numbers: Sequence[Published], records: Sequence[Record]) -> list[
 def of_table(
     records: Sequence[Record], numbers: Sequence[Published], source: str, tops: Sequence[Path]
 ) -> list[Record]:
-    """The runs below `tops` that are compared with a number of the table `source`, with a warning where none is, that says what one would need."""
+    """Return the runs that are compared with a number of the table `source`; where none is, warn and name what the nearest run lacks.
+
+    `tops` are the folders below which the runs were found.
+    """
     found = [record for record in records if any(number.is_of(record.settings) for number in numbers)]
     if not found:
         warn_of_none(records, source, tops, _needed(records, numbers))
@@ -55,14 +57,14 @@ def of_table(
 
 
 def warn_of_none(records: Sequence[Record], source: str, tops: Sequence[Path], hint: str = "") -> None:
-    """Say that none of the runs below `tops` is in the table `source`."""
+    """Warn that none of the runs below `tops` is in the table `source`."""
     below = f"below {listed(tops)}"
     found = f"none of the {len(records)} runs {below} is of {source}" if records else f"there is no run {below}"
-    log.warning("%s, and what follows is as published%s", found, hint)
+    log.warning("%s, so the table shows published numbers only%s", found, hint)
 
 
 def _needed(records: Sequence[Record], numbers: Sequence[Published]) -> str:
-    """What the run that is nearest to a number lacks, in words; nothing where there is no run."""
+    """Return in words what the run nearest to a number lacks; nothing where there is no run."""
     lacks = [
         (record, {name: value for name, value in number.where.items() if record.settings.get(name) != value})
         for number in numbers
@@ -75,11 +77,11 @@ def _needed(records: Sequence[Record], numbers: Sequence[Published]) -> str:
     settings = [
         f"{name.removesuffix('.name')}={shown(value)}" for name, value in lacking.items() if value != "reference"
     ]
-    return f": the nearest, {nearest.folder.name}, would need {' '.join(settings)}"
+    return f": the nearest, {nearest.name}, would need {' '.join(settings)}"
 
 
 def with_missing(found: Sequence[Cell], numbers: Sequence[Published]) -> list[Cell]:
-    """Our cells of each number, in the order of the numbers; one that no run has been made for gets an empty cell."""
+    """Return our cells for each number, in the order of the numbers; a number without a run gets an empty cell."""
     columns = list(found[0].key) if found else [*COLUMNS, *columns_of(numbers, [])]
     made: list[Cell] = []
     for number in numbers:
@@ -90,7 +92,7 @@ def with_missing(found: Sequence[Cell], numbers: Sequence[Published]) -> list[Ce
 
 
 def as_printed_table(cells: Sequence[Cell], layout: tuple[str, str], style: str) -> str:
-    """The cells laid out as the paper's table, `ours ± std (paper ± std)`; with a star where ours is not the published protocol."""
+    """Return the cells in the paper's layout, `ours ± std (paper ± std)`, with a star where ours is not the published protocol."""
     rows_by, columns_by = layout
     table: dict[str, dict[str, str]] = {}
     for cell, numbers in zip(cells, rows(cells), strict=True):

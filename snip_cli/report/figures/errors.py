@@ -1,0 +1,137 @@
+"""Error against sparsity: as a picture, and as curves that TensorBoard draws."""
+
+import re
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy
+from filelock import FileLock
+
+from snip_cli.config.sections import AUTO
+from snip_cli.errors import ConfigError
+from snip_cli.report.captions import common_and_own, extent, span, without
+from snip_cli.report.cells import Cell, cells, lines
+from snip_cli.report.figures.drawing import Drawing
+from snip_cli.report.records import read_folders
+from snip_cli.report.tables.errors import rows
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# The fraction of the axis that a label needs.
+LABEL_WIDTH = 0.035
+
+TAG = "error_against_sparsity"
+STEPS = 10_000  # TensorBoard's axis has whole numbers: step = sparsity × 10,000
+
+
+def draw_errors(found: Sequence[Cell]) -> Drawing:
+    """Draw test error (mean, with a band of one sample standard deviation over seeds) against sparsity, a curve per method and model.
+
+    The axis is logarithmic in the fraction that is kept, because pruning is interesting near 100 %. Published numbers are crosses beside
+    runs of the same protocol. Raises ConfigError where nothing is finished.
+    """
+    from matplotlib.figure import Figure
+
+    drawn = lines(found)
+    if not drawn:
+        raise ConfigError("There is nothing to draw: no run is finished.")
+    common, names = common_and_own([without(line[-1].key, "sparsity") for line in drawn])
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for line, name in zip(drawn, names, strict=True):
+        draw_line(axes, line, name or common)
+    everything = [cell for line in drawn for cell in line]
+    axes.set_title(f"{common} ({extent(everything)})" if common else extent(everything), fontsize="medium")
+    axes.set_xscale("function", functions=(stretch, shrink))
+    places = ticks(everything)
+    axes.set_xticks(places, spaced([f"{place:g}" for place in places], stretch(numpy.array(places))))
+    axes.set_xlabel("sparsity (%), by the logarithm of what is kept")
+    axes.set_ylabel("test error (%)")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    return Drawing(figure, rows([cell for cell in found if cell.errors]))
+
+
+def draw_line(axes: "Axes", line: Sequence[Cell], name: str) -> None:
+    """Draw one curve with its band, and crosses where numbers are published for its protocol."""
+    sparsity = [100 * cell.sparsity for cell in line]
+    mean = [statistics.fmean(cell.errors) for cell in line]
+    std = [statistics.stdev(cell.errors) if len(cell.errors) > 1 else 0.0 for cell in line]
+    n = span(sorted({len(cell.errors) for cell in line}))
+    [curve] = axes.plot(sparsity, mean, marker="o", markersize=4, label=f"{name} (n = {n})")
+    low = [max(m - s, 0.0) for m, s in zip(mean, std, strict=True)]
+    high = [min(m + s, 100.0) for m, s in zip(mean, std, strict=True)]
+    axes.fill_between(sparsity, low, high, alpha=0.2, color=curve.get_color())
+    crosses = [
+        (100 * cell.sparsity, cell.published.error)
+        for cell in line
+        if cell.published and not cell.published.deviations(cell.settings)
+    ]
+    if crosses:
+        axes.scatter(
+            *zip(*crosses, strict=True), marker="x", color=curve.get_color(), label=f"{name}, published", zorder=3
+        )
+
+
+def ticks(drawn: Sequence[Cell]) -> list[float]:
+    """Return the requested sparsities in percent or, where methods found them, the reached ones to the nearest percent."""
+    asked = sorted({100 * cell.settings["sparsity"] for cell in drawn if cell.settings["sparsity"] != AUTO})
+    return asked if len(asked) > 1 else sorted({round(100 * cell.sparsity) for cell in drawn})
+
+
+def spaced(labels: Sequence[str], places: numpy.ndarray) -> list[str]:
+    """Return the labels, emptied where one would overlap the one before it; `places`, rising, are their places on the axis."""
+    shown: list[str] = []
+    last = -numpy.inf
+    for label, place in zip(labels, places, strict=True):
+        far = place - last >= LABEL_WIDTH * (places[-1] - places[0])
+        shown.append(label if far else "")
+        last = place if far else last
+    return shown
+
+
+def stretch(sparsity: numpy.ndarray) -> numpy.ndarray:
+    """Return −log₁₀ of the fraction that is kept, for a sparsity in percent."""
+    return -numpy.log10(numpy.clip(1 - numpy.asarray(sparsity) / 100, 1e-6, None))
+
+
+def shrink(stretched: numpy.ndarray) -> numpy.ndarray:
+    """Return the sparsity in percent: the inverse of `stretch`."""
+    return 100 * (1 - 10 ** -numpy.asarray(stretched))
+
+
+def write_curves(output_dir: Path) -> list[Path]:
+    """Write the curves of all runs in `output_dir` for TensorBoard, and return their folders: one per method and model, below `curves`.
+
+    Step = reached sparsity × 10,000, value = mean test error in percent over the seeds. Every method's curve starts at the reference of
+    its own model, data set and schedule.
+    """
+    from snip_cli.runfolder.events import EventFile  # takes a while to import, and a table does not need it
+
+    folder = output_dir / "curves"
+    found = lines(cells(read_folders(sorted(output_dir.glob("*")))))
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    with FileLock(output_dir / ".curves.lock"):
+        for old in folder.glob("*/events.out.tfevents.*"):
+            old.unlink(missing_ok=True)
+        for line in found:
+            if line[-1].settings["method"] == "reference":
+                continue
+            file = EventFile(folder / curve_name(line[-1]))
+            for cell in line:
+                file.scalar(TAG, statistics.fmean(cell.errors), round(cell.sparsity * STEPS))
+            file.close()
+            written.append(folder / curve_name(line[-1]))
+    return written
+
+
+def curve_name(cell: Cell) -> str:
+    """Return method, model, data set and whatever else distinguishes the cell, as a folder's name."""
+    own = without(cell.key, "sparsity", "method", "model", "dataset")
+    words = [cell.key["method"], cell.key["model"], cell.key["dataset"]]
+    words += [f"{name}={value}" for name, value in own.items() if value != ""]
+    return re.sub(r"[^\w.=,-]+", "_", "-".join(map(str, words)))
