@@ -97,6 +97,7 @@ PACKAGES = (
     "snip_cli.models",
     "snip_cli.pruning.at_init",
     "snip_cli.pruning.after_training",
+    "snip_cli.pruning.during_training",
 )
 
 

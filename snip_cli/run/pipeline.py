@@ -20,7 +20,7 @@ from snip_cli.pruning.mask import layer_counts, sparse_megabytes, weight_counts
 from snip_cli.run.ancestors import ancestors
 from snip_cli.run.checks import check, check_group, check_scoring
 from snip_cli.run.messages import announcement, describe, warn_of_collapse
-from snip_cli.run.seed import Start, prepare
+from snip_cli.run.seed import Start, prepare, with_final_mask
 from snip_cli.runfolder import record
 from snip_cli.runfolder.checkpoint import Saved
 from snip_cli.runfolder.recorder import NoRecorder, Recorder
@@ -28,8 +28,8 @@ from snip_cli.runtime.device import data_type, own_device, set_up
 from snip_cli.runtime.device import describe as describe_device
 from snip_cli.runtime.processes import ProcessGroup, process_group
 from snip_cli.training.choice import at_once, group_by_iteration, training_of
-from snip_cli.training.loop import DivergedError, has_learned, warn_of_divergence, warn_of_guessing
-from snip_cli.training.progress import Progress
+from snip_cli.training.evaluation import has_learned, warn_of_guessing
+from snip_cli.training.loop import DivergedError, Progress, warn_of_divergence
 from snip_cli.training.stacked.trainer import StackedTrainer
 from snip_cli.training.trainer import Trainer
 
@@ -168,16 +168,22 @@ def run_seeds(
         training.train(evaluated=recorder.evaluated, checkpoint=keep, bar=group.is_first and sys.stderr.isatty())
     trained = {seed: p for seed, p in progress.items() if seed not in training.failed}
     weights = dict(zip(seeds, training.weights(), strict=True))
-    known = {seed: has_learned(p, config.schedule, data.train.labels) for seed, p in trained.items()}
+    masks = dict(zip(seeds, training.masks(), strict=True))
+    if group.is_first:
+        final = {seed: with_final_mask(starts[seed], masks[seed], paths) for seed in trained}
+        warn_of_collapse({seed: start for seed, start in final.items() if start is not starts[seed]})
+        starts |= final
+    losses = {seed: p.evaluations[-1]["train_loss"] for seed, p in trained.items()}
+    known = {seed: has_learned(loss, config.schedule, data.train.labels) for seed, loss in losses.items()}
     results = [result_of(starts[seed], p, weights[seed], known[seed]) for seed, p in trained.items()]
     for result in results if group.is_first else ():
         expected = (
             config.dataset.random_labels or result["effective_kept"] == 0
         )  # of what is cut through it has been told
         if result["learned"] is False and not expected:
-            warn_of_guessing(result["seed"], trained[result["seed"]], data.train.labels)
+            warn_of_guessing(result["seed"], losses[result["seed"]], data.train.labels)
     if results:
-        recorder.finish_seeds(results, weights, config.schedule.batch_size)
+        recorder.finish_seeds(results, weights, masks, config.schedule.batch_size)
     return training.failed
 
 
@@ -203,7 +209,7 @@ def resume(training: Trainer | StackedTrainer, states: Sequence[dict[str, Any]],
         raise ConfigError(
             f"{folder / 'checkpoint.pt'} does not fit this network: delete the folder to start over."
         ) from error
-    log.info("goes on from iteration %d", training.progress.iteration)
+    log.info("goes on from iteration %d", training.iteration)
 
 
 def reuse(folder: Path, said: str = "finished already") -> dict[str, Any]:

@@ -19,8 +19,8 @@ from snip_cli.models.building import State, drawn_model
 from snip_cli.models.pretrained import hash_of
 from snip_cli.models.prunable import prunable_parameters
 from snip_cli.pruning import prune
-from snip_cli.pruning.mask import layer_counts
-from snip_cli.pruning.method import Pruned, Request, find_method
+from snip_cli.pruning.mask import Mask, layer_counts
+from snip_cli.pruning.method import FixedMask, Gives, Plan, Pruned, Pruner, Request, find_method
 from snip_cli.run.ancestors import early_weights, parent_weights, previous_mask, rewind_iteration
 from snip_cli.runfolder.steps import FORMAT, Steps
 from snip_cli.runtime.processes import ProcessGroup
@@ -66,15 +66,36 @@ def prepare(
 
     The first process finds the mask for all.
     """
+    pruner: Pruner | None = None
     trained = group.broadcast(parent_weights(config, seed) if group.is_first else None)
-    if resumed:
+    model = started_model(config, seed, data.train.device, trained)
+    if not config.is_reference and find_method(config.method.name).gives is Gives.PRUNER:
+        pruner = make_pruner(config, seed, model, group)
+        pruned, seconds = Pruned({name: keep.cpu() for name, keep in pruner.mask.items()}), 0.0
+    elif resumed:
         pruned, seconds = Pruned(resumed["mask"], **resumed.get("told", {})), resumed["prune_seconds"]
     else:
         found = find_mask(config, seed, data, trained) if group.is_first else (Pruned({}), 0.0)
         pruned, seconds = group.broadcast(found)
-    model = started_model(config, seed, data.train.device, trained)
-    replicate = Replicate(seed, model, pruned.mask, resumed["state"] if resumed else None)
+    if pruner is None:
+        pruner = FixedMask(model, pruned.mask)
+    replicate = Replicate(seed, model, pruner, resumed["state"] if resumed else None)
     return Start(replicate, pruned, seconds, paths.counts(pruned.mask) if group.is_first else None)
+
+
+def make_pruner(config: Config, seed: int, model: nn.Module, group: ProcessGroup) -> Pruner:
+    """Return what changes the mask of `model` while it trains."""
+    method = find_method(config.method.name)
+    kept = prune.check_request(method, model, config.sparsity)
+    plan = Plan(kept, config.schedule, generator(seed, "method"), group)
+    return method.function(model, plan, method.read_options(config.method.options))
+
+
+def with_final_mask(start: Start, mask: Mask, paths: Paths) -> Start:
+    """Return `start` with the mask that training ended with; `start` itself if its mask was fixed."""
+    if isinstance(start.replicate.pruner, FixedMask):
+        return start
+    return replace(start, pruned=replace(start.pruned, mask=mask), effective=paths.counts(mask))
 
 
 def scored_model(config: Config, seed: int, device: torch.device, trained: State | None) -> nn.Module:

@@ -65,17 +65,23 @@ class Recorder:
         checkpoint.save(self._folder.path, self.saved)
 
     def finish_seeds(
-        self, results: list[record.Result], weights: dict[int, dict[str, Tensor]], batch_size: int
+        self,
+        results: list[record.Result],
+        weights: dict[int, dict[str, Tensor]],
+        masks: Mapping[int, Mask],
+        batch_size: int,
     ) -> None:
-        """Keep the results of seeds that end at once, and their final weights (of `weights`, which may hold those of failed seeds too).
+        """Keep the results of seeds that end at once, and their final weights and masks (which may hold those of failed seeds too).
 
         While others are to be trained, `metrics.json` has those that are done.
         """
         for result in results:
             seed, seconds = result["seed"], result["train_seconds"]
             self.saved.results[seed], self.saved.weights[seed] = result, weights[seed]
+            self.saved.masks[seed] = masks[seed]
             self.saved.training.pop(seed, None)
             self._rates[seed] = result["iterations"] * batch_size / seconds if seconds else 0.0
+        checkpoint.save_masks(self._folder.path, self.saved)
         checkpoint.save(self._folder.path, self.saved)
         if not self.saved.results.keys() >= set(self.config.all_seeds):
             self._folder.tell(record.summarise(self.config, self.saved.results))
@@ -106,7 +112,11 @@ class NoRecorder:
         pass
 
     def finish_seeds(
-        self, results: list[record.Result], weights: dict[int, dict[str, Tensor]], batch_size: int
+        self,
+        results: list[record.Result],
+        weights: dict[int, dict[str, Tensor]],
+        masks: Mapping[int, Mask],
+        batch_size: int,
     ) -> None:
         pass
 

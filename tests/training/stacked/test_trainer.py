@@ -8,7 +8,8 @@ from snip_cli.data.splits import Data
 from snip_cli.errors import RunError
 from snip_cli.models.prunable import prunable_parameters
 from snip_cli.pruning.mask import top_mask
-from snip_cli.training.stacked.stack import form_of
+from snip_cli.pruning.method import FixedMask
+from snip_cli.training.choice import find_form
 from snip_cli.training.stacked.trainer import StackedTrainer
 from snip_cli.training.trainer import Trainer
 from tests.splits import split_of
@@ -55,13 +56,14 @@ def together_of(name, kept, data, seeds=SEEDS, **changes):
     models, masks = replicates(name, kept)
     places = [SEEDS.index(seed) for seed in seeds]
     chosen = [models[i] for i in places], [masks[i] for i in places]
-    return StackedTrainer(form_of(models[0]), *chosen, data, schedule_of(batch_size=4, **changes), seeds)
+    return StackedTrainer(find_form(models[0]), *chosen, data, schedule_of(batch_size=4, **changes), seeds)
 
 
 def apart_of(name, kept, data, **changes):
     models, masks = replicates(name, kept)
     schedule = schedule_of(batch_size=4, **changes)
-    return [Trainer(model, mask, data, schedule, seed) for model, mask, seed in zip(models, masks, SEEDS, strict=True)]
+    given = zip(models, masks, SEEDS, strict=True)
+    return [Trainer(model, FixedMask(model, mask), data, schedule, seed) for model, mask, seed in given]
 
 
 def train(training):
@@ -105,8 +107,9 @@ def test_the_weights_of_a_gate_that_acts_on_nothing_decay_as_they_do_alone():
     mask = mask_of(model, seed, 0.1)
     for name in ("weight_hh_l0", "bias_hh_l0"):  # the reset gate alone, without the product that it would reset
         mask[f"recurrent.{name}"][model.recurrent.hidden_size :] = False
-    together = StackedTrainer(form_of(model), [model], [mask], data, schedule_of(batch_size=4), [seed])
-    apart = Trainer(network_of("gru_s", seed), mask, data, schedule_of(batch_size=4), seed)
+    together = StackedTrainer(find_form(model), [model], [mask], data, schedule_of(batch_size=4), [seed])
+    alone = network_of("gru_s", seed)
+    apart = Trainer(alone, FixedMask(alone, mask), data, schedule_of(batch_size=4), seed)
     _, checkpoints = train(together)
     assert len(checkpoints) == 2
     train(apart)
@@ -184,7 +187,7 @@ def test_what_began_together_goes_on_apart_and_the_reverse(name, optimizer):
         assert_same_weights(weights, apart.model.state_dict())
     for apart, weights in zip(apart_of(name, 0.1, data, **changes), together.weights(), strict=True):
         apart.load([states[apart.seed]])
-        assert apart.progress.iteration == 10
+        assert apart.iteration == 10
         train(apart)
         assert_same_weights(apart.model.state_dict(), weights)
     again = together_of(name, 0.1, data, **changes)
@@ -232,4 +235,4 @@ def test_where_all_diverge_the_error_is_the_first_ones():
 def test_the_seconds_of_a_replicate_are_its_share():
     together = together_of("lenet_300_100", 0.1, data_of(8))
     train(together)
-    assert sum(progress.seconds for progress in together.each) == pytest.approx(together.progress.seconds)
+    assert sum(progress.seconds for progress in together.each) == pytest.approx(together.seconds)
