@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from snip_cli.errors import RunError
-from tests.training.stacked.test_trainer import SEEDS, data_of, together_of
+from tests.training.stacked.test_trainer import SEEDS, data_of, stacked_of
 from tests.training.trainings import trainer_of
 
 
@@ -20,7 +20,7 @@ def single(**changes):
 
 
 def stacked(**changes):
-    return together_of("lenet_300_100", 0.1, data_of(8), **changes)
+    return stacked_of("lenet_300_100", 0.1, data_of(8), **changes)
 
 
 each_trainer = pytest.mark.parametrize("make", [single, stacked])
