@@ -1,6 +1,5 @@
 """Shared by the training benchmarks: rivals that take turns in one process, and the training steps that they time."""
 
-import itertools
 import os
 import statistics
 import time
@@ -20,10 +19,10 @@ from snip_cli.data.resident import ResidentSplit
 from snip_cli.data.splits import Data
 from snip_cli.models.building import build_model, drawn_model
 from snip_cli.pruning.mask import Mask
+from snip_cli.pruning.method import FixedMask
 from snip_cli.runtime.processes import SINGLE_PROCESS, ProcessGroup
-from snip_cli.training.forward import Forward
 from snip_cli.training.stacked.trainer import StackedTrainer
-from snip_cli.training.trainer import Trainer, make_optimizer
+from snip_cli.training.trainer import Forward, Trainer, make_optimizer
 
 Step = Callable[[], None]
 
@@ -70,15 +69,14 @@ def our_step(config: Config, data: Data, mask: Mask) -> Step:
     """Return one iteration of this project's training of a masked network, with selection and augmentation of the batch."""
     model = drawn_model(config, 0, "weights", config.init_train, data.train.device).train()
     forward = Forward(model, SINGLE_PROCESS, bfloat16=config.dtype == "bfloat16", compiled=config.compile)
-    return step_of(Trainer(model, mask, data, config.schedule, 0, forward=forward))
+    return step_of(Trainer(model, FixedMask(model, mask), data, config.schedule, 0, forward=forward))
 
 
 def step_of(training: Trainer | StackedTrainer) -> Step:
     """Return one iteration of a training, with selection of the batch."""
-    batches, iteration = training.batches(), itertools.count()
+    batches = training.batches()
 
     def step() -> None:
-        training.set_learning_rate(next(iteration))
         training.step(*next(batches))
 
     return step

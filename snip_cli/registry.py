@@ -102,6 +102,7 @@ PACKAGES = (
     "snip_cli.models",
     "snip_cli.pruning.at_init",
     "snip_cli.pruning.after_training",
+    "snip_cli.pruning.during_training",
 )
 
 

@@ -12,7 +12,7 @@ from snip_cli.run.checks import check
 from snip_cli.runfolder.record import read_finished
 from snip_cli.runtime.device import data_type, find_device, set_up
 from snip_cli.training.evaluation import evaluate
-from snip_cli.training.forward import Forward
+from snip_cli.training.trainer import Forward
 
 log = logging.getLogger("snip_cli")
 

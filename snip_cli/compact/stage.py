@@ -22,7 +22,7 @@ from snip_cli.data.loading import load_data
 from snip_cli.errors import RunError
 from snip_cli.models.building import drawn_model
 from snip_cli.runfolder.record import read_finished
-from snip_cli.runtime.device import data_type, describe, own_device, set_up
+from snip_cli.runtime.device import data_type, describe_device, own_device, set_up
 from snip_cli.runtime.environment import git_state
 from snip_cli.runtime.files import write_text
 
@@ -70,7 +70,7 @@ def compact_run(folder: Path, *, device: str, root: str) -> dict[str, Any]:
             log_table(entries[-1])
         commit, dirty = git_state()
         content = {
-            "device": describe(where),
+            "device": describe_device(where),
             "torch": torch.__version__,
             "commit": commit,
             "dirty": dirty,

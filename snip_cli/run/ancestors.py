@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 from snip_cli.config.schema import Config
-from snip_cli.errors import ConfigError
 from snip_cli.models.building import State, weightless_model
 from snip_cli.pruning.mask import Mask
 from snip_cli.pruning.method import find_method
@@ -68,15 +67,11 @@ def previous_mask(config: Config, seed: int) -> Mask | None:
 
 
 def early_weights(config: Config, seed: int, iteration: int) -> State:
-    """Return the weights of the reference after an early `iteration`, on the CPU.
+    """Return the weights of the reference after an early `iteration`, on the CPU."""
+    return checkpoint.load_early(config.dense.folder, iteration)[seed]
 
-    Raises:
-        ConfigError: the reference's folder does not have them.
-    """
-    folder = config.dense.folder
-    kept = checkpoint.load_early(folder, iteration)
-    if seed not in kept:
-        raise ConfigError(
-            f"{folder} has no weights of seed {seed} at iteration {iteration}: delete its metrics.json, and the same command trains it again."
-        )
-    return kept[seed]
+
+def without_early_weights(reference: Config, iteration: int) -> list[int]:
+    """Return the seeds of a finished reference whose weights after an early `iteration` are not kept."""
+    kept = checkpoint.load_early(reference.folder, iteration)
+    return [seed for seed in reference.all_seeds if seed not in kept]

@@ -16,6 +16,7 @@ from snip_cli.pruning.method import find_method
 from snip_cli.pruning.prune import check_request
 from snip_cli.run.ancestors import rewind_iteration
 from snip_cli.runtime.processes import ProcessGroup, check_divisible
+from snip_cli.training.choice import check_pruner
 
 
 def check(config: Config) -> int:
@@ -36,6 +37,9 @@ def check(config: Config) -> int:
     check_sizes(model, config)
     if not config.is_reference:
         check_ablation(config.method.ablation, method)
+        check_pruner(config, method)
+        if method.check_schedule is not None:
+            method.check_schedule(config.schedule, options)
         if method.check is not None:
             method.check(model, torch.empty(1, *config.dataset.shape, device="meta"), options)
         check_weights(config)

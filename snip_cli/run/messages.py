@@ -1,16 +1,23 @@
-"""What a run reports of itself: a line at its start, one at its end, and warnings about its masks."""
+"""What a run reports of itself: a line at its start, one at its end, and warnings about its seeds."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from snip_cli.config.schema import Config
 from snip_cli.config.sections import Schedule
+from snip_cli.errors import RunError
 from snip_cli.pruning.mask import layer_counts
-from snip_cli.run.seed import Start
-from snip_cli.runfolder.results import Metrics
+from snip_cli.runfolder import record
+from snip_cli.runfolder.results import Metrics, read_metrics
 from snip_cli.runtime.processes import ProcessGroup
+
+if TYPE_CHECKING:
+    from snip_cli.run.seed import Start
 
 log = logging.getLogger("snip_cli")
 
@@ -46,9 +53,10 @@ def describe(metrics: Metrics) -> str:
     return f"{metrics.test_error_mean:.2f} %{spread}{found}"
 
 
-def warn_of_collapse(starts: Mapping[int, Start]) -> None:
+def warn_of_collapse(starts: Iterable["Start"]) -> None:
     """Warn of each seed whose mask cuts off layers, or cuts the network through so that it cannot learn."""
-    for seed, start in starts.items():
+    for start in starts:
+        seed = start.replicate.seed
         if not start.collapsed:
             continue
         kept = {layer.name: f"{layer.kept:,} kept" for layer in layer_counts(start.pruned.mask)}
@@ -64,3 +72,37 @@ def warn_of_collapse(starts: Mapping[int, Start]) -> None:
             )
         else:
             log.warning("seed %d: no kept path from input to output passes these layers: %s", seed, layers)
+
+
+def log_resumed(iteration: int) -> None:
+    """Log where a training that was interrupted goes on."""
+    log.info("goes on from iteration %d", iteration)
+
+
+def log_finished_seeds(config: Config) -> None:
+    """Log how many of a run's seeds are done, and their error, when others have failed."""
+    metrics = read_metrics(config.folder)
+    if metrics is not None:
+        done = f"{len(record.finished_seeds(config))} of {config.seeds} seeds are done"
+        log.info("%s: test error %s  →  %s", done, describe(metrics), config.folder)
+
+
+def reuse(folder: Path, reason: str = "finished already") -> Metrics:
+    """Return the metrics of a finished run, and log that it was finished, and by which commit if that was another one."""
+    metrics = read_metrics(folder)
+    assert metrics is not None
+    log.info("%s%s: test error %s  →  %s", reason, record.other_commit(folder), describe(metrics), folder)
+    return metrics
+
+
+@contextmanager
+def explain_out_of_memory() -> Iterator[None]:
+    """Raise RunError, which says what to lower, if the device or the machine runs out of memory."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        # The CPU's allocator raises a plain RuntimeError.
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        remedy = "lower schedule.batch_size or method.batch_size, or use dtype=bfloat16, device=cpu or a smaller model"
+        raise RunError(f"Out of memory: {remedy}.") from error

@@ -2,9 +2,9 @@
 
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from functools import partial
 
 import torch
 
@@ -12,35 +12,32 @@ from snip_cli.compact.paths import Paths
 from snip_cli.config.schema import Config
 from snip_cli.data.loading import load_data
 from snip_cli.data.splits import Data
-from snip_cli.errors import ConfigError, RunError
 from snip_cli.models.building import State, weightless_model
 from snip_cli.models.pretrained import check_there
-from snip_cli.pruning.mask import layer_counts, sparse_megabytes, weight_counts
-from snip_cli.pruning.method import Pruned
-from snip_cli.run.ancestors import ancestors
+from snip_cli.run.ancestors import ancestors, rewind_iteration, without_early_weights
 from snip_cli.run.checks import check, check_group, check_scoring
-from snip_cli.run.messages import announcement, describe, warn_of_collapse
-from snip_cli.run.seed import Start, prepare
+from snip_cli.run.messages import announcement, describe, explain_out_of_memory, log_finished_seeds, reuse
+from snip_cli.run.seed import begin_training, finish_seeds, prepare, pruned_seeds
 from snip_cli.runfolder import record
-from snip_cli.runfolder.checkpoint import Saved, Training
-from snip_cli.runfolder.recorder import NoRecorder, PrunedSeed, Recorder
-from snip_cli.runfolder.results import Metrics, SeedResult, read_metrics
-from snip_cli.runtime.device import data_type, own_device, set_up
-from snip_cli.runtime.device import describe as describe_device
+from snip_cli.runfolder.checkpoint import Saved, Training, save_early
+from snip_cli.runfolder.folder import open_folder
+from snip_cli.runfolder.recorder import NoRecorder, Recorder
+from snip_cli.runfolder.results import Metrics
+from snip_cli.runtime.device import data_type, describe_device, own_device, set_up
 from snip_cli.runtime.processes import ProcessGroup, process_group
-from snip_cli.training.choice import at_once, group_by_iteration, training_of
-from snip_cli.training.loop import DivergedError, has_learned, warn_of_divergence, warn_of_guessing
-from snip_cli.training.progress import Progress
-from snip_cli.training.stacked.trainer import StackedTrainer
-from snip_cli.training.trainer import Trainer
+from snip_cli.training.choice import at_once, group_by_iteration
+from snip_cli.training.loop import DivergedError, warn_of_divergence
 
 log = logging.getLogger("snip_cli")
+
+# By the number of iterations done, what is called with the weights by seed.
+KeepAt = Mapping[int, Callable[[Mapping[int, State]], None]]
 
 
 def run(config: Config) -> Metrics | None:
     """Do one run, or what is missing of it, and before it its ancestors; return the content of its `metrics.json`.
 
-    Under torchrun every process calls it; the first writes the run's folder and returns the metrics, the others return nothing.
+    Under torchrun every process calls it; the first writes the run's folder and returns the metrics, the others return None.
 
     Raises:
         ConfigError: what was asked cannot be done (see `snip_cli.errors`).
@@ -54,12 +51,112 @@ def run(config: Config) -> Metrics | None:
     ):
         before = ancestors(config)
         if before and not is_finished(config, group):
-            check_scoring(config, run_data(config, device).scored)  # before an ancestor has trained for hours
+            check_scoring(config, prepare_data(config, device).scored)  # before an ancestor has trained for hours
             for number, ancestor in enumerate(before):
-                complete_ancestor(
-                    config, ancestor, "its reference" if number == 0 else f"round {number}", device, group
-                )
+                complete_ancestor(config, ancestor, f"round {number}" if number else "its reference", device, group)
         return complete(config, device, group)
+
+
+def complete(
+    config: Config, device: torch.device, group: ProcessGroup, *, wait: bool = False, early: int = 0
+) -> Metrics | None:
+    """Do what is missing of one run.
+
+    Args:
+        wait: if another process is doing the same run, wait for it.
+        early: an iteration whose weights a later run restarts from, and which are kept; 0 for none.
+    """
+    if is_finished(config, group):
+        return reuse(config.folder) if group.is_first else None
+    check_group(config, device, group)
+    check_there(config.model.weights)
+    with open_recorder(config, device, group, wait=wait) as recorder:
+        data = prepare_data(config, device)
+        keep_at = {early: partial(recorder.keep_early, early)} if early else {}
+        train_seeds(config, data, group, recorder, keep_at)
+        metrics = recorder.finish()
+    if metrics is not None:
+        log.info("test error %s  →  %s", describe(metrics), config.folder)
+    return metrics
+
+
+def train_seeds(
+    config: Config, data: Data, group: ProcessGroup, recorder: Recorder | NoRecorder, keep_at: KeepAt
+) -> None:
+    """Prune and train every seed that has no result yet.
+
+    Raises:
+        DivergedError: that of the first seed that diverged, after the others are done.
+    """
+    missing = [seed for seed in config.all_seeds if seed not in recorder.saved.results]
+    together = at_once(config, weightless_model(config), data.train.device, group)
+    batches = group_by_iteration(missing, recorder.saved.training, together)
+    failed: dict[int, DivergedError] = {}
+    for number, seeds in enumerate(batches, 1):
+        diverged = train_together(config, seeds, data, group, recorder, keep_at)
+        failed |= diverged
+        if len(diverged) == len(seeds) and len(missing) > 1 and group.is_first:
+            # The last failure ended the training, so nothing was said of it yet.
+            warn_of_divergence(*list(diverged.items())[-1], others=number < len(batches))
+    for error in failed.values():
+        if group.is_first:
+            log_finished_seeds(config)
+        raise error
+
+
+def train_together(
+    config: Config, seeds: list[int], data: Data, group: ProcessGroup, recorder: Recorder | NoRecorder, keep_at: KeepAt
+) -> dict[int, DivergedError]:
+    """Prune and train seeds that train at the same time, from their checkpoints if there are any; return the errors of those that diverged."""
+    paths = Paths(weightless_model(config), tuple(config.dataset.shape))
+    starts = {seed: prepare(config, seed, data, group, paths, recorder.saved.training.get(seed)) for seed in seeds}
+    training = begin_training(config, list(starts.values()), data, group)
+    recorder.begin_seeds(
+        {seed: progress.evaluations for seed, progress in zip(seeds, training.each, strict=True)}, pruned_seeds(starts)
+    )
+
+    def keep(states: Mapping[int, Training]) -> None:
+        recorder.keep({seed: starts[seed].checkpoint(state) for seed, state in states.items()})
+
+    with suppress(DivergedError):  # `failed` has every seed's error
+        bar = group.is_first and sys.stderr.isatty()
+        training.train(evaluated=recorder.evaluated, checkpoint=keep, keep_at=keep_at, bar=bar)
+    finish_seeds(config, starts, training, data, group, paths, recorder)
+    return training.failed
+
+
+def complete_ancestor(config: Config, ancestor: Config, name: str, device: torch.device, group: ProcessGroup) -> None:
+    """Do an ancestor of the run `config`, or what is missing of it."""
+    early = (rewind_iteration(config) or 0) if ancestor.is_reference else 0
+    if not is_finished(ancestor, group):
+        if group.is_first:
+            log.info("%s prunes a trained network: first %s", config.method.name, name)
+        complete(ancestor, device, group, wait=True, early=early)
+    elif group.is_first:
+        reuse(ancestor.folder, f"{config.method.name} prunes a network that was trained already")
+    if early and (seeds := group.broadcast(without_early_weights(ancestor, early))):
+        train_early(ancestor, seeds, early, device, group)
+
+
+def train_early(config: Config, seeds: list[int], iteration: int, device: torch.device, group: ProcessGroup) -> None:
+    """Train the first iterations of a finished run again, and keep the weights that nobody had asked for when it was trained."""
+    if group.is_first:
+        log.info("%s kept no weights of iteration %d: trains up to it again", config.folder, iteration)
+    set_up(device, deterministic=config.deterministic)
+    data, paths = prepare_data(config, device), Paths(weightless_model(config), tuple(config.dataset.shape))
+
+    def keep(weights: Mapping[int, State]) -> None:
+        if group.is_first:
+            with open_folder(config.folder, wait=True):
+                save_early(config.folder, iteration, weights)
+
+    for seed in seeds:
+        training = begin_training(config, [prepare(config, seed, data, group, paths, None)], data, group)
+        training.train(evaluated=ignore, checkpoint=ignore, keep_at={iteration: keep}, until=iteration)
+
+
+def ignore(*_: object) -> None:
+    """Do nothing."""
 
 
 def is_finished(config: Config, group: ProcessGroup) -> bool:
@@ -67,157 +164,23 @@ def is_finished(config: Config, group: ProcessGroup) -> bool:
     return group.broadcast(group.is_first and record.is_finished(config))
 
 
-def complete_ancestor(config: Config, ancestor: Config, name: str, device: torch.device, group: ProcessGroup) -> None:
-    """Do an ancestor of the run `config`, or what is missing of it."""
-    if not is_finished(ancestor, group):
-        if group.is_first:
-            log.info("%s prunes a trained network: first %s", config.method.name, name)
-        complete(ancestor, device, group, wait=True)
-    elif group.is_first:
-        reuse(ancestor.folder, f"{config.method.name} prunes a network that was trained already")
-
-
-def complete(config: Config, device: torch.device, group: ProcessGroup, *, wait: bool = False) -> Metrics | None:
-    """Do what is missing of one run; if another process is doing the same run, `wait` for it."""
-    if is_finished(config, group):
-        return reuse(config.folder) if group.is_first else None
-    check_group(config, device, group)
-    check_there(config.model.weights)
+@contextmanager
+def open_recorder(
+    config: Config, device: torch.device, group: ProcessGroup, *, wait: bool
+) -> Iterator[Recorder | NoRecorder]:
+    """Open the run's folder in the first process; every process learns what it holds already."""
+    set_up(device, deterministic=config.deterministic)
     if not group.is_first:
-        train_seeds(config, device, group, NoRecorder(group.broadcast(Saved())))
-        return None
+        yield NoRecorder(group.broadcast(Saved()))
+        return
     processes = f"{group.size} processes, the first on " if group.size > 1 else ""
     with Recorder.open(config, processes + describe_device(device), wait=wait) as recorder:
         log.info("%s", announcement(config, device, group))
         # The other processes need no weights of finished seeds.
         group.broadcast(Saved(results=recorder.saved.results, training=recorder.saved.training))
-        try:
-            train_seeds(config, device, group, recorder)
-        except DivergedError:
-            log_finished_seeds(config)
-            raise
-        metrics = recorder.finish()
-    log.info("test error %s  →  %s", describe(metrics), config.folder)
-    return metrics
+        yield recorder
 
 
-def log_finished_seeds(config: Config) -> None:
-    """Say how many of a run's seeds are done, and with what error, where others have failed."""
-    metrics = read_metrics(config.folder)
-    if metrics is not None:
-        done = f"{len(record.finished_seeds(config))} of {config.seeds} seeds are done"
-        log.info("%s: test error %s  →  %s", done, describe(metrics), config.folder)
-
-
-@contextmanager
-def explain_out_of_memory() -> Iterator[None]:
-    """Raise RunError, with what to lower, where the device or the machine has no memory left."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        # The CPU's allocator raises a plain RuntimeError.
-        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
-            raise
-        remedy = "lower schedule.batch_size or method.batch_size, or use dtype=bfloat16, device=cpu or a smaller model"
-        raise RunError(f"Out of memory: {remedy}.") from error
-
-
-def run_data(config: Config, device: torch.device) -> Data:
-    """The run's data set; the same one is not loaded again."""
+def prepare_data(config: Config, device: torch.device) -> Data:
+    """Return the run's data set; one that was loaded before is not loaded again."""
     return load_data(config.dataset, device, data_type(config.dtype), config.schedule.batch_size)
-
-
-def train_seeds(config: Config, device: torch.device, group: ProcessGroup, recorder: Recorder | NoRecorder) -> None:
-    """Prune and train every seed that has no result yet; raises the error of the first whose training diverged, when the others are done."""
-    set_up(device, deterministic=config.deterministic)
-    data = run_data(config, device)
-    model = weightless_model(config)
-    largest = at_once(config, model, device, group)
-    paths = Paths(model, tuple(config.dataset.shape))
-    missing = [seed for seed in config.all_seeds if seed not in recorder.saved.results]
-    failed: dict[int, DivergedError] = {}
-    trained = group_by_iteration(missing, recorder.saved.training, largest)
-    for number, seeds in enumerate(trained, 1):
-        failed |= (lost := run_seeds(config, seeds, data, group, recorder, paths))
-        if len(lost) == len(seeds) and len(missing) > 1 and group.is_first:
-            seed, error = list(lost.items())[-1]  # whose failure ended that training, so that it has not been told
-            warn_of_divergence(seed, error, others=number < len(trained))
-    for error in failed.values():
-        raise error
-
-
-def run_seeds(
-    config: Config, seeds: list[int], data: Data, group: ProcessGroup, recorder: Recorder | NoRecorder, paths: Paths
-) -> dict[int, DivergedError]:
-    """Prune some seeds and train them at a time, from their checkpoints if there are any; gives the errors of those that diverged."""
-    starts = {seed: prepare(config, seed, data, group, paths, recorder.saved.training.get(seed)) for seed in seeds}
-    training = training_of(config, [start.replicate for start in starts.values()], data, group)
-    states = [start.replicate.state for start in starts.values() if start.replicate.state is not None]
-    if states:
-        resume(training, states, config.folder)
-    progress = dict(zip(seeds, training.each, strict=True))
-    if group.is_first:
-        warn_of_collapse(starts)
-    recorder.begin_seeds(
-        {seed: p.evaluations for seed, p in progress.items()},
-        {seed: pruned_seed(start.pruned) for seed, start in starts.items()},
-    )
-
-    def keep(states: dict[int, Training]) -> None:
-        recorder.keep({seed: {"seed": seed, **starts[seed].kept, "state": state} for seed, state in states.items()})
-
-    with suppress(DivergedError):  # of all of them; `failed` has each one's
-        training.train(evaluated=recorder.evaluated, checkpoint=keep, bar=group.is_first and sys.stderr.isatty())
-    trained = {seed: p for seed, p in progress.items() if seed not in training.failed}
-    weights = dict(zip(seeds, training.weights(), strict=True))
-    known = {seed: has_learned(p, config.schedule, data.train.labels) for seed, p in trained.items()}
-    results = [result_of(starts[seed], p, weights[seed], known[seed]) for seed, p in trained.items()]
-    for result in results if group.is_first else ():
-        expected = config.dataset.random_labels or result.effective_kept == 0  # of what is cut through it has been told
-        if result.learned is False and not expected:
-            warn_of_guessing(result.seed, trained[result.seed], data.train.labels)
-    if results:
-        masks = {seed: start.pruned.mask for seed, start in starts.items()}
-        recorder.finish_seeds(results, weights, masks, config.schedule.batch_size)
-    return training.failed
-
-
-def result_of(start: Start, progress: Progress, weights: State, learned: bool | None) -> SeedResult:
-    """A seed's entry of `metrics.json`."""
-    mask = start.pruned.mask
-    return SeedResult.of_training(
-        start.replicate.seed,
-        progress.evaluations,
-        layer_counts(mask),
-        train_seconds=progress.seconds,
-        prune_seconds=start.prune_seconds,
-        learned=learned,
-        **weight_counts(mask),
-        sparse_megabytes=round(sparse_megabytes(weights, mask), 3),
-        effective_kept=start.effective_kept,
-        collapsed=start.collapsed,
-    )
-
-
-def pruned_seed(pruned: Pruned) -> PrunedSeed:
-    """What the record holds of a mask before training."""
-    return PrunedSeed(pruned.mask, layer_counts(pruned.mask), {"layers": pruned.layers, **pruned.facts})
-
-
-def resume(training: Trainer | StackedTrainer, states: Sequence[Training], folder: Path) -> None:
-    """Set a training to its checkpoint's states; raises ConfigError where they belong to another network."""
-    try:
-        training.load(states)
-    except (KeyError, ValueError, RuntimeError, TypeError) as error:
-        raise ConfigError(
-            f"{folder / 'checkpoint.pt'} does not fit this network: delete the folder to start over."
-        ) from error
-    log.info("goes on from iteration %d", training.progress.iteration)
-
-
-def reuse(folder: Path, said: str = "finished already") -> Metrics:
-    """The metrics of a finished run, with one line that says so, and by which commit where that was another one."""
-    metrics = read_metrics(folder)
-    assert metrics is not None
-    log.info("%s%s: test error %s  →  %s", said, record.other_commit(folder), describe(metrics), folder)
-    return metrics

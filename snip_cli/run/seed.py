@@ -1,31 +1,30 @@
-"""One seed before its training: the network that is scored, the mask, and the network that training starts from."""
+"""One seed: from its mask to the training that begins, and from the training that ended to its result."""
 
-import time
-from collections.abc import Collection
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from snip_cli.compact.paths import Paths
-from snip_cli.config.fingerprint import digest
 from snip_cli.config.schema import Config
-from snip_cli.data.sample import class_balanced_sample
-from snip_cli.data.splits import Batch, Data, Split, saliency_batches
+from snip_cli.data.splits import Data
+from snip_cli.errors import ConfigError
 from snip_cli.models.building import State, drawn_model
-from snip_cli.models.pretrained import hash_of
-from snip_cli.models.prunable import prunable_parameters
 from snip_cli.pruning import prune
-from snip_cli.pruning.mask import layer_counts
-from snip_cli.pruning.method import Pruned, Request, find_method
-from snip_cli.run.ancestors import early_weights, parent_weights, previous_mask, rewind_iteration
-from snip_cli.runfolder.checkpoint import Training
-from snip_cli.runfolder.steps import FORMAT, Steps
+from snip_cli.pruning.mask import layer_counts, sparse_megabytes, weight_counts
+from snip_cli.pruning.method import FixedMask, Gives, Plan, Pruned, Pruner, find_method
+from snip_cli.run.ancestors import early_weights, parent_weights, rewind_iteration
+from snip_cli.run.messages import log_resumed, warn_of_collapse
+from snip_cli.run.scoring import find_mask
+from snip_cli.runfolder.checkpoint import Training as SavedTraining
+from snip_cli.runfolder.recorder import NoRecorder, PrunedSeed, Recorder
+from snip_cli.runfolder.results import SeedResult
 from snip_cli.runtime.processes import ProcessGroup
 from snip_cli.runtime.streams import generator
-from snip_cli.training.choice import Replicate
+from snip_cli.training.choice import Replicate, training_of
+from snip_cli.training.evaluation import has_learned, warn_of_guessing
+from snip_cli.training.loop import Progress, Training
 
 
 @dataclass(frozen=True)
@@ -52,39 +51,38 @@ class Start:
             return [layer.name for layer in layer_counts(self.pruned.mask) if layer.kept == 0]
         return [name for name, count in self.effective.items() if count == 0]
 
+    def checkpoint(self, state: SavedTraining) -> SavedTraining:
+        """Return what a checkpoint holds of the seed: the `state` of its training, and the mask for `prepare`."""
+        found = {"layers": self.pruned.layers, "facts": self.pruned.facts}
+        pruning = {"mask": self.pruned.mask, "told": found, "prune_seconds": self.prune_seconds}
+        return {"seed": self.replicate.seed, **pruning, "state": state}
+
     @property
-    def kept(self) -> Training:
-        """What a checkpoint holds of the pruning; `prepare` reads it."""
-        told = {"layers": self.pruned.layers, "facts": self.pruned.facts}
-        return {"mask": self.pruned.mask, "told": told, "prune_seconds": self.prune_seconds}
+    def mask_is_fixed(self) -> bool:
+        """Whether training cannot change the mask."""
+        return isinstance(self.replicate.pruner, FixedMask)
 
 
 def prepare(
-    config: Config, seed: int, data: Data, group: ProcessGroup, paths: Paths, resumed: Training | None
+    config: Config, seed: int, data: Data, group: ProcessGroup, paths: Paths, resumed: SavedTraining | None
 ) -> Start:
-    """Prune one seed and make the network that is trained; a checkpoint, `resumed`, has the mask already.
+    """Prune one seed and make the network that is trained. A checkpoint, `resumed`, has the mask already.
 
     The first process finds the mask for all.
     """
     trained = group.broadcast(parent_weights(config, seed) if group.is_first else None)
+    model = started_model(config, seed, data.train.device, trained)
+    state = resumed["state"] if resumed else None
+    if not config.is_reference and find_method(config.method.name).gives is Gives.PRUNER:
+        pruner = make_pruner(config, seed, model, group)
+        return Start(Replicate(seed, model, pruner, state), Pruned(pruner.mask), 0.0, None)
     if resumed:
         pruned, seconds = Pruned(resumed["mask"], **resumed.get("told", {})), resumed["prune_seconds"]
     else:
         found = find_mask(config, seed, data, trained) if group.is_first else (Pruned({}), 0.0)
         pruned, seconds = group.broadcast(found)
-    model = started_model(config, seed, data.train.device, trained)
-    replicate = Replicate(seed, model, pruned.mask, resumed["state"] if resumed else None)
+    replicate = Replicate(seed, model, FixedMask(model, pruned.mask), state)
     return Start(replicate, pruned, seconds, paths.counts(pruned.mask) if group.is_first else None)
-
-
-def scored_model(config: Config, seed: int, device: torch.device, trained: State | None) -> nn.Module:
-    """Return the network whose connections are scored: with `trained` weights, or with drawn ones.
-
-    With `method.redraw` the drawn weights come from a stream of their own; otherwise they are the ones that are trained afterwards.
-    """
-    stream = "scored weights" if config.method.redraw else "weights"
-    init = config.init_train if config.method.trained else config.init
-    return drawn_model(config, seed, stream, init, device, trained)
 
 
 def started_model(config: Config, seed: int, device: torch.device, trained: State | None) -> nn.Module:
@@ -98,55 +96,91 @@ def started_model(config: Config, seed: int, device: torch.device, trained: Stat
     return drawn_model(config, seed, stream, config.init_train, device, None if redrawn else trained, anew=redrawn)
 
 
-def find_mask(config: Config, seed: int, data: Data, trained: State | None = None) -> tuple[Pruned, float]:
-    """Return the mask of one seed, on the CPU, and the seconds that it cost; at sparsity 0 everything is kept.
+def make_pruner(config: Config, seed: int, model: nn.Module, group: ProcessGroup) -> Pruner:
+    """Return the pruner that changes the mask of `model` while it trains."""
+    method = find_method(config.method.name)
+    kept = prune.check_request(method, model, config.sparsity)
+    plan = Plan(kept, config.schedule, generator(seed, "method"), group)
+    pruner: Pruner = method.function(model, plan, method.read_options(config.method.options))
+    return pruner
 
-    The seconds include steps that an earlier attempt or another run did, but not the training of an ancestor. `trained` are the weights
-    that the method prunes, unless it starts from drawn ones or `model.weights` names them.
+
+def begin_training(config: Config, starts: Sequence[Start], data: Data, group: ProcessGroup) -> Training:
+    """Return the training of seeds that train at the same time, where it begins or goes on.
+
+    Raises:
+        ConfigError: a checkpoint belongs to another network.
     """
-    model = scored_model(config, seed, data.train.device, trained)
-    if config.is_reference:
-        return Pruned(
-            {name: torch.ones(p.shape, dtype=torch.bool) for name, p in prunable_parameters(model).items()}
-        ), 0.0
-    # The forward pass may draw from the global generator, as dropout does.
-    torch.manual_seed(generator(seed, "scoring").initial_seed())
-    steps = pruning_steps(config, seed, trained)
-    request = Request(config.sparsity, generator(seed, "method"), steps, previous_mask(config, seed))
-    batches = scoring_batches(config, seed, data.scored)
-    method, loss = find_method(config.method.name), F.cross_entropy
-    started = time.perf_counter()
-    pruned = prune.find_mask(model, batches, loss, method, request, config.method.options, config.method.ablation)
-    seconds = time.perf_counter() - started + steps.seconds_read
-    return replace(pruned, mask={name: keep.cpu() for name, keep in pruned.mask.items()}), seconds
+    if group.is_first:
+        warn_of_collapse([start for start in starts if start.mask_is_fixed])
+    training = training_of(config, [start.replicate for start in starts], data, group)
+    states = [start.replicate.state for start in starts if start.replicate.state is not None]
+    if not states:
+        training.begin_at(rewind_iteration(config) or 0)
+        return training
+    try:
+        training.load(states)
+    except (KeyError, ValueError, RuntimeError, TypeError) as error:
+        raise ConfigError(
+            f"{config.folder / 'checkpoint.pt'} does not fit this network: delete the folder to start over."
+        ) from error
+    log_resumed(training.iteration)
+    return training
 
 
-def scoring_batches(config: Config, seed: int, train: Split) -> Collection[Batch]:
-    """Return the training images that a method scores with, not augmented: random ones, or equally many of every class."""
-    method = config.method
-    if method.samples_per_class:
-        return class_balanced_sample(train, method.samples_per_class, method.batch_size, config.dataset.classes, seed)
-    return saliency_batches(train, method.batch_size, method.batches, seed, method.classes)
-
-
-def pruning_steps(config: Config, seed: int, trained: State | None) -> Steps:
-    """Return where the steps of a seed's pruning are kept: in the run's folder, or in that of a run which shares them.
-
-    Runs share steps if they differ in nothing but sparsity and retraining.
-    """
-    method = config.identity()["method"]
-    method.pop("sanity", None)
-    if config.method.trained:  # the weights that are scored are the trained ones
-        method.pop("redraw")
-    of_steps = {
-        "format": FORMAT,
-        "network": config.dense.identity(),
-        "method": method,
-        "init": None if config.method.trained else asdict(config.init),
-        # The same settings give other weights on another device.
-        "weights": None if trained is None else hash_of(trained),
+def pruned_seeds(starts: Mapping[int, Start]) -> dict[int, PrunedSeed]:
+    """Return what the recorder is told of the masks that training does not change."""
+    return {
+        seed: PrunedSeed(
+            start.pruned.mask, layer_counts(start.pruned.mask), {"layers": start.pruned.layers, **start.pruned.facts}
+        )
+        for seed, start in starts.items()
+        if start.mask_is_fixed
     }
-    name = f"seed{seed}-{digest(of_steps)}"
-    own = config.folder / "steps" / name
-    others = [other for other in sorted(Path(config.output_dir).glob(f"*/steps/{name}")) if other != own]
-    return Steps(own, others, of=f"seed {seed}, " if config.seeds > 1 else "")
+
+
+def finish_seeds(
+    config: Config,
+    starts: Mapping[int, Start],
+    training: Training,
+    data: Data,
+    group: ProcessGroup,
+    paths: Paths,
+    recorder: Recorder | NoRecorder,
+) -> None:
+    """Record the results of seeds whose training ended, except those that diverged, with the final mask of each."""
+    weights = dict(zip(starts, training.weights(), strict=True))
+    masks = dict(zip(starts, training.masks(), strict=True))
+    results = []
+    for (seed, start), progress in zip(starts.items(), training.each, strict=True):
+        if seed in training.failed or not group.is_first:
+            continue
+        if not start.mask_is_fixed:
+            final = replace(start.pruned, mask=masks[seed])
+            start = replace(start, pruned=final, effective=paths.counts(masks[seed]))
+            warn_of_collapse([start])
+        train_loss = progress.evaluations[-1].train_loss
+        learned = has_learned(train_loss, config.schedule, data.train.labels)
+        results.append(seed_result(start, progress, weights[seed], learned))
+        if learned is False and not config.dataset.random_labels and results[-1].effective_kept != 0:
+            warn_of_guessing(seed, train_loss, data.train.labels)
+    if results:
+        images = (config.schedule.iterations - (rewind_iteration(config) or 0)) * config.schedule.batch_size
+        recorder.finish_seeds(results, weights, masks, images)
+
+
+def seed_result(start: Start, progress: Progress, weights: State, learned: bool | None) -> SeedResult:
+    """Return a seed's entry of `metrics.json`."""
+    mask = start.pruned.mask
+    return SeedResult.of_training(
+        start.replicate.seed,
+        progress.evaluations,
+        layer_counts(mask),
+        train_seconds=progress.seconds,
+        prune_seconds=start.prune_seconds,
+        learned=learned,
+        **weight_counts(mask),
+        sparse_megabytes=round(sparse_megabytes(weights, mask), 3),
+        effective_kept=start.effective_kept,
+        collapsed=start.collapsed,
+    )

@@ -135,7 +135,7 @@ class Recorder:
         results: Sequence[SeedResult],
         weights: Mapping[int, State],
         masks: Mapping[int, Mask],
-        batch_size: int,
+        images: int,
     ) -> None:
         """Record seeds that end together. While other seeds are to be trained, `metrics.json` has those that are finished.
 
@@ -143,7 +143,7 @@ class Recorder:
             results: their results, with the counts of their final masks.
             weights: final weights by seed; it may hold failed seeds too.
             masks: final masks by seed. Where one differs from the mask known at the start, `mask.pt` and the densities are written again.
-            batch_size: images of one iteration, for the rate in `env.json`.
+            images: how many each seed was trained on, for the rate in `env.json`.
         """
         changed = [result for result in results if not same_mask(masks[result.seed], self.saved.masks.get(result.seed))]
         for result in changed:
@@ -154,7 +154,7 @@ class Recorder:
         for result in results:
             self.saved.results[result.seed], self.saved.weights[result.seed] = result, weights[result.seed]
             self.saved.training.pop(result.seed, None)
-            images, seconds = (result.iterations or 0) * batch_size, result.train_seconds
+            seconds = result.train_seconds
             self._rates[str(result.seed)] = images / seconds if seconds else 0.0
         checkpoint.save(self._path, self.saved)
         if not self.saved.results.keys() >= set(self.config.all_seeds):
@@ -207,6 +207,8 @@ class NoRecorder:
     def keep_early(self, *_: object) -> None: ...
 
     def finish_seeds(self, *_: object) -> None: ...
+
+    def finish(self) -> None: ...
 
 
 def same_mask(one: Mask, other: Mask | None) -> bool:

@@ -96,7 +96,7 @@ def gpu_names() -> list[str]:
     return [str(torch.cuda.get_device_properties(index).uuid) for index in range(torch.cuda.device_count())]
 
 
-def describe(device: torch.device) -> str:
+def describe_device(device: torch.device) -> str:
     """Return the device's description for `env.json`."""
     if device.type == "cuda":
         return torch.cuda.get_device_name()

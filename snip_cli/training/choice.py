@@ -1,4 +1,4 @@
-"""Which seeds are trained together, and whether dead units are taken out: what is faster, by the tables of `results/performance.md`."""
+"""Which seeds train together, and in which form: the fastest by the tables of `results/performance.md`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,39 +10,63 @@ from torch import nn
 from snip_cli.config.schema import Config
 from snip_cli.data.splits import Data
 from snip_cli.errors import ConfigError
+from snip_cli.models.prunable import prunable_parameters
 from snip_cli.pruning.mask import Mask
+from snip_cli.pruning.method import FixedMask, Gives, Method, Pruner, find_method
 from snip_cli.runtime.processes import ProcessGroup
-from snip_cli.training.forward import Forward
-from snip_cli.training.stacked.form import Form
-from snip_cli.training.stacked.stack import form_of, left_over
+from snip_cli.training.stacked.chain import Chain
+from snip_cli.training.stacked.rows import Rows
+from snip_cli.training.stacked.stack import Form, remaining_share
 from snip_cli.training.stacked.trainer import StackedTrainer
-from snip_cli.training.trainer import Trainer
+from snip_cli.training.trainer import Forward, Trainer
 
 # More replicates at a time gain nothing, and their activations take memory.
-LARGEST = 20
+MOST_STACKED = 20
 
-# What must be left of the weights, at most, for taking dead units out of one network to pay for selecting inputs and cells by hand.
-WORTH = 0.5
+# Removing the dead units of a single network pays for selecting inputs and cells by hand if at most this share of the weights remains.
+LARGEST_SHARE = 0.5
 
 
 @dataclass(frozen=True)
 class Replicate:
-    """A seed before its training: the network that it starts from, its mask, and the state of a training that was broken off."""
+    """A seed before its training: the network to train, its pruner, and the state of an interrupted training."""
 
     seed: int
     model: nn.Module
-    mask: Mask
+    pruner: Pruner
     state: dict[str, Any] | None = None
 
 
+def check_pruner(config: Config, method: Method) -> None:
+    """Raise ConfigError if `method` changes the mask during training and the configuration asks for what needs a fixed one."""
+    if method.gives is not Gives.PRUNER or config.is_reference:
+        return
+    changes = f"method '{method.name}' changes the mask during training"
+    if config.compile:
+        raise ConfigError(f"compile=true is for a fixed mask, and {changes}: leave it out.")
+    if config.replicates == "stacked":
+        raise ConfigError(f"replicates=stacked is for fixed masks, and {changes}: use replicates=auto.")
+
+
+def find_form(model: nn.Module) -> Form | None:
+    """Return how a network is stacked: as a chain of convolutions and linear layers, or a recurrent one. None if it cannot be.
+
+    A network with frozen parameters, which have no mask, cannot be stacked.
+    """
+    if {*prunable_parameters(model)} != {name for name, _ in model.named_parameters()}:
+        return None
+    return Chain.of(model) or Rows.of(model)
+
+
 def stackable(config: Config, model: nn.Module, group: ProcessGroup) -> Form | None:
-    """The network's form, if its arithmetic is the plain one that a stack does too."""
-    plain = group.size == 1 and not config.compile and config.dtype != "bfloat16"
-    return form_of(model) if plain else None
+    """Return the network's form if this run may be stacked: one process, a fixed mask, and arithmetic that a stack does too."""
+    changing = not config.is_reference and find_method(config.method.name).gives is Gives.PRUNER
+    plain = group.size == 1 and not config.compile and config.dtype != "bfloat16" and not changing
+    return find_form(model) if plain else None
 
 
 def group_by_iteration(seeds: Sequence[int], training: Mapping[int, dict[str, Any]], largest: int) -> list[list[int]]:
-    """The seeds that are trained at a time: those that stand at the same iteration, at most `largest`."""
+    """Group the seeds that can train together: those at the same iteration, at most `largest` in a group."""
     by_iteration: dict[int, list[int]] = {}
     for seed in seeds:
         iteration = training[seed]["state"]["progress"]["iteration"] if seed in training else 0
@@ -51,9 +75,9 @@ def group_by_iteration(seeds: Sequence[int], training: Mapping[int, dict[str, An
 
 
 def at_once(config: Config, model: nn.Module, device: torch.device, group: ProcessGroup) -> int:
-    """How many replicates of a network are trained as one; `model` may lie on the meta device.
+    """Return how many replicates of a network train as one stack; `model` may lie on the meta device.
 
-    Raises ConfigError where replicates=stacked is asked for and cannot be.
+    Raises ConfigError if a stack is asked for and impossible.
     """
     form = stackable(config, model, group)
     if config.replicates == "stacked" and form is None:
@@ -63,24 +87,31 @@ def at_once(config: Config, model: nn.Module, device: torch.device, group: Proce
     if form is None or config.replicates == "apart":
         return 1
     slower = device.type == "cpu" and not form.quick_on_cpu
-    return 1 if config.replicates == "auto" and slower else LARGEST
+    return 1 if config.replicates == "auto" and slower else MOST_STACKED
 
 
 def training_of(
     config: Config, replicates: Sequence[Replicate], data: Data, group: ProcessGroup
 ) -> Trainer | StackedTrainer:
-    """The training of one or more replicates, in the form that is fastest."""
+    """Return the training of one or more replicates, in the fastest form; several must be stackable (`at_once`)."""
     first = replicates[0]
     form = stackable(config, first.model, group)
-    if form is not None and (len(replicates) > 1 or worth_taking_out(form, first.mask, data.train.device)):
-        models, masks, seeds = zip(*((r.model, r.mask, r.seed) for r in replicates), strict=True)
+    if form is not None and (len(replicates) > 1 or shrinking_pays(form, first.pruner.mask, data.train.device)):
+        assert all(isinstance(replicate.pruner, FixedMask) for replicate in replicates)
+        models, masks, seeds = zip(*((r.model, r.pruner.mask, r.seed) for r in replicates), strict=True)
         return StackedTrainer(form, models, masks, data, config.schedule, seeds)
     [one] = replicates
-    how = {"bfloat16": config.dtype == "bfloat16", "compiled": config.compile, "sync_batchnorm": config.sync_batchnorm}
-    forward = Forward(one.model, group, **how)
-    return Trainer(one.model, one.mask, data, config.schedule, one.seed, forward=forward, group=group)
+    forward = Forward(
+        one.model,
+        group,
+        pruner=one.pruner,
+        bfloat16=config.dtype == "bfloat16",
+        compiled=config.compile,
+        sync_batchnorm=config.sync_batchnorm,
+    )
+    return Trainer(one.model, one.pruner, data, config.schedule, one.seed, forward=forward, group=group)
 
 
-def worth_taking_out(form: Form, mask: Mask, device: torch.device) -> bool:
-    """Whether one network is faster without its dead units."""
-    return form.quick_alone(device) and left_over(form, mask) <= WORTH
+def shrinking_pays(form: Form, mask: Mask, device: torch.device) -> bool:
+    """Return whether a single network trains faster without its dead units."""
+    return form.quick_alone(device) and remaining_share(form, mask) <= LARGEST_SHARE

@@ -1,18 +1,29 @@
-"""The training loop: iterations of a schedule, with evaluations and checkpoints between them."""
+"""The training loop: iterations of a schedule, with evaluations and checkpoints between them.
+
+`Training` holds what training one network (`Trainer`) and training several as one (`StackedTrainer`) have in common.
+R: replicates.
+"""
 
 import logging
 import math
-from collections.abc import Callable, Iterator
-from typing import Protocol
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from snip_cli.config.sections import Schedule
-from snip_cli.data.splits import Batch
+from snip_cli.data.splits import Batch, Data, Draw, Split, draws
 from snip_cli.errors import RunError
+from snip_cli.models.building import State
+from snip_cli.pruning.mask import Mask
 from snip_cli.runfolder.results import Evaluation
-from snip_cli.training.progress import Clock, Progress, progress_bar
+from snip_cli.runtime.processes import ProcessGroup
+from snip_cli.training.evaluation import evaluation_row
 
 log = logging.getLogger("snip_cli")
 
@@ -21,133 +32,249 @@ class DivergedError(RunError):
     """The loss of a training is not finite."""
 
 
-class Training(Protocol):
-    """What the loop drives: one network or several."""
+@dataclass
+class Progress:
+    """How far the training of one seed is: what its checkpoint holds besides weights and optimizer state.
 
-    schedule: Schedule
-    progress: Progress
+    `seconds` is the time of training, evaluations and checkpoints over all attempts; replicates that train together share it equally.
+    `losses` are the training losses since the last evaluation.
+    """
 
-    def batches(self) -> Iterator[Batch]:
-        """Training batches from the next iteration on, for ever."""
-        ...
+    iteration: int = 0
+    seconds: float = 0.0
+    evaluations: list[Evaluation] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
 
-    def set_learning_rate(self, iteration: int) -> None:
-        """Set the rate of the iteration that comes next (counted from 0)."""
-        ...
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> "Progress":
+        """Go on from what `state` returned."""
+        rows = [Evaluation.from_json(row) for row in state["evaluations"]]
+        return cls(state["iteration"], state["seconds"], rows, list(state["losses"]))
+
+    def state(self) -> dict[str, Any]:
+        """Return plain Python for a checkpoint."""
+        return {**vars(self), "evaluations": [row.to_json() for row in self.evaluations]}
+
+
+class Training(ABC):
+    """One or more replicates in training, on one schedule, from any iteration on.
+
+    Attributes:
+        iteration: how many iterations are done.
+        each: the progress of every replicate; up to date at evaluations and checkpoints.
+        failed: by seed, the errors of the replicates that have diverged.
+        constant_rates: the optimizer's parameter groups whose learning rate the schedule does not set.
+    """
+
+    optimizer: torch.optim.Optimizer
+    constant_rates: frozenset[int] = frozenset()
+
+    def __init__(self, data: Data, schedule: Schedule, seeds: Sequence[int], group: ProcessGroup) -> None:
+        self.data, self.schedule, self.seeds, self.group = data, schedule, list(seeds), group
+        self.iteration, self.seconds = 0, 0.0
+        self.each = [Progress() for _ in seeds]
+        self.failed: dict[int, DivergedError] = {}
+
+    def train(
+        self,
+        *,
+        evaluated: Callable[[int, Evaluation], None],
+        checkpoint: Callable[[dict[int, dict[str, Any]]], None],
+        keep_at: Mapping[int, Callable[[dict[int, State]], None]] | None = None,
+        until: int | None = None,
+        bar: bool = False,
+    ) -> None:
+        """Train to the schedule's end, or until `until` of its iterations are done.
+
+        Between two evaluations nothing waits for the device.
+
+        Args:
+            evaluated: called after each evaluation with a seed and its row of metrics.csv.
+            checkpoint: called with the states to keep, by seed.
+            keep_at: by the number of iterations done (0: before the first), functions that are called with a copy of the weights, by
+                seed. An iteration that was passed before this call is not met again.
+            until: where to stop; no evaluation is added there. The bits are those of a training that goes on.
+            bar: show a progress bar on standard error.
+
+        Raises:
+            DivergedError: no replicate with a finite loss is left.
+        """
+        schedule, keep_at = self.schedule, keep_at or {}
+        end = schedule.iterations if until is None else min(until, schedule.iterations)
+        origin, batches, losses = time.perf_counter() - self.seconds, self.batches(), list[Tensor]()
+        evaluated_at, evaluated_iteration = time.perf_counter(), self.iteration
+        self._keep_weights(keep_at)
+        if schedule.iterations == 0:
+            self.finish()
+            self.evaluate_all(0.0, evaluated)
+        name = f"seed {self.seeds[0]}" if len(self.seeds) == 1 else f"{len(self.seeds)} seeds"
+        total, begun = schedule.iterations, self.iteration
+        with tqdm(
+            total=total, initial=begun, desc=name, unit="it", disable=not bar, leave=False, dynamic_ncols=True
+        ) as meter:
+            while self.iteration < end:
+                losses.append(self.step(*next(batches)))
+                meter.update()
+                done = self.iteration
+                last = done == schedule.iterations
+                due = last or done % schedule.evaluate_every == 0
+                saved = done % schedule.checkpoint_every == 0 and not last
+                if due or saved or done == end or done in keep_at:
+                    self.record_losses(losses)
+                    losses.clear()
+                    self._keep_weights(keep_at)
+                if last:
+                    self.finish()
+                if due:
+                    images = (done - evaluated_iteration) * schedule.batch_size * len(self.seeds)
+                    error = self.evaluate_all(images / (time.perf_counter() - evaluated_at), evaluated)
+                    meter.set_postfix_str(f"test error {error:.2f} %")
+                    evaluated_at, evaluated_iteration = time.perf_counter(), done
+                if due or saved or done == end:
+                    self.seconds = time.perf_counter() - origin
+                    self._share_progress()
+                if saved:
+                    self.check_weights()
+                    checkpoint(self.states())
+                    self.after_checkpoint()
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
-        """One iteration; gives the loss, still on the device."""
-        ...
+        """Do one iteration on a batch and return the loss of each replicate, still on the device."""
+        rate = self.schedule.rate_at(self.iteration)
+        for number, group in enumerate(self.optimizer.param_groups):
+            if number not in self.constant_rates:
+                group["lr"] = rate
+        losses_R = self.update(images, labels)
+        self.iteration += 1
+        return losses_R
 
-    def take_losses(self, losses: list[Tensor], done: int) -> None:
-        """Keep the losses that end at iteration `done`; raises DivergedError where they are not finite."""
-        ...
+    def batches(self) -> Iterator[Batch]:
+        """Return this process's training batches, from the next iteration on, without end."""
+        train, schedule = self.data.train, self.schedule
 
+        def drawn(seed: int) -> Iterator[Draw]:
+            start, end, device = self.iteration, schedule.iterations, train.rows_device
+            return draws(len(train), schedule.batch_size, seed, start=start, iterations=end, device=device)
 
-def train(
-    training: Training,
-    name: str,
-    *,
-    evaluate: Callable[[float], float],
-    keep: Callable[[], None],
-    bar: bool = False,
-) -> None:
-    """Train to the schedule's end; `evaluate` gets images per second and gives the test error to show, `keep` keeps a checkpoint.
+        return train.drawn(self.join(parts) for parts in zip(*map(drawn, self.seeds), strict=True))
 
-    Nothing waits for the device between two evaluations.
-    """
-    schedule, progress = training.schedule, training.progress
-    batches = training.batches()
-    clock = Clock(progress)
-    fresh: list[Tensor] = []
-    if schedule.iterations == 0:
-        evaluate(0.0)
-    with progress_bar(schedule.iterations, progress.iteration, name, shown=bar) as meter:
-        for done in range(progress.iteration + 1, schedule.iterations + 1):
-            training.set_learning_rate(done - 1)
-            fresh.append(training.step(*next(batches)))
-            meter.update()
-            last = done == schedule.iterations
-            due = last or done % schedule.evaluate_every == 0
-            checkpoint = done % schedule.checkpoint_every == 0 and not last
-            if due or checkpoint:
-                training.take_losses(fresh, done)
-                progress.iteration = done
-                fresh.clear()
-            if due:
-                meter.set_postfix_str(f"test error {evaluate(clock.images_per_second(schedule.batch_size)):.2f} %")
-                clock.begin_interval()
-            if due or checkpoint:
-                progress.seconds = clock.seconds()
-            if checkpoint:
-                keep()
+    def record_losses(self, losses: Sequence[Tensor]) -> None:
+        """Record the losses of the last iterations, mean over the processes; a replicate whose loss is not finite fails."""
+        values_RI = (self.group.all_reduce(torch.stack(list(losses))) / self.group.size).view(len(losses), -1).T.cpu()
+        for number in self.remaining():
+            bad = (~torch.isfinite(values_RI[number])).nonzero()
+            if len(bad):
+                self.fail(number, self.iteration - len(losses) + int(bad[0]) + 1)
+            else:
+                self.each[number].losses += values_RI[number].tolist()
 
+    def check_weights(self) -> None:
+        """Let the replicates fail that have a weight that is not finite, so that no checkpoint holds one."""
+        finite = self.finite_weights()
+        for number in self.remaining():
+            if not finite[number]:
+                self.fail(number, self.iteration)
 
-def not_finite(schedule: Schedule, done: int) -> DivergedError:
-    """The error that says that iteration `done` (counted from 1) met or left a loss that is not finite."""
-    return DivergedError(
-        f"The loss is not finite at iteration {done} (learning rate {schedule.rate_at(done - 1):g}): "
-        "lower schedule.learning_rate or choose another init_train."
-    )
+    def evaluate_all(self, images_per_second: float, evaluated: Callable[[int, Evaluation], None]) -> float:
+        """Evaluate every remaining replicate and return the mean of their test errors in percent.
+
+        `images_per_second` is the rate of all replicates since the last evaluation.
+        """
+        validation, test = self.evaluate(self.data.validation), self.evaluate(self.data.test)
+        train = self.evaluate(self.data.train) if self.schedule.train_error else None
+        rows = {}
+        for number in self.remaining():
+            found = validation[number], test[number], train[number] if train else None
+            if math.isfinite(validation[number][1]) and math.isfinite(test[number][1]):
+                done, losses = self.iteration, self.each[number].losses
+                rows[number] = evaluation_row(self.schedule, done, losses, *found, images_per_second)
+            else:  # the last step ruined the weights
+                self.fail(number, self.iteration)
+        for number, row in rows.items():
+            self.each[number].evaluations.append(row)
+            self.each[number].losses.clear()
+            evaluated(self.seeds[number], row)
+        return sum(row.test_error for row in rows.values()) / len(rows)
+
+    def remaining(self) -> list[int]:
+        """Return the places of the replicates that have not failed."""
+        return [number for number, seed in enumerate(self.seeds) if seed not in self.failed]
+
+    def fail(self, number: int, iteration: int) -> None:
+        """Note that a replicate diverged at `iteration` (counted from 1); raises DivergedError if none is left."""
+        seed = self.seeds[number]
+        self.failed[seed] = DivergedError(
+            f"The loss is not finite at iteration {iteration} (learning rate {self.schedule.rate_at(iteration - 1):g}): "
+            "lower schedule.learning_rate or choose another init_train."
+        )
+        if not self.remaining():
+            raise self.failed[self.seeds[0]]
+        warn_of_divergence(seed, self.failed[seed], others=True)
+
+    def begin_at(self, iteration: int) -> None:
+        """Begin at a later `iteration` of the schedule, as after rewinding."""
+        self.iteration = iteration
+        for progress in self.each:
+            progress.iteration = iteration
+
+    def resume(self, progress: Sequence[Mapping[str, Any]]) -> None:
+        """Set the progress of all replicates, which are at the same iteration."""
+        self.each = [Progress.from_state(one) for one in progress]
+        [self.iteration] = {one.iteration for one in self.each}
+        self.seconds = sum(one.seconds for one in self.each)
+
+    def _share_progress(self) -> None:
+        for progress in self.each:
+            progress.iteration, progress.seconds = self.iteration, self.seconds / len(self.each)
+
+    def _keep_weights(self, keep_at: Mapping[int, Callable[[dict[int, State]], None]]) -> None:
+        if self.iteration in keep_at:
+            self.check_weights()
+            weights = self.weights()
+            kept = {self.seeds[i]: {name: t.clone() for name, t in weights[i].items()} for i in self.remaining()}
+            keep_at[self.iteration](kept)
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Put the final weights in place, after the schedule's last iteration and before its evaluation."""
+
+    @abstractmethod
+    def after_checkpoint(self) -> None:
+        """Do what follows a checkpoint."""
+
+    @abstractmethod
+    def update(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Change the weights once and return the loss of each replicate, still on the device."""
+
+    @abstractmethod
+    def join(self, parts: Sequence[Draw]) -> Draw:
+        """Return what this process reads of the replicates' draws for one iteration, one draw a replicate."""
+
+    @abstractmethod
+    def evaluate(self, split: Split) -> list[tuple[float, float]]:
+        """Return (error in percent, mean cross-entropy in nats) of each replicate on a split."""
+
+    @abstractmethod
+    def finite_weights(self) -> list[bool]:
+        """Return for each replicate whether all that it trains is finite."""
+
+    @abstractmethod
+    def weights(self) -> list[State]:
+        """Return the state dictionary of each replicate's network, on the CPU; it may share the network's memory."""
+
+    @abstractmethod
+    def masks(self) -> list[Mask]:
+        """Return each replicate's mask as it is now, on the CPU."""
+
+    @abstractmethod
+    def states(self) -> dict[int, dict[str, Any]]:
+        """Return by seed all that is needed to go on, for those that have not failed: tensors and plain Python."""
+
+    @abstractmethod
+    def load(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Go on from one state a replicate; raises RuntimeError, ValueError or KeyError if they are of another network."""
 
 
 def warn_of_divergence(seed: int, error: DivergedError, *, others: bool) -> None:
-    """Say that a seed of several has failed, and whether `others` go on."""
+    """Warn that a seed has diverged, and say whether `others` go on."""
     log.warning("seed %d: %s%s", seed, error, " The others go on." if others else "")
-
-
-def guessing_loss(labels: Tensor) -> float:
-    """The training loss, in nats, of knowing only how often each class comes: ln of the number of classes where they are as frequent."""
-    counts = labels.bincount().double()
-    return float(torch.special.entr(counts / counts.sum()).sum())
-
-
-def has_learned(progress: Progress, schedule: Schedule, labels: Tensor) -> bool | None:
-    """Whether a network knows more than how often each class comes; None unless it has been trained on as many images as there are `labels`.
-
-    One that does not, as its units are dead, say, has the training loss of guessing or more, to a hundredth.
-    """
-    if schedule.iterations * schedule.batch_size < len(labels):
-        return None
-    return progress.evaluations[-1].train_loss <= 0.99 * guessing_loss(labels)
-
-
-def warn_of_guessing(seed: int, progress: Progress, labels: Tensor) -> None:
-    """Warn of a seed that has learned nothing."""
-    log.warning(
-        "seed %d has learned nothing: its training loss is %.3f, and guessing costs %.3f; try schedule.warmup=100, a lower "
-        "schedule.learning_rate or another init_train",
-        seed,
-        progress.evaluations[-1].train_loss,
-        guessing_loss(labels),
-    )
-
-
-def row_of(
-    schedule: Schedule,
-    progress: Progress,
-    validation: tuple[float, float],
-    test: tuple[float, float],
-    train: tuple[float, float] | None,
-    images_per_second: float,
-) -> Evaluation:
-    """One row of metrics.csv, and the rate of images since the last one.
-
-    `validation`, `test` and, where they are evaluated, `train` are (error, loss) of these images. Raises DivergedError where a loss is
-    not finite: the last step may have ruined the weights.
-    """
-    (val_error, val_loss), (test_error, test_loss) = validation, test
-    if not (math.isfinite(val_loss) and math.isfinite(test_loss)):
-        raise not_finite(schedule, progress.iteration)
-    losses = progress.losses
-    return Evaluation(
-        iteration=progress.iteration,
-        learning_rate=schedule.rate_at(progress.iteration - 1) if losses else 0.0,
-        train_loss=sum(losses) / len(losses) if losses else math.nan,  # of a schedule of no iterations
-        val_loss=val_loss,
-        val_error=val_error,
-        test_loss=test_loss,
-        test_error=test_error,
-        train_error=train[0] if train else None,
-        images_per_second=images_per_second,
-    )

@@ -1,32 +1,118 @@
-"""One masked network in training, on one schedule, from any iteration on."""
+"""One network in training: how it is applied, its optimizer, and its steps beside a pruner."""
 
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.parallel import DistributedDataParallel
 
 from snip_cli.config.sections import Schedule
-from snip_cli.data.splits import Batch, Data, draws
+from snip_cli.data.splits import Data, Draw, Split
+from snip_cli.models.building import State
 from snip_cli.models.prunable import prunable_parameters
-from snip_cli.pruning.mask import Mask, apply_mask
-from snip_cli.runfolder.results import Evaluation
+from snip_cli.pruning.mask import Mask
+from snip_cli.pruning.method import FixedMask, Pruner
 from snip_cli.runtime.processes import SINGLE_PROCESS, ProcessGroup
 from snip_cli.runtime.streams import generator
-from snip_cli.training import loop
 from snip_cli.training.evaluation import evaluate
-from snip_cli.training.forward import Forward
-from snip_cli.training.progress import Progress
+from snip_cli.training.loop import Training
+
+log = logging.getLogger("snip_cli")
+
+Network = Callable[[Tensor], Tensor]
 
 
-class Trainer:
-    """A model in training; its state can be taken (`state`) and set (`load`) between two iterations."""
+class Forward:
+    """Images B×C×H×W → outputs B×classes, float32 or float64; `training` is the same arithmetic in the form that trains fastest.
+
+    The network itself is not changed: its weights, names and mode are the module's own.
+
+    Args:
+        pruner: decides on the weights that are applied, if it is no `FixedMask`. Its networks are neither compiled nor distributed:
+            `average_gradients` does the latter.
+    """
 
     def __init__(
         self,
         model: nn.Module,
-        mask: Mask,
+        group: ProcessGroup = SINGLE_PROCESS,
+        *,
+        pruner: Pruner | None = None,
+        bfloat16: bool = False,
+        compiled: bool = False,
+        sync_batchnorm: bool = False,
+    ) -> None:
+        self.pruner = None if isinstance(pruner, FixedMask) else pruner
+        self.model, self.bfloat16 = model, bfloat16
+        self.device = next(model.parameters()).device
+        if sync_batchnorm:
+            self.model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        self._training: Network = self.model
+        if self.pruner is not None:
+            return
+        if group.size > 1:
+            self._training = distributed(self.model)
+        # Compiling would take a recurrent layer apart, which is one fused kernel.
+        if compiled and not any(isinstance(module, nn.RNNBase) for module in model.modules()):
+            self._training = compiled_if_possible(self._training)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return the outputs for a batch of any size."""
+        return self._in_precision(self.model, images)
+
+    def training(self, images: Tensor) -> Tensor:
+        """Return the outputs for a training batch."""
+        return self._in_precision(self._training, images)
+
+    def _in_precision(self, network: Network, images: Tensor) -> Tensor:
+        if not self.bfloat16:
+            return self._apply(network, images)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            return self._apply(network, images).float()
+
+    def _apply(self, network: Network, images: Tensor) -> Tensor:
+        weights = self.pruner.weights() if self.pruner is not None else None
+        return network(images) if weights is None else functional_call(self.model, weights, (images,))
+
+
+def distributed(model: nn.Module) -> nn.Module:
+    """Return the network over all processes: each backward pass ends with the mean of their gradients."""
+    device = next(model.parameters()).device
+    return DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
+
+
+def compiled_if_possible(network: Network) -> Network:
+    """Return the network, compiled at its first call; if that fails, warn once and leave the network as it is."""
+    compiled = torch.compile(network)
+    chosen: list[Network] = []
+
+    def call(images: Tensor) -> Tensor:
+        if chosen:
+            return chosen[0](images)
+        try:
+            outputs = compiled(images)
+        except Exception as error:  # no compiler, an operation that it does not support, and much else
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
+            log.warning("torch.compile does not work here (%s: %s): goes on without", type(error).__name__, reason)
+            chosen.append(network)
+            return network(images)
+        chosen.append(compiled)
+        return outputs
+
+    return call
+
+
+class Trainer(Training):
+    """A network in training beside its pruner; its state can be taken (`states`) and set (`load`) between two iterations."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        pruner: Pruner,
         data: Data,
         schedule: Schedule,
         seed: int,
@@ -34,135 +120,82 @@ class Trainer:
         forward: Forward | None = None,
         group: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
-        self.model, self.data, self.schedule, self.seed = model, data, schedule, seed
-        self.forward, self.group = forward or Forward(model), group
+        super().__init__(data, schedule, [seed], group)
+        self.model, self.pruner, self.seed = model, pruner, seed
+        self.forward = forward or Forward(model, group, pruner=pruner)
         self.optimizer = make_optimizer(model, schedule)
-        self.progress = Progress()
-        self.failed: dict[int, loop.DivergedError] = {}
+        for own in pruner.parameter_groups():
+            if "lr" in own:
+                self.constant_rates |= {len(self.optimizer.param_groups)}
+            self.optimizer.add_param_group(own)
+        self._averages = group.size > 1 and not isinstance(pruner, FixedMask)
         self.reseed()
-        apply_mask(model, mask)
-        parameters = dict(model.named_parameters())
-        pruned = {name: keep for name, keep in mask.items() if not keep.all()}
-        self.pruned = [parameters[name] for name in pruned]
-        self.masks = [keep.to(parameters[name]) for name, keep in pruned.items()]
+        model.train()
 
-    def step(self, images: Tensor, labels: Tensor) -> Tensor:
-        """One iteration: forward, backward, optimizer step, mask; returns the loss, still on the device."""
+    def update(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Forward, backward, optimizer, pruner; returns the cross-entropy, without the pruner's penalty."""
         loss = F.cross_entropy(self.forward.training(images), labels)
+        penalty = self.pruner.penalty()
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        (loss if penalty is None else loss + penalty).backward()
+        if self._averages:
+            average_gradients(self.optimizer, self.group)
         self.optimizer.step()
-        if self.masks:
-            with torch.no_grad():
-                torch._foreach_mul_(self.pruned, self.masks)
+        self.pruner.after_step(self.iteration + 1)
         return loss.detach()
 
-    def train(
-        self,
-        *,
-        evaluated: Callable[[int, Evaluation], None],
-        checkpoint: Callable[[dict[int, dict[str, Any]]], None],
-        bar: bool = False,
-    ) -> None:
-        """Train to the schedule's end; `evaluated` gets the seed and each evaluation's row, `checkpoint` the state to be kept, by seed.
+    def join(self, parts: Sequence[Draw]) -> Draw:
+        """Return this process's share of the batch."""
+        return parts[0].share(self.group.rank, self.group.size)
 
-        Raises DivergedError, which is then in `failed` too, where the loss is not finite; what `checkpoint` got before is from before that.
-        """
-        progress = self.progress
+    def evaluate(self, split: Split) -> list[tuple[float, float]]:
+        return [evaluate(self.model, split, forward=self.forward, group=self.group)]
 
-        def evaluate(images_per_second: float) -> float:
-            row = self.evaluation(images_per_second)
-            progress.evaluations.append(row)
-            progress.losses.clear()
-            evaluated(self.seed, row)
-            return row.test_error
+    def finite_weights(self) -> list[bool]:
+        trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        return [all(bool(torch.isfinite(parameter).all()) for parameter in trained)]
 
-        def keep() -> None:
-            self.check_weights(progress.iteration)
-            checkpoint({self.seed: self.state()})
-            if self.group.size > 1:
-                self.reseed()
+    def finish(self) -> None:
+        """Let the pruner put its final weights into the network, which is evaluated as it is from here on."""
+        self.pruner.finish()
+        self.forward.pruner = None
 
-        self.model.train()
-        try:
-            loop.train(self, f"seed {self.seed}", evaluate=evaluate, keep=keep, bar=bar)
-        except loop.DivergedError as error:
-            self.failed[self.seed] = error
-            raise
+    def after_checkpoint(self) -> None:
+        if self.group.size > 1:
+            self.reseed()
 
     def reseed(self) -> None:
-        """Seed what a network draws while it trains, as dropout does, by the seed, the process and the iteration.
+        """Seed what a network draws while it trains, as dropout does, by seed, process and iteration.
 
-        One process's checkpoint holds where its generator stands; of several processes each begins anew at every checkpoint.
+        The checkpoint of a single process holds the state of its generator; several processes start new ones at every checkpoint.
         """
-        number = self.progress.iteration * self.group.size + self.group.rank
+        number = self.iteration * self.group.size + self.group.rank
         torch.manual_seed(generator(self.seed, "training", number).initial_seed())
 
-    def batches(self) -> Iterator[Batch]:
-        """This process's share of the training batches from the next iteration on, for ever."""
-        train, schedule = self.data.train, self.schedule
-        drawn = draws(
-            len(train),
-            schedule.batch_size,
-            self.seed,
-            start=self.progress.iteration,
-            iterations=schedule.iterations,
-            device=train.rows_device,
-        )
-        return train.drawn(draw.share(self.group.rank, self.group.size) for draw in drawn)
-
-    def set_learning_rate(self, iteration: int) -> None:
-        """Set the rate of the iteration that comes next (counted from 0)."""
-        rate = self.schedule.rate_at(iteration)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-
-    def take_losses(self, losses: list[Tensor], done: int) -> None:
-        """Keep the losses (mean over the processes) that end at iteration `done`; raises DivergedError at the first that is not finite."""
-        values = self.group.all_reduce(torch.stack(losses)) / self.group.size
-        bad = (~torch.isfinite(values)).nonzero()
-        if len(bad):
-            raise loop.not_finite(self.schedule, done - len(losses) + int(bad[0]) + 1)
-        self.progress.losses += values.tolist()
-
-    def check_weights(self, done: int) -> None:
-        """Raise DivergedError where iteration `done` left a weight that is not finite, so that no checkpoint holds one."""
-        if not all(bool(torch.isfinite(parameter).all()) for parameter in self.model.parameters()):
-            raise loop.not_finite(self.schedule, done)
-
-    def evaluation(self, images_per_second: float) -> Evaluation:
-        """One row of metrics.csv, and the rate of images since the last one."""
-        how = {"forward": self.forward, "group": self.group}
-        validation = evaluate(self.model, self.data.validation, **how)
-        test = evaluate(self.model, self.data.test, **how)
-        train = evaluate(self.model, self.data.train, **how) if self.schedule.train_error else None
-        return loop.row_of(self.schedule, self.progress, validation, test, train, images_per_second)
-
-    def state(self) -> dict[str, Any]:
-        """All that is needed to go on, tensors and plain Python only."""
-        return {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "progress": self.progress.state(),
-            "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state() if self.data.train.device.type == "cuda" else None,
-        }
-
-    @property
-    def each(self) -> list[Progress]:
-        return [self.progress]
-
-    def weights(self) -> list[dict[str, Tensor]]:
-        """The weights of the one network, on the CPU."""
+    def weights(self) -> list[State]:
         return [{name: tensor.cpu() for name, tensor in self.model.state_dict().items()}]
 
-    def load(self, states: Sequence[dict[str, Any]]) -> None:
-        """Go on from what `state` gave, alone in its list; raises RuntimeError, ValueError or KeyError where it belongs to another model."""
+    def masks(self) -> list[Mask]:
+        return [{name: keep.cpu() for name, keep in self.pruner.mask.items()}]
+
+    def states(self) -> dict[int, dict[str, Any]]:
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "progress": self.each[0].state(),
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state() if self.data.train.device.type == "cuda" else None,
+            "pruner": self.pruner.state(),
+        }
+        return {self.seed: state}
+
+    def load(self, states: Sequence[Mapping[str, Any]]) -> None:
         [state] = states
         self.model.load_state_dict(state["model"])
+        self.pruner.load(state.get("pruner", {}))  # earlier versions, and stacks, have no pruner but a fixed mask
         self.optimizer.load_state_dict(state["optimizer"])
         lay_out_as_parameters(self.optimizer)
-        self.progress = Progress.from_state(state["progress"])
+        self.resume([state["progress"]])
         if self.group.size > 1:
             self.reseed()
             return
@@ -171,10 +204,18 @@ class Trainer:
             torch.cuda.set_rng_state(state["random_cuda"])
 
 
-def lay_out_as_parameters(optimizer: torch.optim.Optimizer) -> None:
-    """Bring what an optimizer holds of a parameter into the parameter's order in memory (channels last, say).
+def average_gradients(optimizer: torch.optim.Optimizer, group: ProcessGroup) -> None:
+    """Replace the gradient of everything that is trained by its mean over the processes."""
+    for parameters in optimizer.param_groups:
+        for parameter in parameters["params"]:
+            if parameter.grad is not None:
+                group.all_reduce(parameter.grad).div_(group.size)
 
-    A fused kernel goes through both as they lie there, and what a stack has left lies in another order than a network's own.
+
+def lay_out_as_parameters(optimizer: torch.optim.Optimizer) -> None:
+    """Bring what an optimizer holds of a parameter into the parameter's memory format (channels last, for example).
+
+    A fused kernel reads both in the order of their memory, and the state that a stack leaves has another order than a network's own.
     """
     for parameter, held in optimizer.state.items():
         for key, value in held.items():
@@ -183,18 +224,19 @@ def lay_out_as_parameters(optimizer: torch.optim.Optimizer) -> None:
 
 
 def make_optimizer(model: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
-    """The schedule's optimizer; weight decay on weights and biases of prunable layers, none on batch-norm, as in the released code."""
+    """Return the schedule's optimizer; prunable weights and biases decay, batch-norm does not, as in the released code."""
     decayed = list(prunable_parameters(model).values())
     others = [p for p in model.parameters() if not any(p is q for q in decayed)]
-    return optimizer_of(decayed, others, schedule)
+    return optimizer_for(decayed, others, schedule)
 
 
-def optimizer_of(decayed: Sequence[Tensor], others: Sequence[Tensor], schedule: Schedule) -> torch.optim.Optimizer:
-    """SGD or Adam for parameters with weight decay and others without; Adam's other constants are those of Kingma & Ba (2015)."""
-    groups = [{"params": decayed, "weight_decay": schedule.weight_decay}]
+def optimizer_for(decayed: Sequence[Tensor], others: Sequence[Tensor], schedule: Schedule) -> torch.optim.Optimizer:
+    """Return SGD or Adam for parameters with weight decay and others without; Adam has the constants of Kingma & Ba (2015)."""
+    groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": schedule.weight_decay}]
     if others:
         groups.append({"params": others, "weight_decay": 0.0})
+    rate = schedule.learning_rate
     if schedule.optimizer == "adam":
-        return torch.optim.Adam(groups, lr=schedule.learning_rate, fused=True)
-    rates = {"lr": schedule.learning_rate, "momentum": schedule.momentum, "nesterov": schedule.nesterov}
-    return torch.optim.SGD(groups, **rates, fused=True)
+        return torch.optim.Adam(groups, lr=rate, fused=True)
+    momentum, nesterov = schedule.momentum, schedule.nesterov
+    return torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=nesterov, fused=True)

@@ -248,7 +248,7 @@ def test_methods_train_from_the_same_weights(tmp_path, monkeypatch):
     from snip_cli.training.trainer import Trainer
 
     starts = []
-    monkeypatch.setattr("snip_cli.training.choice.form_of", lambda model: None)  # nothing is taken out
+    monkeypatch.setattr("snip_cli.training.choice.find_form", lambda model: None)  # nothing is taken out
     step = Trainer.step
 
     def first_step(self, images, labels):

@@ -16,14 +16,22 @@ COMMAND = [
 ]
 
 
+# Both forms of training a fixed mask, and a mask that changes on the way.
+WAYS = {
+    "apart": ["replicates=apart"],
+    "stacked": ["replicates=stacked"],
+    "gradual": ["method=gmp", "method.every=20"],
+}
+
+
 @pytest.fixture(scope="module")
 def never_killed(tmp_path_factory):
-    """Runs that were never killed, each done once, by how their replicates are trained."""
+    """Runs that were never killed, each done once, by the way their replicates are trained."""
 
     @functools.cache
-    def whole(replicates):
-        output_dir = tmp_path_factory.mktemp(replicates)
-        process = start([*COMMAND, f"replicates={replicates}", f"output_dir={output_dir}"])
+    def whole(way):
+        output_dir = tmp_path_factory.mktemp(way)
+        process = start([*COMMAND, *WAYS[way], f"output_dir={output_dir}"])
         _, said = process.communicate()
         assert process.returncode == 0, said
         return only_run(output_dir)
@@ -33,22 +41,23 @@ def never_killed(tmp_path_factory):
 
 # Before the first checkpoint, early and late in the first seed, and in the second; and of both seeds together.
 @pytest.mark.parametrize(
-    "replicates, seed, iteration",
+    "way, seed, iteration",
     [
         *(("apart", 0, 0), ("apart", 0, 15), ("apart", 0, 150), ("apart", 1, 45)),
         *(("stacked", 1, 0), ("stacked", 1, 15), ("stacked", 1, 150)),
+        *(("gradual", 0, 60), ("gradual", 1, 150)),
     ],
 )
-def test_a_killed_run_goes_on_to_the_same_bits(replicates, seed, iteration, never_killed, tmp_path):
-    never_killed = never_killed(replicates)
-    command = [*COMMAND, f"replicates={replicates}", f"output_dir={tmp_path}"]
+def test_a_killed_run_goes_on_to_the_same_bits(way, seed, iteration, never_killed, tmp_path):
+    never_killed = never_killed(way)
+    command = [*COMMAND, *WAYS[way], f"output_dir={tmp_path}"]
     process = start(command)
     wait_until(lambda: reached(tmp_path, seed, iteration) or process.poll() is not None)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
     folder = only_run(tmp_path)
     done = read_metrics(folder)
-    assert [result["seed"] for result in done["seeds"]] == [0] if (replicates, seed) == ("apart", 1) else done is None
+    assert [result["seed"] for result in done["seeds"]] == [0] if seed == 1 and way != "stacked" else done is None
 
     again = start(command)
     said, failed = again.communicate()

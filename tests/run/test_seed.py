@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from snip_cli.pruning.method import Pruned
+from snip_cli.pruning.method import Pruned, Pruner
 from snip_cli.run.messages import warn_of_collapse
 from snip_cli.run.seed import Start
 from snip_cli.training.choice import Replicate
@@ -13,7 +13,7 @@ from snip_cli.training.choice import Replicate
 def start(kept, effective):
     """A start of layers of ten weights, of which so many are kept and so many on a path, each by the layer's name."""
     mask = {f"{name}.weight": torch.arange(10) < count for name, count in kept.items()}
-    return Start(Replicate(0, nn.Identity(), mask), Pruned(mask), 0.0, effective)
+    return Start(Replicate(0, nn.Identity(), Pruner()), Pruned(mask), 0.0, effective)
 
 
 @pytest.fixture

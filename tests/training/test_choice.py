@@ -7,9 +7,17 @@ from snip_cli.config.composition import composer
 from snip_cli.config.reading import load
 from snip_cli.errors import ConfigError
 from snip_cli.models.building import weightless_model
+from snip_cli.pruning.method import FixedMask, find_method
 from snip_cli.runtime.processes import SINGLE_PROCESS, ProcessGroup
-from snip_cli.training.choice import Replicate, at_once, group_by_iteration, training_of, worth_taking_out
-from snip_cli.training.stacked.stack import form_of
+from snip_cli.training.choice import (
+    Replicate,
+    at_once,
+    check_pruner,
+    find_form,
+    group_by_iteration,
+    shrinking_pays,
+    training_of,
+)
 from snip_cli.training.stacked.trainer import StackedTrainer
 from snip_cli.training.trainer import Trainer
 from tests.training.stacked.test_trainer import data_of, mask_of, network_of
@@ -58,7 +66,7 @@ def test_auto_trains_together_on_a_processor_what_is_faster_so(model):
 @pytest.mark.parametrize("kept, kind", [(1.0, Trainer), (0.9, Trainer), (0.02, StackedTrainer)])
 def test_dead_units_are_taken_out_of_one_network_where_they_are_many(kept, kind):
     model = network_of("lenet_300_100", 0)
-    replicate = Replicate(0, model, mask_of(model, 0, kept))
+    replicate = Replicate(0, model, FixedMask(model, mask_of(model, 0, kept)))
     assert type(training_of(config_of("model=lenet_300_100"), [replicate], data_of(8), SINGLE_PROCESS)) is kind
 
 
@@ -68,7 +76,7 @@ def test_dead_units_are_taken_out_of_one_network_where_they_are_many(kept, kind)
 )
 def test_dead_units_stay_in_one_network_that_pytorch_has_a_fast_layer_for(name, device, taken_out):
     model = network_of(name, 0)
-    assert worth_taking_out(form_of(model), mask_of(model, 0, 0.001), torch.device(device)) is taken_out
+    assert shrinking_pays(find_form(model), mask_of(model, 0, 0.001), torch.device(device)) is taken_out
 
 
 @pytest.mark.parametrize(
@@ -85,3 +93,37 @@ def test_what_cannot_train_together_trains_apart_and_says_so_where_it_was_asked_
     assert number(*overrides, group=group) == 1
     with pytest.raises(ConfigError, match="use replicates=auto"):
         number(*overrides, "replicates=stacked", group=group)
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        (
+            "compile=true",
+            "compile=true is for a fixed mask, and method 'gmp' changes the mask during training: leave it out.",
+        ),
+        (
+            "replicates=stacked",
+            "replicates=stacked is for fixed masks, and method 'gmp' changes the mask during training: use replicates=auto.",
+        ),
+    ],
+)
+def test_what_needs_a_fixed_mask_is_refused_for_a_method_that_changes_it(override, sentence):
+    with pytest.raises(ConfigError) as error:
+        check_pruner(config_of("method=gmp", override), find_method("gmp"))
+    assert str(error.value) == sentence
+    for fits in (["method=gmp"], ["method=gmp", override, "sparsity=0"], ["method=snip", override]):
+        config = config_of(*fits)
+        check_pruner(config, find_method(config.method.name))
+
+
+def test_seeds_whose_mask_changes_train_apart_and_their_reference_as_always():
+    assert number("method=gmp") == 1
+    assert number("method=gmp", "sparsity=0") > 1
+
+
+def test_one_network_whose_mask_changes_keeps_its_dead_units():
+    model = network_of("lenet_300_100", 0)
+    replicate = Replicate(0, model, FixedMask(model, mask_of(model, 0, 0.02)))
+    config = config_of("model=lenet_300_100", "method=gmp")
+    assert type(training_of(config, [replicate], data_of(8), SINGLE_PROCESS)) is Trainer

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from snip_cli.data.splits import draws
+from snip_cli.pruning.method import FixedMask
 from snip_cli.training.trainer import Trainer
 from tests.training.trainings import SEED, as_a_run_holds_it, half_mask, random_data, schedule_of, train, trainer_of
 
@@ -94,7 +95,8 @@ def train_plainly_by_adam(model, mask, data, schedule):
 
 def test_without_a_pruned_parameter_the_whole_network_is_trained(network):
     everything = {name: torch.ones_like(keep) for name, keep in half_mask(network).items()}
-    trainer = Trainer(as_a_run_holds_it(network), everything, random_data(), schedule_of(), SEED)
+    model = as_a_run_holds_it(network)
+    trainer = Trainer(model, FixedMask(model, everything), random_data(), schedule_of(), SEED)
     train(trainer)
     train_plainly(network, everything, random_data(), trainer.schedule)
     for name, expected in network.state_dict().items():

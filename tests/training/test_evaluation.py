@@ -1,3 +1,5 @@
+"""Error and loss of a split, and whether a network has learned anything."""
+
 import math
 
 import pytest
@@ -6,8 +8,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from snip_cli.training import evaluation
-from snip_cli.training.evaluation import evaluate
+from snip_cli.training.evaluation import evaluate, guessing_loss, has_learned
 from tests.splits import split_of
+from tests.training.trainings import schedule_of
 
 
 @pytest.fixture
@@ -53,3 +56,22 @@ def test_no_gradient_is_recorded(network, batch):
     network.register_forward_hook(lambda module, inputs, outputs: recorded.append(outputs.requires_grad))
     evaluate(network, split_of(*batch))
     assert recorded == [False]
+
+
+ALIKE, UNLIKE = torch.arange(100) % 10, (torch.arange(100) % 10 == 0).long()
+
+
+def test_guessing_costs_the_entropy_of_the_classes():
+    assert guessing_loss(ALIKE) == pytest.approx(math.log(10))
+    assert guessing_loss(UNLIKE) == pytest.approx(-0.9 * math.log(0.9) - 0.1 * math.log(0.1))
+
+
+@pytest.mark.parametrize(("labels", "dead", "alive"), [(ALIKE, 2.303, 2.2), (UNLIKE, 0.325, 0.31)])
+def test_a_network_has_learned_where_its_loss_is_below_that_of_guessing(labels, dead, alive):
+    schedule = schedule_of(iterations=10, batch_size=10)
+    assert has_learned(dead, schedule, labels) is False
+    assert has_learned(alive, schedule, labels) is True
+
+
+def test_of_less_than_all_images_nothing_is_known():
+    assert has_learned(2.2, schedule_of(iterations=9, batch_size=10), ALIKE) is None

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from snip_cli.runtime.processes import ProcessGroup
-from snip_cli.training import forward as module
-from snip_cli.training.forward import Forward
+from snip_cli.training import trainer as module
+from snip_cli.training.trainer import Forward
 
 
 @pytest.fixture

@@ -1,33 +1,101 @@
-"""What the training loop says of a network that has learned nothing."""
-
-import math
+"""What trains only a part of the schedule, and what keeps weights on the way: one network and several as one."""
 
 import pytest
 import torch
 
-from snip_cli.runfolder.results import Evaluation
-from snip_cli.training.loop import guessing_loss, has_learned
-from snip_cli.training.progress import Progress
-from tests.training.trainings import schedule_of
-
-ALIKE, UNLIKE = torch.arange(100) % 10, (torch.arange(100) % 10 == 0).long()
+from snip_cli.errors import RunError
+from tests.training.stacked.test_trainer import SEEDS, data_of, stacked_of
+from tests.training.trainings import trainer_of
 
 
-def after(loss):
-    return Progress(evaluations=[Evaluation(1, 0.1, loss, 0.0, 0.0, 0.0, 0.0)])
+def perceptron():
+    torch.manual_seed(3)
+    return torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Linear(64, 9), torch.nn.ReLU(), torch.nn.Linear(9, 4)
+    ).double()
 
 
-def test_guessing_costs_the_entropy_of_the_classes():
-    assert guessing_loss(ALIKE) == pytest.approx(math.log(10))
-    assert guessing_loss(UNLIKE) == pytest.approx(-0.9 * math.log(0.9) - 0.1 * math.log(0.1))
+def single(**changes):
+    return trainer_of(perceptron(), **changes)
 
 
-@pytest.mark.parametrize(("labels", "dead", "alive"), [(ALIKE, 2.303, 2.2), (UNLIKE, 0.325, 0.31)])
-def test_a_network_has_learned_where_its_loss_is_below_that_of_guessing(labels, dead, alive):
-    schedule = schedule_of(iterations=10, batch_size=10)
-    assert has_learned(after(dead), schedule, labels) is False
-    assert has_learned(after(alive), schedule, labels) is True
+def stacked(**changes):
+    return stacked_of("lenet_300_100", 0.1, data_of(8), **changes)
 
 
-def test_of_less_than_all_images_nothing_is_known():
-    assert has_learned(after(2.2), schedule_of(iterations=9, batch_size=10), ALIKE) is None
+each_trainer = pytest.mark.parametrize("make", [single, stacked])
+
+
+def train(training, **how):
+    """Train; gives the iterations of evaluations and of checkpoints."""
+    rows, states = [], []
+    training.train(
+        evaluated=lambda seed, row: rows.append(row["iteration"]) if seed == training.seeds[0] else None,
+        checkpoint=lambda found: states.append(found[training.seeds[0]]["progress"]["iteration"]),
+        **how,
+    )
+    return rows, states
+
+
+def copied(training):
+    return [{name: tensor.clone() for name, tensor in weights.items()} for weights in training.weights()]
+
+
+def assert_same(found, expected):
+    for one, other in zip(found, expected, strict=True):
+        assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+@each_trainer
+def test_a_part_of_the_schedule_is_the_beginning_of_the_whole(make):
+    kept = {}
+    whole, part = make(), make()
+    train(whole, keep_at={13: kept.update})
+    assert train(part, until=13) == ([10], [10])
+    assert part.iteration == 13
+    assert_same(part.weights(), [kept[seed] for seed in part.seeds])
+    assert train(part) == ([20, 30], [20])
+    assert_same(part.weights(), whole.weights())
+    for found, expected in zip(part.each, whole.each, strict=True):
+        for one, other in zip(found.evaluations, expected.evaluations, strict=True):
+            assert {**one, "images_per_second": 0} == {**other, "images_per_second": 0}
+
+
+@each_trainer
+def test_keeping_weights_changes_nothing_and_they_are_copies(make):
+    plain, keeping = make(), make()
+    start, kept = copied(plain), {}
+    assert train(plain) == train(keeping, keep_at={k: lambda found, k=k: kept.update({k: found}) for k in (0, 7, 30)})
+    assert list(kept) == [0, 7, 30]
+    assert_same(kept[0].values(), start)
+    assert_same(kept[30].values(), keeping.weights())
+    assert_same(keeping.weights(), plain.weights())
+    assert [p.losses for p in keeping.each] == [p.losses for p in plain.each]
+
+
+@each_trainer
+def test_what_is_kept_on_the_way_is_not_kept_again_after_it(make):
+    training, kept = make(), []
+    train(training, until=8)
+    train(training, keep_at={7: kept.append, 8: kept.append, 9: kept.append})
+    assert len(kept) == 2
+
+
+def test_of_several_only_those_that_have_not_diverged_are_kept():
+    training, kept = stacked(), {}
+    with torch.no_grad():
+        for weight in training.stack.blocks:
+            weight[1] *= 1e200
+    train(training, keep_at={3: kept.update})
+    assert set(kept) == {SEEDS[0], SEEDS[2]}
+
+
+def test_weights_that_are_not_finite_are_not_kept():
+    training = single(learning_rate=1e300)
+    with pytest.raises(RunError, match="not finite at iteration 2 "):
+        train(training, keep_at={2: lambda found: pytest.fail("they were kept")})
+
+
+@each_trainer
+def test_a_schedule_of_no_iterations_is_evaluated_once(make):
+    assert train(make(iterations=0)) == ([0], [])

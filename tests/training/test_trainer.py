@@ -58,7 +58,7 @@ def test_an_evaluation_is_of_the_validation_and_the_test_split(network):
     data = random_data()
     assert (rows[-1]["val_error"], rows[-1]["val_loss"]) == evaluate(network, data.validation)
     assert (rows[-1]["test_error"], rows[-1]["test_loss"]) == evaluate(network, data.test)
-    assert without_times(trainer.progress.state()["evaluations"]) == without_times(rows)
+    assert without_times(trainer.each[0].state()["evaluations"]) == without_times(rows)
 
 
 def test_checkpoints_follow_their_interval_but_not_the_last_iteration(network):
@@ -81,12 +81,12 @@ def test_going_on_from_a_checkpoint_is_bit_for_bit_never_having_stopped(checkpoi
         resumed = trainer_of(other, data, **changes)
         resumed.load([state])
         done = state["progress"]["iteration"]
-        assert resumed.progress.iteration == done
+        assert resumed.iteration == done
         later, _ = train(resumed)
         assert without_times(later) == [row for row in without_times(rows) if row["iteration"] > done]
-        assert without_times(resumed.progress.state()["evaluations"]) == without_times(rows)
-        for part in ("model", "optimizer"):
-            assert_bit_equal(resumed.state()[part], unbroken.state()[part])
+        assert without_times(resumed.each[0].state()["evaluations"]) == without_times(rows)
+        for part in ("model", "optimizer", "pruner"):
+            assert_bit_equal(resumed.states()[SEED][part], unbroken.states()[SEED][part])
 
 
 def assert_bit_equal(found, expected):
@@ -110,7 +110,7 @@ def test_the_seconds_of_training_go_on_from_the_checkpoint(network):
     resumed = trainer_of(network, iterations=15)
     resumed.load([state])
     train(resumed)
-    assert 1000 < resumed.progress.seconds < 1100
+    assert 1000 < resumed.seconds < 1100
 
 
 def test_the_state_of_another_network_is_refused(network):

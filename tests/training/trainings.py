@@ -8,6 +8,7 @@ import torch
 from snip_cli.config.sections import Schedule
 from snip_cli.data.splits import Data
 from snip_cli.models.prunable import prunable_parameters
+from snip_cli.pruning.method import FixedMask
 from snip_cli.training.trainer import Trainer
 from tests.splits import split_of
 
@@ -52,7 +53,7 @@ def as_a_run_holds_it(model, dtype=torch.float64):
 
 
 def trainer_of(model, data=None, **changes):
-    return Trainer(model, half_mask(model), data or random_data(), schedule_of(**changes), SEED)
+    return Trainer(model, FixedMask(model, half_mask(model)), data or random_data(), schedule_of(**changes), SEED)
 
 
 def through_a_file(state):

@@ -1,1 +1,4 @@
-"""Networks of one architecture as one: parameters with a leading replicate axis, and only the units that their masks leave alive."""
+"""Several seeds of one small network trained as one batch of matrices, or one network without its dead units.
+
+`training.choice` imports from here. Imports from the training loop, pruning, models, data, config and runtime.
+"""

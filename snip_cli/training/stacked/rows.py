@@ -1,6 +1,6 @@
 """Recurrent networks that read an image row by row: cells written as batched matrix products.
 
-A gate that no kept weight of a product reaches is left out of that product; where none reaches it at all it is a constant.
+A product leaves out the gates that none of its kept weights reaches; a gate that no product reaches is a constant.
 
 R: replicates, B: images of a batch, H: rows of an image, F: its columns, P: units of the projection, U: hidden units, G: gates.
 """
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from snip_cli.models.recurrent import CANDIDATE, RowByRow, spread
 from snip_cli.pruning.mask import Mask
-from snip_cli.training.stacked.form import Places, Weights, level, select
+from snip_cli.training.stacked.stack import Places, Weights, level, select
 
 
 class Rows:
@@ -22,25 +22,25 @@ class Rows:
     def __init__(self, model: RowByRow) -> None:
         self.units, self.projected = model.recurrent.hidden_size, model.recurrent.input_size
         self.is_lstm = isinstance(model.recurrent, nn.LSTM)
-        self.quick_on_cpu = not self.is_lstm  # PyTorch has a fast layer for an LSTM alone
-        self.bias_G = model.gate_bias.view(-1, self.units)[:, 0]
+        self.quick_on_cpu = not self.is_lstm  # PyTorch fuses the LSTM alone
+        self.bias_G = model.get_buffer("gate_bias").view(-1, self.units)[:, 0]
 
     def quick_alone(self, device: torch.device) -> bool:
-        """Not where PyTorch has a fast layer: a GPU has one for both, a processor for an LSTM."""
+        """Return whether PyTorch has no fused layer here: on a GPU it has one for both kinds, on a CPU for the LSTM alone."""
         return device.type == "cpu" and not self.is_lstm
 
     @cached_property
     def constants(self) -> list[float]:
-        """What is added to each gate."""
+        """The constant that is added to each gate."""
         return self.bias_G.tolist()
 
     @classmethod
     def of(cls, model: nn.Module) -> "Rows | None":
-        """The form of `model`; None where it is no such network."""
+        """Return the form of `model`; None if it is no such network."""
         return cls(model) if type(model) is RowByRow else None
 
     def places(self, masks: Sequence[Mask]) -> Places:
-        """What stays of the networks that the masks prune: columns of the image, units of the projection, hidden units and gates."""
+        """Return what remains of the networks that the masks prune: image columns, units of the projection, hidden units and gates."""
         alive = [self.alive(mask) for mask in masks]
         pixels, projected, hidden = (level(torch.stack(found)) for found in zip(*alive, strict=True))
         gates = {side: self.gates(side, masks, [units for *_, units in alive]) for side in ("ih", "hh")}
@@ -55,11 +55,11 @@ class Rows:
         return Places(rows, columns, gates)
 
     def by_gate(self, mask: Mask, name: str) -> Tensor:
-        """G×U×… of a parameter of the recurrent layer."""
+        """Return the mask of a parameter of the recurrent layer as G×U×…"""
         return mask[f"recurrent.{name}_l0"].unflatten(0, (-1, self.units))
 
     def alive(self, mask: Mask) -> tuple[Tensor, Tensor, Tensor]:
-        """The columns of the image, the units of the projection and the hidden units that are alive, bool."""
+        """Return which image columns, units of the projection and hidden units are alive, bool."""
         projection_PF = mask["projection.weight"]
         read_GUP, back_GUU = self.by_gate(mask, "weight_ih"), self.by_gate(mask, "weight_hh")
         biases_GU = self.by_gate(mask, "bias_ih") | self.by_gate(mask, "bias_hh")
@@ -71,7 +71,10 @@ class Rows:
         return (projection_PF & projected_P[:, None]).any(dim=0), projected_P, hidden_U
 
     def gates(self, side: str, masks: Sequence[Mask], hidden: Sequence[Tensor]) -> list[int]:
-        """The gates that a product (`ih`: from the projection, `hh`: from the last row's output) reaches in any replicate; at least one."""
+        """Return the gates that a product reaches in any replicate, at least one.
+
+        `side` is the product: `ih` from the projection, `hh` from the output of the row before.
+        """
         reached = torch.zeros(len(self.bias_G), dtype=torch.bool)
         for mask, alive_U in zip(masks, hidden, strict=True):
             kept_GU = self.by_gate(mask, f"weight_{side}").any(dim=2) | self.by_gate(mask, f"bias_{side}")
@@ -79,7 +82,7 @@ class Rows:
         return reached.nonzero().flatten().tolist() or [CANDIDATE]
 
     def outputs(self, weights: Weights, places: Places, images_RBCHW: Tensor) -> Tensor:
-        """R×B×classes."""
+        """Return the outputs, R×B×classes."""
         rows_RHBF = images_RBCHW.squeeze(2).transpose(1, 2)
         count, height, batch, _ = rows_RHBF.shape
         values = rows_RHBF.flatten(1, 2)
@@ -101,20 +104,20 @@ class Rows:
         return torch.baddbmm(weights["classifier.bias"][:, None], hidden, weights["classifier.weight"].mT)
 
     def gradients(self, weights: Weights, places: Places, images_RBCHW: Tensor, labels_RB: Tensor) -> None:
-        """None: they are left to autograd."""
+        """Return None: autograd computes them."""
 
     @staticmethod
     def parts(values: Tensor, gates: list[int]) -> dict[int, Tensor]:
         return dict(zip(gates, values.chunk(len(gates), dim=2), strict=True))
 
     def lstm(self, read: dict[int, Tensor], back: dict[int, Tensor], cell: Tensor) -> tuple[Tensor, Tensor]:
-        """One row: the next output and cell state."""
+        """Return the output and the cell state after one row."""
         write, forget, output = (self.gate(number, read, back) for number in (0, 1, 3))
         cell = forget * cell + write * torch.tanh(total(CANDIDATE, read, back))
         return output * torch.tanh(cell), cell
 
     def gru(self, read: dict[int, Tensor], back: dict[int, Tensor], hidden: Tensor) -> Tensor:
-        """One row: the next output."""
+        """Return the output after one row."""
         reset, update = (self.gate(number, read, back) for number in (0, 1))
         if CANDIDATE in back:
             back = {CANDIDATE: reset * back[CANDIDATE]}
@@ -122,7 +125,7 @@ class Rows:
         return new + update * (hidden - new)
 
     def gate(self, number: int, read: dict[int, Tensor], back: dict[int, Tensor]) -> Tensor | float:
-        """A gate's value in (0, 1), a number where nothing reaches it."""
+        """Return a gate's value in (0, 1): a number if nothing reaches the gate."""
         constant = self.constants[number]
         if number in read or number in back:
             values = total(number, read, back)
@@ -131,5 +134,5 @@ class Rows:
 
 
 def total(number: int, read: dict[int, Tensor], back: dict[int, Tensor]) -> Tensor:
-    """What reaches a gate from both products; from one at least."""
+    """Return the sum of what reaches a gate from the two products, at least from one."""
     return reduce(torch.add, [side[number] for side in (read, back) if number in side])

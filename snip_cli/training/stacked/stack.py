@@ -1,10 +1,15 @@
-"""R networks of one architecture as one, and the way between them and single networks.
+"""R networks of one architecture as one, the way between the stack and single networks, and what a stack knows of an architecture.
 
-R: replicates, B: images of a batch.
+A unit (an input, a channel, a hidden unit) is dead if nothing reaches it, so that its output is always zero, or if it reaches no output.
+The weights of a dead unit have no gradient: removing the unit changes nothing but the rounding.
+
+R: replicates, B: images of a batch, U: units of an axis, n: units of the axis that remain, the same number for every replicate.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from math import prod
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -12,36 +17,90 @@ from torch import Tensor, nn
 
 from snip_cli.models.prunable import prunable_parameters
 from snip_cli.pruning.mask import Mask
-from snip_cli.training.stacked.chain import Chain
-from snip_cli.training.stacked.form import Form, Places, Weights
-from snip_cli.training.stacked.rows import Rows
+
+Weights = dict[str, Tensor]
 
 
-def form_of(model: nn.Module) -> Form | None:
-    """The form of a network that can be stacked: a chain of convolutions and linear layers, or a recurrent one; else None.
+@dataclass(frozen=True)
+class Places:
+    """Where in each parameter the remaining units are.
 
-    One with frozen parameters, which no mask has, cannot be.
+    Attributes:
+        rows: by parameter, the entries that remain along its first dimensions, R×n each, ascending.
+        columns: by layer, the features that it reads of those that it is given, if it does not read all.
+        gates: for a recurrent layer, by product, the gates that have a weight in it.
     """
-    if {*prunable_parameters(model)} != {name for name, _ in model.named_parameters()}:
-        return None
-    return Chain.of(model) or Rows.of(model)
+
+    rows: dict[str, tuple[Tensor, ...]]
+    columns: dict[str, Tensor]
+    gates: dict[str, list[int]] = field(default_factory=dict)
+
+    def to(self, device: torch.device) -> "Places":
+        """Return the same places on a device."""
+        rows = {name: tuple(row.to(device) for row in found) for name, found in self.rows.items()}
+        return Places(rows, {name: column.to(device) for name, column in self.columns.items()}, self.gates)
 
 
-def left_over(form: Form, mask: Mask) -> float:
-    """How many weights, pruned or not, lie between units that stay, as a part of all, in (0, 1]."""
+class Form(Protocol):
+    """An architecture without batch-norm and without random numbers in its forward pass."""
+
+    # Whether a CPU trains several networks faster as one than one after another.
+    quick_on_cpu: bool
+
+    def quick_alone(self, device: torch.device) -> bool:
+        """Return whether a single network can be faster here without its dead units than whole with its mask."""
+        ...
+
+    def places(self, masks: Sequence[Mask]) -> Places:
+        """Return what remains of the networks that the masks prune."""
+        ...
+
+    def outputs(self, weights: Weights, places: Places, images_RBCHW: Tensor) -> Tensor:
+        """Return the outputs, R×B×classes, for the remaining weights, stacked."""
+        ...
+
+    def gradients(
+        self, weights: Weights, places: Places, images_RBCHW: Tensor, labels_RB: Tensor
+    ) -> tuple[Tensor, Weights] | None:
+        """Return the R mean losses and their gradients if this is faster than autograd; None if not."""
+        ...
+
+
+def level(alive_RU: Tensor, among_RU: Tensor | None = None) -> Tensor:
+    """Return R×n unit numbers, ascending: the units alive, and dead ones (of `among`, if given) for replicates that have fewer.
+
+    A dead unit that remains is trained as the mask says, which is as exact as removing it. At least one unit remains.
+    """
+    among_RU = torch.ones_like(alive_RU) if among_RU is None else among_RU
+    count = max(1, int(alive_RU.sum(dim=1).max()))
+    rank_RU = 2 * alive_RU.to(torch.int8) + among_RU.to(torch.int8)
+    order_RU = rank_RU.argsort(dim=1, descending=True, stable=True)
+    return order_RU[:, :count].sort(dim=1).values
+
+
+def select(values_RBF: Tensor, columns_Rn: Tensor) -> Tensor:
+    """Return each replicate's columns, R×B×n."""
+    count, batch, _ = values_RBF.shape
+    if count == 1:
+        return values_RBF.index_select(2, columns_Rn[0])
+    return values_RBF.gather(2, columns_Rn[:, None].expand(-1, batch, -1))
+
+
+def remaining_share(form: Form, mask: Mask) -> float:
+    """Return the share of all weights, pruned or not, that lie between remaining units, in (0, 1]."""
     rows = form.places([mask]).rows
-    left = sum(
+    remaining = sum(
         keep.numel() * prod(len(r[0]) for r in rows[name]) / prod(keep.shape[: len(rows[name])])
         for name, keep in mask.items()
     )
-    return left / sum(keep.numel() for keep in mask.values())
+    return remaining / sum(keep.numel() for keep in mask.values())
 
 
 class Stack:
-    """Stacked parameters of the units that stay, and the kept weights of dead units, `idle`: they have no gradient, but decay.
+    """Stacked parameters of the remaining units, and the kept weights of dead units, `idle`, which have no gradient but decay.
 
-    Tensors "of a single network" are by parameter name and in its shape, one dictionary a replicate. Stacked matrices are held
-    transposed, R×I×O, as the product gives their gradient: so the optimizer needs no copy of one of the two.
+    Tensors "of a single network" are by parameter name and in its shape, one dictionary per replicate. Stacked matrices are held
+    transposed, R×I×O, as their product returns the gradient, so that the optimizer copies neither.
     """
 
     def __init__(self, form: Form, models: Sequence[nn.Module], masks: Sequence[Mask]) -> None:
@@ -60,7 +119,8 @@ class Stack:
         self.idle = nn.Parameter(idle)
         self.idle.grad = torch.zeros_like(idle)
         pruned = [(block, keep) for block, keep in zip(self.blocks, kept, strict=True) if not keep.all()]
-        self._pruned, self._masks = [block for block, _ in pruned], [keep.to(block) for block, keep in pruned]
+        self._pruned: list[Tensor] = [block for block, _ in pruned]
+        self._masks = [keep.to(block) for block, keep in pruned]
         self.apply_masks()
 
     @property
@@ -69,11 +129,11 @@ class Stack:
         return [*self.blocks, self.idle]
 
     def __call__(self, images_RBCHW: Tensor) -> Tensor:
-        """R×B×classes."""
+        """Return the outputs, R×B×classes."""
         return self.form.outputs(self._weights(), self._places, images_RBCHW)
 
     def differentiate(self, images_RBCHW: Tensor, labels_RB: Tensor) -> Tensor:
-        """Set the gradient of each replicate's mean loss; gives the R losses."""
+        """Set the gradient of each replicate's mean loss; returns the R losses."""
         for block in self.blocks:
             block.grad = None
         with torch.no_grad():
@@ -105,12 +165,12 @@ class Stack:
 
     @torch.no_grad()
     def set(self, taken: Sequence[Tensor]) -> None:
-        """Set the parameters to what `take` gave."""
+        """Set the parameters to what `take` returned."""
         for parameter, tensor in zip(self.parameters, taken, strict=True):
             parameter.copy_(tensor)
 
     def take(self, singles: Sequence[Mapping[str, Tensor]]) -> list[Tensor]:
-        """What the stack holds of tensors of single networks: a block a parameter, and the entries of dead units in a row."""
+        """Return what the stack holds of tensors of single networks: one block per parameter, and one row of dead units' entries."""
         blocks = [
             transposed(
                 torch.stack([self._block(single[name], name, r) for r, single in enumerate(singles)])
@@ -125,7 +185,7 @@ class Stack:
         return [*blocks, torch.cat(idle)]
 
     def put(self, taken: Sequence[Tensor]) -> list[Weights]:
-        """The tensors of single networks that `take` took, on the CPU; zero where they are pruned."""
+        """Return the tensors of single networks that `take` took, on the CPU; zero where they are pruned."""
         *blocks, idle = (tensor.detach().cpu() for tensor in taken)
         singles: list[Weights] = []
         rest = iter(idle.split([len(at) for rows in self._idle for at in rows.values()]))
@@ -145,11 +205,11 @@ class Stack:
         return tensor.contiguous()
 
     def _where(self, name: str, number: int, places: Places | None = None) -> tuple[Tensor, ...]:
-        """The index of a replicate's block in a parameter of a single network."""
+        """Return the index of a replicate's block in a parameter of a single network."""
         return torch.meshgrid(*(rows[number].cpu() for rows in (places or self._places).rows[name]), indexing="ij")
 
     def _outside(self, mask: Mask, places: Places, number: int) -> dict[str, Tensor]:
-        """Where in each parameter, flat, the kept entries of dead units are."""
+        """Return where in each parameter, flat, the kept entries of dead units are."""
         outside = {}
         for name, keep in mask.items():
             left = keep.clone()
@@ -159,5 +219,5 @@ class Stack:
 
 
 def transposed(block: Tensor) -> Tensor:
-    """Stacked matrices R×O×I as R×I×O, and back; anything else as it is."""
+    """Return stacked matrices R×O×I as R×I×O, and the reverse; anything else as it is."""
     return block.mT if block.dim() == 3 else block

@@ -1,10 +1,10 @@
 """Which units and gates of a recurrent network stay."""
 
 import torch
-from snip_cli.training.stacked.rows import Rows
 
 from snip_cli import registry
 from snip_cli.models.recurrent import spread
+from snip_cli.training.stacked.rows import Rows
 
 UNITS = 128
 

@@ -8,7 +8,8 @@ from snip_cli.data.splits import Data
 from snip_cli.errors import RunError
 from snip_cli.models.prunable import prunable_parameters
 from snip_cli.pruning.mask import top_mask
-from snip_cli.training.stacked.stack import form_of
+from snip_cli.pruning.method import FixedMask
+from snip_cli.training.choice import find_form
 from snip_cli.training.stacked.trainer import StackedTrainer
 from snip_cli.training.trainer import Trainer
 from tests.splits import split_of
@@ -51,17 +52,18 @@ def replicates(name, kept):
     return models, [mask_of(model, seed, kept) for model, seed in zip(models, SEEDS, strict=True)]
 
 
-def together_of(name, kept, data, seeds=SEEDS, **changes):
+def stacked_of(name, kept, data, seeds=SEEDS, **changes):
     models, masks = replicates(name, kept)
     places = [SEEDS.index(seed) for seed in seeds]
     chosen = [models[i] for i in places], [masks[i] for i in places]
-    return StackedTrainer(form_of(models[0]), *chosen, data, schedule_of(batch_size=4, **changes), seeds)
+    return StackedTrainer(find_form(models[0]), *chosen, data, schedule_of(batch_size=4, **changes), seeds)
 
 
 def apart_of(name, kept, data, **changes):
     models, masks = replicates(name, kept)
     schedule = schedule_of(batch_size=4, **changes)
-    return [Trainer(model, mask, data, schedule, seed) for model, mask, seed in zip(models, masks, SEEDS, strict=True)]
+    given = zip(models, masks, SEEDS, strict=True)
+    return [Trainer(model, FixedMask(model, mask), data, schedule, seed) for model, mask, seed in given]
 
 
 def train(training):
@@ -105,19 +107,20 @@ def test_the_weights_of_a_gate_that_acts_on_nothing_decay_as_they_do_alone():
     mask = mask_of(model, seed, 0.1)
     for name in ("weight_hh_l0", "bias_hh_l0"):  # the reset gate alone, without the product that it would reset
         mask[f"recurrent.{name}"][model.recurrent.hidden_size :] = False
-    together = StackedTrainer(form_of(model), [model], [mask], data, schedule_of(batch_size=4), [seed])
-    apart = Trainer(network_of("gru_s", seed), mask, data, schedule_of(batch_size=4), seed)
-    _, checkpoints = train(together)
+    stacked = StackedTrainer(find_form(model), [model], [mask], data, schedule_of(batch_size=4), [seed])
+    alone = network_of("gru_s", seed)
+    apart = Trainer(alone, FixedMask(alone, mask), data, schedule_of(batch_size=4), seed)
+    _, checkpoints = train(stacked)
     assert len(checkpoints) == 2
     train(apart)
-    assert_same_weights(together.weights()[0], apart.model.state_dict())
+    assert_same_weights(stacked.weights()[0], apart.model.state_dict())
 
 
 @pytest.mark.parametrize("name", SIDES)
 def test_a_gradient_lies_in_memory_as_its_weights_so_that_a_fused_optimizer_needs_no_copy(name):
-    together = together_of(name, 0.1, data_of(SIDES[name]))
-    together.step(*next(together.batches()))
-    for block in together.stack.blocks:
+    stacked = stacked_of(name, 0.1, data_of(SIDES[name]))
+    stacked.step(*next(stacked.batches()))
+    for block in stacked.stack.blocks:
         long = [axis for axis, size in enumerate(block.shape) if size > 1]  # the stride of one entry says nothing
         assert [block.grad.stride(axis) for axis in long] == [block.stride(axis) for axis in long]
 
@@ -129,9 +132,9 @@ def test_and_other_networks_by_adam(name):
 
 def assert_same_end(name, kept, **changes):
     data = data_of(SIDES[name])
-    together = together_of(name, kept, data, **changes)
-    rows, _ = train(together)
-    for apart, weights in zip(apart_of(name, kept, data, **changes), together.weights(), strict=True):
+    stacked = stacked_of(name, kept, data, **changes)
+    rows, _ = train(stacked)
+    for apart, weights in zip(apart_of(name, kept, data, **changes), stacked.weights(), strict=True):
         alone, _ = train(apart)
         assert_same_weights(weights, apart.model.state_dict())
         for found, row in zip(without_times(rows[apart.seed]), without_times(alone[apart.seed]), strict=True):
@@ -146,9 +149,9 @@ def assert_same_weights(weights, expected):
 
 def test_pruned_weights_are_exactly_zero():
     data = data_of(8)
-    together = together_of("lenet_300_100", 0.1, data)
-    train(together)
-    for weights, mask in zip(together.weights(), replicates("lenet_300_100", 0.1)[1], strict=True):
+    stacked = stacked_of("lenet_300_100", 0.1, data)
+    train(stacked)
+    for weights, mask in zip(stacked.weights(), replicates("lenet_300_100", 0.1)[1], strict=True):
         assert all(not weights[name][~keep].any() and weights[name][keep].all() for name, keep in mask.items())
 
 
@@ -156,11 +159,11 @@ def test_pruned_weights_are_exactly_zero():
 def test_going_on_from_a_checkpoint_is_bit_for_bit_never_having_stopped(name):
     data = data_of(SIDES[name])
     changes = {"iterations": 23, "evaluate_every": 5, "checkpoint_every": 7}
-    unbroken = together_of(name, 0.1, data, **changes)
+    unbroken = stacked_of(name, 0.1, data, **changes)
     rows, checkpoints = train(unbroken)
     assert len(checkpoints) == 3
     for states in checkpoints:
-        resumed = together_of(name, 0.1, data, **changes)
+        resumed = stacked_of(name, 0.1, data, **changes)
         resumed.load([states[seed] for seed in SEEDS])
         done = states[SEEDS[0]]["progress"]["iteration"]
         later, _ = train(resumed)
@@ -175,61 +178,61 @@ def test_going_on_from_a_checkpoint_is_bit_for_bit_never_having_stopped(name):
 def test_what_began_together_goes_on_apart_and_the_reverse(name, optimizer):
     data = data_of(SIDES[name])
     changes = {"iterations": 20, "checkpoint_every": 10, **optimizer}
-    together = together_of(name, 0.1, data, **changes)
-    _, [states] = train(together)
+    stacked = stacked_of(name, 0.1, data, **changes)
+    _, [states] = train(stacked)
     begun_apart = []
-    for apart, weights in zip(apart_of(name, 0.1, data, **changes), together.weights(), strict=True):
+    for apart, weights in zip(apart_of(name, 0.1, data, **changes), stacked.weights(), strict=True):
         _, [state] = train(apart)
         begun_apart.append(state[apart.seed])
         assert_same_weights(weights, apart.model.state_dict())
-    for apart, weights in zip(apart_of(name, 0.1, data, **changes), together.weights(), strict=True):
+    for apart, weights in zip(apart_of(name, 0.1, data, **changes), stacked.weights(), strict=True):
         apart.load([states[apart.seed]])
-        assert apart.progress.iteration == 10
+        assert apart.iteration == 10
         train(apart)
         assert_same_weights(apart.model.state_dict(), weights)
-    again = together_of(name, 0.1, data, **changes)
+    again = stacked_of(name, 0.1, data, **changes)
     again.load(begun_apart)
     train(again)
-    for found, expected in zip(again.weights(), together.weights(), strict=True):
+    for found, expected in zip(again.weights(), stacked.weights(), strict=True):
         assert_same_weights(found, expected)
 
 
 def test_the_states_of_another_network_are_refused():
-    _, [states] = train(together_of("lenet_300_100", 0.1, data_of(8), iterations=11))
-    other = together_of("lstm_s", 0.1, data_of(6))
+    _, [states] = train(stacked_of("lenet_300_100", 0.1, data_of(8), iterations=11))
+    other = stacked_of("lstm_s", 0.1, data_of(6))
     with pytest.raises(RuntimeError):
         other.load([states[seed] for seed in SEEDS])
 
 
-def spoiled(together, number):
+def spoiled(stacked, number):
     """The weights of one replicate grow until they overflow."""
     with torch.no_grad():
-        for weight in together.stack.blocks:
+        for weight in stacked.stack.blocks:
             weight[number] *= 1e200
-    return together
+    return stacked
 
 
 def test_a_replicate_that_diverges_takes_no_other_with_it():
     data = data_of(8)
-    together = spoiled(together_of("lenet_300_100", 0.5, data, checkpoint_every=7), 1)
-    rows, checkpoints = train(together)
-    assert list(together.failed) == [SEEDS[1]]
-    assert str(together.failed[SEEDS[1]]).startswith("The loss is not finite at iteration 1 (learning rate 0.1): lower")
+    stacked = spoiled(stacked_of("lenet_300_100", 0.5, data, checkpoint_every=7), 1)
+    rows, checkpoints = train(stacked)
+    assert list(stacked.failed) == [SEEDS[1]]
+    assert str(stacked.failed[SEEDS[1]]).startswith("The loss is not finite at iteration 1 (learning rate 0.1): lower")
     assert set(rows) == {SEEDS[0], SEEDS[2]}
     assert all(set(states) == {SEEDS[0], SEEDS[2]} for states in checkpoints)
     apart = apart_of("lenet_300_100", 0.5, data)
     for number in (0, 2):
         train(apart[number])
-        assert_same_weights(together.weights()[number], apart[number].model.state_dict())
+        assert_same_weights(stacked.weights()[number], apart[number].model.state_dict())
 
 
 def test_where_all_diverge_the_error_is_the_first_ones():
-    together = together_of("lenet_300_100", 0.5, data_of(8), seeds=SEEDS[:2])
+    stacked = stacked_of("lenet_300_100", 0.5, data_of(8), seeds=SEEDS[:2])
     with pytest.raises(RunError, match="not finite at iteration 1 "):
-        train(spoiled(spoiled(together, 0), 1))
+        train(spoiled(spoiled(stacked, 0), 1))
 
 
 def test_the_seconds_of_a_replicate_are_its_share():
-    together = together_of("lenet_300_100", 0.1, data_of(8))
-    train(together)
-    assert sum(progress.seconds for progress in together.each) == pytest.approx(together.progress.seconds)
+    stacked = stacked_of("lenet_300_100", 0.1, data_of(8))
+    train(stacked)
+    assert sum(progress.seconds for progress in stacked.each) == pytest.approx(stacked.seconds)
