@@ -6,8 +6,7 @@ import torch
 from snip_cli.commands.snip_run import main
 from snip_cli.run import pipeline
 from snip_cli.runfolder import checkpoint
-from snip_cli.runfolder.record import read_metrics
-from tests.snip_run import QUICK, run_quick, train_until_checkpoint
+from tests.snip_run import QUICK, read_metrics, run_quick, train_until_checkpoint
 
 GMP = ["method=gmp", "method.every=2", "sparsity=0.9"]
 

@@ -10,6 +10,7 @@ import torch
 
 from snip_cli.commands.snip_run import main
 from snip_cli.run import pipeline as run
+from snip_cli.run import seed as run_seed
 from snip_cli.runfolder.recorder import Recorder
 from snip_cli.training.stacked.trainer import StackedTrainer
 from tests.run.test_pipeline import without_seconds
@@ -153,7 +154,7 @@ def parameters_of(training, seed):
 @pytest.fixture
 def spoil_later(monkeypatch):
     """Lets the weights of seed 1 be lost in its sixth iteration."""
-    made = run.training_of
+    made = run_seed.training_of
 
     def spoiled(*given):
         training = made(*given)
@@ -168,7 +169,7 @@ def spoil_later(monkeypatch):
         training.step = spoiling
         return training
 
-    monkeypatch.setattr(run, "training_of", spoiled)
+    monkeypatch.setattr(run_seed, "training_of", spoiled)
 
 
 @pytest.mark.parametrize("way", WAYS)

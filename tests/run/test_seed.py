@@ -13,13 +13,13 @@ from snip_cli.training.choice import Replicate
 def start(kept, effective):
     """A start of layers of ten weights, of which so many are kept and so many on a path, each by the layer's name."""
     mask = {f"{name}.weight": torch.arange(10) < count for name, count in kept.items()}
-    return Start(Replicate(0, nn.Identity(), Pruner()), Pruned(mask), 0.0, effective)
+    return Start(Replicate(7, nn.Identity(), Pruner()), Pruned(mask), 0.0, effective)
 
 
 @pytest.fixture
 def said(caplog):
     def said(kept, effective):
-        warn_of_collapse({7: start(kept, effective)})
+        warn_of_collapse([start(kept, effective)])
         return [record.getMessage() for record in caplog.records]
 
     return said
