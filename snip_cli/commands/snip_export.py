@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from snip_cli import registry
-from snip_cli.commands.exit_codes import exit_code_of
+from snip_cli.commands.console import exit_code_of
 from snip_cli.errors import ConfigError
 
 if TYPE_CHECKING:

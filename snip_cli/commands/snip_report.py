@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from snip_cli.commands.exit_codes import exit_code_of
+from snip_cli.commands.console import exit_code_of
 from snip_cli.commands.mean_image import mean_training_image
 from snip_cli.errors import ConfigError
 from snip_cli.report.cells import Cell, cells

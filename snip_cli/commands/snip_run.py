@@ -13,13 +13,12 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from snip_cli import __version__, registry
-from snip_cli.commands.exit_codes import exit_code_of
+from snip_cli.commands.console import console, exit_code_of
 from snip_cli.config.composition import CONFIG_NAME, Composer, composer
 from snip_cli.config.hydra_internals import argument_parser
 from snip_cli.config.reading import load
 from snip_cli.config.renamed import notices, rename_override
 from snip_cli.errors import ConfigError
-from snip_cli.runtime.console import console
 
 WHEN_STOPPED = "stopped; the same command continues from the last checkpoint or finished step."
 

@@ -14,6 +14,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig
 
 from snip_cli import registry
+from snip_cli.commands.console import console
 from snip_cli.commands.dry_run import print_plan, state
 from snip_cli.commands.launchers import launch, runs_elsewhere
 from snip_cli.config.composition import Job, Sweep
@@ -29,7 +30,6 @@ from snip_cli.report.tables.errors import as_text
 from snip_cli.run.checks import check
 from snip_cli.run.pipeline import run
 from snip_cli.runfolder import record
-from snip_cli.runtime.console import console
 from snip_cli.runtime.device import find_device
 from snip_cli.runtime.files import make_writable
 

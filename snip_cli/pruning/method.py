@@ -28,7 +28,7 @@ from snip_cli.config.sections import Schedule
 from snip_cli.data.splits import Batch
 from snip_cli.pruning.mask import Mask, apply_mask
 from snip_cli.pruning.options import NoOptions, read_options
-from snip_cli.runfolder.steps import Steps
+from snip_cli.runfolder.steps import NO_STEPS, Steps
 from snip_cli.runtime.processes import SINGLE_PROCESS, ProcessGroup
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -89,7 +89,7 @@ class Request:
 
     sparsity: Sparsity
     generator: torch.Generator
-    steps: Steps = field(default_factory=Steps)
+    steps: Steps = NO_STEPS
     previous: Mask | None = None
 
 

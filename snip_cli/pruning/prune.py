@@ -69,7 +69,8 @@ def find_mask(
 ) -> Pruned:
     """Return the mask that `method` finds, changed by an ablation of `snip_cli.pruning.ablation`, and what the method reports."""
     kept = check_request(method, model, request.sparsity)
-    check_ablation(ablation, method)
+    if ablation != "none":
+        check_ablation(ablation, method)
     chosen = method.read_options(options)
     if method.gives is Gives.MASK:
         pruned: Pruned = method.function(model, batches, loss, request, chosen)

@@ -36,7 +36,8 @@ def check(config: Config) -> int:
     check_request(method, model, config.sparsity)
     check_sizes(model, config)
     if not config.is_reference:
-        check_ablation(config.method.ablation, method)
+        if config.method.ablation != "none":
+            check_ablation(config.method.ablation, method)
         check_pruner(config, method)
         if method.check_schedule is not None:
             method.check_schedule(config.schedule, options)

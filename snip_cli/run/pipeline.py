@@ -69,7 +69,8 @@ def complete(
     if is_finished(config, group):
         return reuse(config.folder) if group.is_first else None
     check_group(config, device, group)
-    check_there(config.model.weights)
+    if config.model.weights:
+        check_there(config.model.weights)
     with open_recorder(config, device, group, wait=wait) as recorder:
         data = prepare_data(config, device)
         keep_at = {early: partial(recorder.keep_early, early)} if early else {}

@@ -17,9 +17,9 @@ from snip_cli.models.building import State, drawn_model
 from snip_cli.models.pretrained import hash_of
 from snip_cli.models.prunable import prunable_parameters
 from snip_cli.pruning import prune
-from snip_cli.pruning.method import Pruned, Request, find_method
+from snip_cli.pruning.method import Gives, Pruned, Request, find_method
 from snip_cli.run.ancestors import previous_mask
-from snip_cli.runfolder.steps import FORMAT, Steps
+from snip_cli.runfolder.steps import FORMAT, NO_STEPS, Steps
 from snip_cli.runtime.streams import generator
 
 
@@ -36,10 +36,10 @@ def find_mask(config: Config, seed: int, data: Data, trained: State | None = Non
         ), 0.0
     # The forward pass may draw from the global generator, as dropout does.
     torch.manual_seed(generator(seed, "scoring").initial_seed())
-    steps = pruning_steps(config, seed, trained)
+    method, loss = find_method(config.method.name), F.cross_entropy
+    steps = pruning_steps(config, seed, trained) if method.gives is Gives.MASK else NO_STEPS
     request = Request(config.sparsity, generator(seed, "method"), steps, previous_mask(config, seed))
     batches = scoring_batches(config, seed, data.scored)
-    method, loss = find_method(config.method.name), F.cross_entropy
     started = time.perf_counter()
     pruned = prune.find_mask(model, batches, loss, method, request, config.method.options, config.method.ablation)
     seconds = time.perf_counter() - started + steps.seconds_read

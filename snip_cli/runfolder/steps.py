@@ -143,6 +143,10 @@ class Steps:
         return False
 
 
+# For methods whose steps need not be kept.
+NO_STEPS = Steps()
+
+
 def since(started: float) -> str:
     """Return the time since `started` in words."""
     return f"{time.perf_counter() - started:.0f} s"

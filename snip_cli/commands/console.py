@@ -1,11 +1,16 @@
-"""The one place that turns what a command raises into its message and its exit code."""
+"""What a command prints while it works, and what becomes of the errors that it raises: a message and an exit code."""
 
+import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TextIO
 
 from snip_cli.errors import SnipError
+
+log = logging.getLogger("snip_cli")
 
 INTERRUPTED = 130
 
@@ -39,3 +44,29 @@ def exit_code_of(command: str, work: Callable[[], int], *, when_stopped: str = "
             traceback.print_exc()
         print("; ".join([f"{command}: unexpected {type(error).__name__}: {error}", *notes]), file=sys.stderr)
         return SnipError.exit_code
+
+
+class ConsoleHandler(logging.StreamHandler[TextIO]):
+    """A stream handler that raises BrokenPipeError. The base class would print a traceback for every line instead."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        if isinstance(sys.exc_info()[1], BrokenPipeError):
+            raise
+        super().handleError(record)
+
+
+@contextmanager
+def console() -> Iterator[None]:
+    """Send this project's messages, but not those of libraries, to standard output. Nested calls do not repeat them."""
+    if any(isinstance(handler, ConsoleHandler) for handler in log.handlers):
+        yield
+        return
+    log.setLevel(logging.DEBUG)
+    log.propagate = False
+    handler = ConsoleHandler(sys.stdout)
+    handler.setLevel(logging.INFO)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from snip_cli.commands.exit_codes import exit_code_of
+from snip_cli.commands.console import exit_code_of
 from snip_cli.errors import ConfigError, RunError
 
 
