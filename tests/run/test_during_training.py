@@ -6,7 +6,8 @@ import torch
 from snip_cli.commands.snip_run import main
 from snip_cli.run import pipeline
 from snip_cli.runfolder import checkpoint
-from tests.snip_run import QUICK, read_metrics, run_quick, train_until_checkpoint
+from snip_cli.runfolder.record import read_metrics
+from tests.snip_run import QUICK, run_quick, train_until_checkpoint
 
 GMP = ["method=gmp", "method.every=2", "sparsity=0.9"]
 
@@ -14,19 +15,19 @@ GMP = ["method=gmp", "method.every=2", "sparsity=0.9"]
 def test_mask_results_and_weights_are_those_of_the_final_mask(tmp_path, capsys):
     folder = run_quick(tmp_path, *GMP, "seeds=2")
     metrics, saved = read_metrics(folder), checkpoint.load(folder)
-    assert metrics["kept"] == round(metrics["total"] * 0.1)
-    for result in metrics["seeds"]:
-        mask, weights = saved.masks[result["seed"]], saved.weights[result["seed"]]
-        assert sum(int(keep.sum()) for keep in mask.values()) == metrics["kept"]
-        assert sum(layer["kept"] for layer in result["layers"]) == metrics["kept"]
-        assert result["effective_kept"] <= metrics["kept"]
+    kept = round(sum(layer.total for layer in metrics.seeds[0].layers) * 0.1)
+    for result in metrics.seeds:
+        mask, weights = saved.masks[result.seed], saved.weights[result.seed]
+        assert sum(int(keep.sum()) for keep in mask.values()) == kept
+        assert sum(layer.kept for layer in result.layers) == kept
+        assert result.effective_kept <= kept
         assert all(not weights[name][~keep].any() for name, keep in mask.items())
         assert all(keep.all() for name, keep in mask.items() if keep.dim() == 1)
     assert not all(torch.equal(keep, saved.masks[1][name]) for name, keep in saved.masks[0].items())
     capsys.readouterr()
     assert main([f"eval={folder}"]) == 0
-    for line, result in zip(capsys.readouterr().out.splitlines(), metrics["seeds"], strict=True):
-        error = f"{result['test_error']:.2f} %"
+    for line, result in zip(capsys.readouterr().out.splitlines(), metrics.seeds, strict=True):
+        error = f"{result.test_error:.2f} %"
         assert line.count(error) == 2
 
 
