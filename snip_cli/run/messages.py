@@ -1,23 +1,19 @@
 """What a run reports of itself: a line at its start, one at its end, and warnings about its seeds."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
 from snip_cli.config.schema import Config
 from snip_cli.config.sections import Schedule
 from snip_cli.errors import RunError
-from snip_cli.pruning.mask import layer_counts
+from snip_cli.pruning.mask import Mask, layer_counts
 from snip_cli.runfolder import record
 from snip_cli.runfolder.results import Metrics, read_metrics
 from snip_cli.runtime.processes import ProcessGroup
-
-if TYPE_CHECKING:
-    from snip_cli.run.seed import Start
 
 log = logging.getLogger("snip_cli")
 
@@ -53,25 +49,28 @@ def describe(metrics: Metrics) -> str:
     return f"{metrics.test_error_mean:.2f} %{spread}{found}"
 
 
-def warn_of_collapse(starts: Iterable["Start"]) -> None:
-    """Warn of each seed whose mask cuts off layers, or cuts the network through so that it cannot learn."""
-    for start in starts:
-        seed = start.replicate.seed
-        if not start.collapsed:
-            continue
-        kept = {layer.name: f"{layer.kept:,} kept" for layer in layer_counts(start.pruned.mask)}
-        named = ", ".join(f"{name} ({kept[name]})" for name in start.collapsed[:LISTED])
-        more = len(start.collapsed) - LISTED
-        layers = named + (f" and {more} more" if more > 0 else "")
-        if start.effective_kept == 0:
-            log.warning(
-                "seed %d: no kept path connects input and output, so the network gives every image the same answer: %s; "
-                "it is trained all the same: stop it, and lower sparsity or choose another method or init",
-                seed,
-                layers,
-            )
-        else:
-            log.warning("seed %d: no kept path from input to output passes these layers: %s", seed, layers)
+def warn_of_collapse(seed: int, mask: Mask, collapsed: Sequence[str], effective_kept: int | None) -> None:
+    """Warn if a seed's mask cuts off layers, or cuts the network through so that it cannot learn.
+
+    Args:
+        collapsed: the layers that no kept path from input to output passes.
+        effective_kept: how many of the kept parameters lie on such a path; None if the network cannot be followed.
+    """
+    if not collapsed:
+        return
+    kept = {layer.name: f"{layer.kept:,} kept" for layer in layer_counts(mask)}
+    named = ", ".join(f"{name} ({kept[name]})" for name in collapsed[:LISTED])
+    more = len(collapsed) - LISTED
+    layers = named + (f" and {more} more" if more > 0 else "")
+    if effective_kept == 0:
+        log.warning(
+            "seed %d: no kept path connects input and output, so the network gives every image the same answer: %s; "
+            "it is trained all the same: stop it, and lower sparsity or choose another method or init",
+            seed,
+            layers,
+        )
+    else:
+        log.warning("seed %d: no kept path from input to output passes these layers: %s", seed, layers)
 
 
 def log_resumed(iteration: int) -> None:

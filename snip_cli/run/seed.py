@@ -57,6 +57,10 @@ class Start:
         pruning = {"mask": self.pruned.mask, "told": found, "prune_seconds": self.prune_seconds}
         return {"seed": self.replicate.seed, **pruning, "state": state}
 
+    def warn_of_collapse(self) -> None:
+        """Warn if the mask cuts off layers or the whole network."""
+        warn_of_collapse(self.replicate.seed, self.pruned.mask, self.collapsed, self.effective_kept)
+
     @property
     def mask_is_fixed(self) -> bool:
         """Whether training cannot change the mask."""
@@ -111,8 +115,8 @@ def begin_training(config: Config, starts: Sequence[Start], data: Data, group: P
     Raises:
         ConfigError: a checkpoint belongs to another network.
     """
-    if group.is_first:
-        warn_of_collapse([start for start in starts if start.mask_is_fixed])
+    for start in starts if group.is_first else ():
+        start.warn_of_collapse()
     training = training_of(config, [start.replicate for start in starts], data, group)
     states = [start.replicate.state for start in starts if start.replicate.state is not None]
     if not states:
@@ -158,7 +162,7 @@ def finish_seeds(
         if not start.mask_is_fixed:
             final = replace(start.pruned, mask=masks[seed])
             start = replace(start, pruned=final, effective=paths.counts(masks[seed]))
-            warn_of_collapse([start])
+            start.warn_of_collapse()
         train_loss = progress.evaluations[-1].train_loss
         learned = has_learned(train_loss, config.schedule, data.train.labels)
         results.append(seed_result(start, progress, weights[seed], learned))

@@ -1,5 +1,5 @@
-"""Training and evaluation of networks whose mask is fixed or changes on the way.
+"""Training: the loop, one network beside its pruner, evaluation, and the choice of how seeds train together.
 
-`choice` decides in which form the seeds of a run train; `run` calls it, and `loop`, `trainer` and `evaluation` for what they offer.
-Imports from pruning, models, data, config and runtime.
+Import: `choice.training_of`, `choice.at_once`, `loop.Training`, `evaluation`.
+May import pruning, models, data, runfolder, config, runtime, registry and errors.
 """

@@ -5,7 +5,6 @@ import torch
 from torch import nn
 
 from snip_cli.pruning.method import Pruned, Pruner
-from snip_cli.run.messages import warn_of_collapse
 from snip_cli.run.seed import Start
 from snip_cli.training.choice import Replicate
 
@@ -19,7 +18,7 @@ def start(kept, effective):
 @pytest.fixture
 def said(caplog):
     def said(kept, effective):
-        warn_of_collapse([start(kept, effective)])
+        start(kept, effective).warn_of_collapse()
         return [record.getMessage() for record in caplog.records]
 
     return said

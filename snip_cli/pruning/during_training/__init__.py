@@ -1,4 +1,4 @@
-"""Methods that change the mask while the network trains, one file each: a pruner beside the trainer (`pruning.method.Pruner`).
+"""Methods whose mask changes while the network trains: one file each, found by looking. Each gives a pruner.
 
-They are reached by their name in the registry; other rooms import nothing from here. Imports from pruning, models, data, config, runtime.
+Nothing is imported from here but by tests. May import pruning's protocol and what that may import.
 """

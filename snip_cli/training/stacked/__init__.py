@@ -1,4 +1,5 @@
-"""Several seeds of one small network trained as one batch of matrices, or one network without its dead units.
+"""Several seeds of one small network trained as one network with a leading axis, or one network without its dead units.
 
-`training.choice` imports from here. Imports from the training loop, pruning, models, data, config and runtime.
+Import: `trainer.StackedTrainer`, through `training.choice`; compact takes `rows` for recurrent networks.
+May import the training loop and what training may import.
 """
