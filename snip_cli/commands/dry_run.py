@@ -11,6 +11,7 @@ from snip_cli.models.building import build_model, weightless_model
 from snip_cli.models.pretrained import is_missing
 from snip_cli.pruning.method import Gives, find_method
 from snip_cli.pruning.prune import check_request
+from snip_cli.run.ancestors import ancestors
 from snip_cli.run.checks import check
 from snip_cli.runfolder import record
 
@@ -22,24 +23,31 @@ def multiply_accumulates(config: Config) -> int:
     return forward_multiply_accumulates(model, tuple(config.dataset.shape))
 
 
+def unfinished_ancestors(config: Config) -> list[Config]:
+    """Return the runs that must be done before this one and are not."""
+    return [ancestor for ancestor in ancestors(config) if not record.is_finished(ancestor)]
+
+
 def state(config: Config) -> str:
     """Return `done`, `to do`, `begun` or how many seeds are done, followed by what the run needs first."""
-    dense = "" if not config.needs_dense or record.is_finished(config.dense) else ", after its reference"
     done = len(record.finished_seeds(config))
     if done == config.seeds:
         compact = "" if record.is_done(config) else ", without its compact network"
         return f"done{record.other_commit(config.folder)}{compact}"
+    first = unfinished_ancestors(config)
+    rounds = len(first) - first[0].is_reference if first else 0
+    needs = ["its reference"] * (len(first) - rounds) + [f"{rounds} round{'s' * (rounds > 1)}"] * (rounds > 0)
     weights = config.model.weights
     missing = f", but pretrained={weights} is missing" if is_missing(weights) else ""
     left = "begun" if (config.folder / "checkpoint.pt").exists() else "to do"
-    return (f"{done} of {config.seeds} seeds done" if done else left) + dense + missing
+    after = f", after {' and '.join(needs)}" if needs else ""
+    return (f"{done} of {config.seeds} seeds done" if done else left) + after + missing
 
 
 def iterations(config: Config) -> str:
-    """Return the number of iterations of a seed, preceded by those of its reference if that is not trained yet."""
-    needs_reference = config.needs_dense and not record.is_finished(config.dense)
-    reference = f"{config.dense.schedule.iterations:,} + " if needs_reference else ""
-    return f"{reference}{config.schedule.iterations:,}"
+    """Return the number of iterations of a seed, preceded by those of the runs that must be done before."""
+    first = sum(ancestor.schedule.iterations for ancestor in unfinished_ancestors(config))
+    return (f"{first:,} + " if first else "") + f"{config.schedule.iterations:,}"
 
 
 def print_plan(configs: Sequence[Config]) -> None:

@@ -27,6 +27,7 @@ from snip_cli.report.cells import cells
 from snip_cli.report.figures.errors import write_curves
 from snip_cli.report.records import read_folders
 from snip_cli.report.tables.errors import as_text
+from snip_cli.run.ancestors import ancestors
 from snip_cli.run.checks import check
 from snip_cli.run.pipeline import run
 from snip_cli.runfolder import record
@@ -176,9 +177,8 @@ def print_results(output_dir: Path, runs: Sequence[Job], failures: dict[Path, st
 
 
 def folders_of(configs: Iterable[Config]) -> list[Path]:
-    """Return the folders of the runs and of the references that they prune, whose errors are theirs at sparsity 0."""
-    with_dense = [[config.dense, config] if config.needs_dense else [config] for config in configs]
-    return list(dict.fromkeys(config.folder for pair in with_dense for config in pair))
+    """Return the folders of the runs and, before each, of its ancestors: their errors are points on the same curve."""
+    return list(dict.fromkeys(run.folder for config in configs for run in [*ancestors(config), config]))
 
 
 def suggest_next_commands(output_dir: Path) -> None:

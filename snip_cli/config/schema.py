@@ -97,14 +97,14 @@ class Config:
         return self.sparsity == 0
 
     @property
-    def dense(self) -> "Config":
+    def reference(self) -> "Config":
         """The reference run whose trained network a method with `trained` prunes."""
         method = replace(self.method, trained=False)  # the method does not matter in a reference
         schedule = self.dense_schedule or self.schedule
         return replace(self, sparsity=0.0, method=method, schedule=schedule, dense_schedule=None)
 
     @property
-    def needs_dense(self) -> bool:
+    def needs_reference(self) -> bool:
         """Whether the weights to prune are those of the reference run."""
         return self.method.trained and not self.is_reference and not self.model.weights
 

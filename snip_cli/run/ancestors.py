@@ -11,9 +11,9 @@ from snip_cli.runfolder import checkpoint, record
 
 def ancestors(config: Config) -> list[Config]:
     """Return the runs that must be finished before this one, oldest first; none for a method that starts from drawn or given weights."""
-    if not config.needs_dense:
+    if not config.needs_reference:
         return []
-    return [config.dense, *earlier_rounds(config)]
+    return [config.reference, *earlier_rounds(config)]
 
 
 def earlier_rounds(config: Config) -> list[Config]:
@@ -68,7 +68,7 @@ def previous_mask(config: Config, seed: int) -> Mask | None:
 
 def early_weights(config: Config, seed: int, iteration: int) -> State:
     """Return the weights of the reference after an early `iteration`, on the CPU."""
-    return checkpoint.load_early(config.dense.folder, iteration)[seed]
+    return checkpoint.load_early(config.reference.folder, iteration)[seed]
 
 
 def without_early_weights(reference: Config, iteration: int) -> list[int]:

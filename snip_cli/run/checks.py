@@ -73,7 +73,7 @@ def check_rewind(config: Config) -> None:
     iteration = rewind_iteration(config)
     if not iteration:
         return
-    last = min(config.schedule.iterations, config.dense.schedule.iterations)
+    last = min(config.schedule.iterations, config.reference.schedule.iterations)
     if iteration >= last:
         raise ConfigError(
             f"method.rewind={iteration:,} is not before the last iteration, {last:,}: choose a smaller one, or more schedule.iterations."

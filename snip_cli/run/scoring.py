@@ -65,7 +65,7 @@ def pruning_steps(config: Config, seed: int, trained: State | None) -> Steps:
         method.pop("redraw")
     of_steps = {
         "format": FORMAT,
-        "network": config.dense.identity(),
+        "network": config.reference.identity(),
         "method": method,
         "init": None if config.method.trained else asdict(config.init),
         # The same settings give other weights on another device.

@@ -53,3 +53,14 @@ def test_a_dry_sweep_prints_the_plan_and_does_nothing(tmp_path, capsys):
     assert said.count("to do") == 3  # the reference serves both methods
     assert "26,661" in said
     assert not list(tmp_path.iterdir())
+
+
+def test_dry_run_counts_the_rounds_that_a_run_needs_first(tmp_path, capsys):
+    command = [*QUICK, f"output_dir={tmp_path}", "method=imp", "sparsity=0.4", "schedule.iterations=10"]
+    assert main([*command, "dry_run=true"]) == 0
+    said = capsys.readouterr().out
+    assert "to do, after its reference and 2 rounds" in said
+    assert "30 + 10" in said
+    assert main([*QUICK, f"output_dir={tmp_path}", "sparsity=0", "schedule.iterations=10"]) == 0
+    assert main([*command, "dry_run=true"]) == 0
+    assert "to do, after 2 rounds" in capsys.readouterr().out

@@ -61,7 +61,7 @@ def test_a_folder_keeps_the_name_that_earlier_versions_gave_it(command, tmp_path
 def test_the_reference_of_a_method_keeps_its_name_too():
     with composer(None) as compose:
         composed = compose.compose(["method=l1_filter", "schedule@dense_schedule=lenet", "dense_schedule.iterations=7"])
-    assert reading.load(composed).dense.folder.name == "reference-lenet_300_100-mnist-seed0-18a1f8a7", ADVICE
+    assert reading.load(composed).reference.folder.name == "reference-lenet_300_100-mnist-seed0-18a1f8a7", ADVICE
 
 
 @pytest.mark.parametrize("section", [Config, Dataset, Init, Method, Model, Schedule])
