@@ -151,8 +151,10 @@ def train_early(config: Config, seeds: list[int], iteration: int, device: torch.
             with open_folder(config.folder, wait=True):
                 save_early(config.folder, iteration, weights)
 
-    for seed in seeds:
-        training = begin_training(config, [prepare(config, seed, data, group, paths, None)], data, group)
+    together = at_once(config, weightless_model(config), device, group)
+    for some in group_by_iteration(seeds, {}, together):
+        starts = [prepare(config, seed, data, group, paths, None) for seed in some]
+        training = begin_training(config, starts, data, group)
         training.train(evaluated=ignore, checkpoint=ignore, keep_at={iteration: keep}, until=iteration)
 
 
