@@ -107,11 +107,7 @@ class Training(ABC):
         if schedule.iterations == 0:
             self.finish()
             self.evaluate_all(0.0, evaluated)
-        name = f"seed {self.seeds[0]}" if len(self.seeds) == 1 else f"{len(self.seeds)} seeds"
-        total, begun = schedule.iterations, self.iteration
-        with tqdm(
-            total=total, initial=begun, desc=name, unit="it", disable=not bar, leave=False, dynamic_ncols=True
-        ) as meter:
+        with self._progress_bar(shown=bar) as meter:
             while self.iteration < end:
                 losses.append(self.step(*next(batches)))
                 meter.update()
@@ -137,6 +133,12 @@ class Training(ABC):
                     self.check_weights()
                     checkpoint(self.states())
                     self.after_checkpoint()
+
+    def _progress_bar(self, *, shown: bool) -> "tqdm[Any]":
+        """Return a bar on standard error with the rate and the time left; an invisible one unless `shown`."""
+        name = f"seed {self.seeds[0]}" if len(self.seeds) == 1 else f"{len(self.seeds)} seeds"
+        total, done = self.schedule.iterations, self.iteration
+        return tqdm(total=total, initial=done, desc=name, unit="it", disable=not shown, leave=False, dynamic_ncols=True)
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
         """Do one iteration on a batch and return the loss of each replicate, still on the device."""
