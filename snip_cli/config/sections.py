@@ -11,6 +11,7 @@ from snip_cli.errors import ConfigError
 # The sparsity of a method that finds by itself how much can be removed.
 AUTO = "auto"
 ABLATIONS = ("none", "shuffle_layers", "redraw", "invert")
+# `training.trainer.optimizer_for` makes them.
 OPTIMIZERS = ("sgd", "adam")
 # `flip_translate` and `flip_translate_released` are for data in memory, `crop_flip` is for streamed data.
 AUGMENTATIONS = ("none", "flip_translate", "flip_translate_released", "crop_flip")

@@ -13,7 +13,8 @@ from math import prod
 import torch
 from torch import Tensor
 
-from snip_cli.data.splits import Batch, Data, Draw, held_out_rows
+from snip_cli.data.draws import Draw
+from snip_cli.data.splits import Batch, Data, held_out_rows
 
 # A split is normalised once if that takes at most so many bytes. In float32 MNIST takes 169 MB and CIFAR-10 553 MB.
 READY_BYTES = 2**28

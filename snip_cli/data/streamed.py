@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from snip_cli.data.decode import open_rgb
+from snip_cli.data.draws import Draw
 from snip_cli.data.resident import Normalisation
-from snip_cli.data.splits import Batch, Data, Draw, held_out_rows
+from snip_cli.data.splits import Batch, Data, held_out_rows
 from snip_cli.errors import ConfigError, RunError
 
 # The usual evaluation crops 224 pixels from an image whose shorter side is 256.

@@ -11,7 +11,8 @@ A method is one function in one file, registered with what the pipeline needs to
     MASK     (model, batches, loss, request, options) -> Pruned
     PRUNER   (model, plan, options) -> Pruner, which changes the mask while the network trains
 
-Choosing κ by the scores is never the method's business. Every function leaves the model as it was.
+A scoring method never selects the mask: the pipeline keeps the κ largest scores. SCORES and MASK functions leave the model unchanged;
+a pruner changes it.
 """
 
 import inspect
@@ -179,10 +180,15 @@ class Method:
     Attributes:
         name: as in `method=NAME`.
         function: see the module's docstring.
+        stage: when it prunes; its file lies in the folder of that name.
+        starts_from: the weights that it prunes. `method.trained` in its YAML says the same, and a run is refused if the two disagree.
+        gives: what its function returns.
+        options: a frozen dataclass whose fields are made with `options.option`; the YAML holds the same defaults.
         check: called before any work with the model and one example image, both on the meta device, and the options; raises ConfigError.
         check_schedule: called before any work with the training schedule and the options; raises ConfigError.
         finds_sparsity: whether `sparsity=auto` is possible.
-        redraw: default of `method.redraw`: train freshly drawn weights instead of the ones that were scored.
+        biases: how it treats biases.
+        redraw: whether freshly drawn weights are trained instead of the ones that were scored; its YAML says the same.
         rounds: for a method that prunes in rounds, (model on the meta device, sparsity, options) → the sparsities of the rounds before the
             last, rising; each round is a run of its own.
         rewind: for such a method, options → the iteration of the reference whose weights training restarts from; None trains on.

@@ -55,10 +55,10 @@ def prune(
     # A DataLoader gives one batch as a list of two tensors.
     batches = [batch] if isinstance(batch, tuple | list) and isinstance(batch[0], Tensor) else batch
     request = Request(sparsity, generator or torch.Generator().manual_seed(0))
-    return find_mask(model, batches, loss, chosen, request, options).mask  # type: ignore[arg-type]
+    return run_method(model, batches, loss, chosen, request, options).mask  # type: ignore[arg-type]
 
 
-def find_mask(
+def run_method(
     model: nn.Module,
     batches: Iterable[Batch],
     loss: Loss,

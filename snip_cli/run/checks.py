@@ -12,7 +12,7 @@ from snip_cli.models.building import weightless_model
 from snip_cli.models.pretrained import check_origin
 from snip_cli.models.prunable import prunable_parameters
 from snip_cli.pruning.ablation import check_ablation
-from snip_cli.pruning.method import find_method
+from snip_cli.pruning.method import Start, find_method
 from snip_cli.pruning.prune import check_request
 from snip_cli.run.ancestors import rewind_iteration
 from snip_cli.runtime.processes import ProcessGroup, check_divisible
@@ -36,6 +36,10 @@ def check(config: Config) -> int:
     check_request(method, model, config.sparsity)
     check_sizes(model, config)
     if not config.is_reference:
+        if method.starts_from is Start.TRAINED and not config.method.trained:
+            raise ConfigError(
+                f"method '{method.name}' prunes a trained network, but method.trained is false: write trained: true in its YAML."
+            )
         if config.method.ablation != "none":
             check_ablation(config.method.ablation, method)
         check_pruner(config, method)

@@ -1,4 +1,7 @@
-"""The pipeline of one run: config → data → model → mask → training → evaluation → record."""
+"""The pipeline of one run: config → data → model → mask → training → evaluation → record.
+
+Model and mask of a seed: `seed.prepare`. Training and its evaluations: `Training.train`. Its result: `seed.record_results`.
+"""
 
 import logging
 import sys
@@ -17,10 +20,10 @@ from snip_cli.models.pretrained import check_there
 from snip_cli.run.ancestors import ancestors, rewind_iteration, without_early_weights
 from snip_cli.run.checks import check, check_group, check_scoring
 from snip_cli.run.messages import announcement, describe, explain_out_of_memory, log_finished_seeds, reuse
-from snip_cli.run.seed import begin_training, finish_seeds, prepare, pruned_seeds
+from snip_cli.run.seed import open_training, prepare, pruned_seeds, record_results
 from snip_cli.runfolder import record
-from snip_cli.runfolder.checkpoint import Saved, Training, save_early
-from snip_cli.runfolder.folder import open_folder
+from snip_cli.runfolder.checkpoint import Saved, SavedSeed, save_early
+from snip_cli.runfolder.folder import open_folder, wait_until_free
 from snip_cli.runfolder.recorder import NoRecorder, Recorder
 from snip_cli.runfolder.results import Metrics
 from snip_cli.runtime.device import data_type, describe_device, own_device, set_up
@@ -30,12 +33,14 @@ from snip_cli.training.loop import DivergedError, warn_of_divergence
 
 log = logging.getLogger("snip_cli")
 
-# By the number of iterations done, what is called with the weights by seed.
+# Number of iterations done → the callback to call with the weights, which are by seed.
 KeepAt = Mapping[int, Callable[[Mapping[int, State]], None]]
 
 
 def run(config: Config) -> Metrics | None:
-    """Do one run, or what is missing of it, and before it its ancestors; return the content of its `metrics.json`.
+    """Complete a run, after the runs that it depends on (its ancestors); return the content of its `metrics.json`.
+
+    What is finished already is not repeated.
 
     Under torchrun every process calls it; the first writes the run's folder and returns the metrics, the others return None.
 
@@ -52,20 +57,25 @@ def run(config: Config) -> Metrics | None:
         before = ancestors(config)
         if before and not is_finished(config, group):
             check_scoring(config, prepare_data(config, device).scored)  # before an ancestor has trained for hours
-            for number, ancestor in enumerate(before):
-                complete_ancestor(config, ancestor, f"round {number}" if number else "its reference", device, group)
+            reference, *rounds = before
+            keep_early = max((rewind_iteration(each) or 0) for each in [*rounds, config])
+            complete_ancestor(config, reference, "its reference", device, group, keep_early)
+            for number, ancestor in enumerate(rounds, 1):
+                complete_ancestor(config, ancestor, f"round {number}", device, group)
         return complete(config, device, group)
 
 
 def complete(
-    config: Config, device: torch.device, group: ProcessGroup, *, wait: bool = False, early: int = 0
+    config: Config, device: torch.device, group: ProcessGroup, *, wait: bool = False, keep_early: int = 0
 ) -> Metrics | None:
     """Do what is missing of one run.
 
     Args:
-        wait: if another process is doing the same run, wait for it.
-        early: an iteration whose weights a later run restarts from, and which are kept; 0 for none.
+        wait: if another process is doing the same run, wait until it ends.
+        keep_early: also save the weights after this iteration, from which a later run restarts; 0 for none.
     """
+    if wait and group.is_first:
+        wait_until_free(config.folder)
     if is_finished(config, group):
         return reuse(config.folder) if group.is_first else None
     check_group(config, device, group)
@@ -73,7 +83,7 @@ def complete(
         check_there(config.model.weights)
     with open_recorder(config, device, group, wait=wait) as recorder:
         data = prepare_data(config, device)
-        keep_at = {early: partial(recorder.keep_early, early)} if early else {}
+        keep_at = {keep_early: partial(recorder.keep_early, keep_early)} if keep_early else {}
         train_seeds(config, data, group, recorder, keep_at)
         metrics = recorder.finish()
     if metrics is not None:
@@ -97,12 +107,12 @@ def train_seeds(
         diverged = train_together(config, seeds, data, group, recorder, keep_at)
         failed |= diverged
         if len(diverged) == len(seeds) and len(missing) > 1 and group.is_first:
-            # The last failure ended the training, so nothing was said of it yet.
+            # The last failure ended the training instead of being logged.
             warn_of_divergence(*list(diverged.items())[-1], others=number < len(batches))
-    for error in failed.values():
+    if failed:
         if group.is_first:
             log_finished_seeds(config)
-        raise error
+        raise next(iter(failed.values()))
 
 
 def train_together(
@@ -111,38 +121,40 @@ def train_together(
     """Prune and train seeds that train at the same time, from their checkpoints if there are any; return the errors of those that diverged."""
     paths = Paths(weightless_model(config), tuple(config.dataset.shape))
     starts = {seed: prepare(config, seed, data, group, paths, recorder.saved.training.get(seed)) for seed in seeds}
-    training = begin_training(config, list(starts.values()), data, group)
+    training = open_training(config, list(starts.values()), data, group)
     recorder.begin_seeds(
-        {seed: progress.evaluations for seed, progress in zip(seeds, training.each, strict=True)}, pruned_seeds(starts)
+        {seed: progress.evaluations for seed, progress in zip(seeds, training.progress, strict=True)},
+        pruned_seeds(starts),
     )
 
-    def keep(states: Mapping[int, Training]) -> None:
+    def keep(states: Mapping[int, SavedSeed]) -> None:
         recorder.keep({seed: starts[seed].checkpoint(state) for seed, state in states.items()})
 
     with suppress(DivergedError):  # `failed` has every seed's error
         bar = group.is_first and sys.stderr.isatty()
         training.train(evaluated=recorder.evaluated, checkpoint=keep, keep_at=keep_at, bar=bar)
-    finish_seeds(config, starts, training, data, group, paths, recorder)
+    record_results(config, starts, training, data, group, paths, recorder)
     return training.failed
 
 
-def complete_ancestor(config: Config, ancestor: Config, name: str, device: torch.device, group: ProcessGroup) -> None:
-    """Do an ancestor of the run `config`, or what is missing of it."""
-    early = (rewind_iteration(config) or 0) if ancestor.is_reference else 0
+def complete_ancestor(
+    config: Config, ancestor: Config, name: str, device: torch.device, group: ProcessGroup, keep_early: int = 0
+) -> None:
+    """Do an ancestor of the run `config`, or what is missing of it, and save the weights after an early iteration, if not 0."""
     if not is_finished(ancestor, group):
         if group.is_first:
             log.info("%s prunes a trained network: first %s", config.method.name, name)
-        complete(ancestor, device, group, wait=True, early=early)
+        complete(ancestor, device, group, wait=True, keep_early=keep_early)
     elif group.is_first:
         reuse(ancestor.folder, f"{config.method.name} prunes a network that was trained already")
-    if early and (seeds := group.broadcast(without_early_weights(ancestor, early))):
-        train_early(ancestor, seeds, early, device, group)
+    if keep_early and (seeds := group.broadcast(without_early_weights(ancestor, keep_early))):
+        train_early(ancestor, seeds, keep_early, device, group)
 
 
 def train_early(config: Config, seeds: list[int], iteration: int, device: torch.device, group: ProcessGroup) -> None:
     """Train the first iterations of a finished run again, and keep the weights that nobody had asked for when it was trained."""
     if group.is_first:
-        log.info("%s kept no weights of iteration %d: trains up to it again", config.folder, iteration)
+        log.info("%s has no saved weights of iteration %d: training up to it again", config.folder, iteration)
     set_up(device, deterministic=config.deterministic)
     data, paths = prepare_data(config, device), Paths(weightless_model(config), tuple(config.dataset.shape))
 
@@ -154,7 +166,7 @@ def train_early(config: Config, seeds: list[int], iteration: int, device: torch.
     together = at_once(config, weightless_model(config), device, group)
     for some in group_by_iteration(seeds, {}, together):
         starts = [prepare(config, seed, data, group, paths, None) for seed in some]
-        training = begin_training(config, starts, data, group)
+        training = open_training(config, starts, data, group)
         training.train(evaluated=ignore, checkpoint=ignore, keep_at={iteration: keep}, until=iteration)
 
 

@@ -41,7 +41,7 @@ def find_mask(config: Config, seed: int, data: Data, trained: State | None = Non
     request = Request(config.sparsity, generator(seed, "method"), steps, previous_mask(config, seed))
     batches = scoring_batches(config, seed, data.scored)
     started = time.perf_counter()
-    pruned = prune.find_mask(model, batches, loss, method, request, config.method.options, config.method.ablation)
+    pruned = prune.run_method(model, batches, loss, method, request, config.method.options, config.method.ablation)
     seconds = time.perf_counter() - started + steps.seconds_read
     return replace(pruned, mask={name: keep.cpu() for name, keep in pruned.mask.items()}), seconds
 

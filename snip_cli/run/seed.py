@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,7 +18,7 @@ from snip_cli.pruning.method import FixedMask, Gives, Plan, Pruned, Pruner, find
 from snip_cli.run.ancestors import early_weights, parent_weights, rewind_iteration
 from snip_cli.run.messages import log_resumed, warn_of_collapse
 from snip_cli.run.scoring import find_mask
-from snip_cli.runfolder.checkpoint import Training as SavedTraining
+from snip_cli.runfolder.checkpoint import SavedSeed
 from snip_cli.runfolder.recorder import NoRecorder, PrunedSeed, Recorder
 from snip_cli.runfolder.results import SeedResult
 from snip_cli.runtime.processes import ProcessGroup
@@ -28,10 +29,10 @@ from snip_cli.training.loop import Progress, Training
 
 
 @dataclass(frozen=True)
-class Start:
-    """A replicate with what its method reported, the seconds that its mask cost, and its kept parameters on a path, per layer.
+class PreparedSeed:
+    """A replicate that is ready to train: its mask and the method's findings, and the seconds spent on pruning.
 
-    `effective` is None if torch.fx cannot follow the network, so that its paths from input to output are not known.
+    `effective` is, per layer, how many kept parameters lie on a path from input to output; None if torch.fx cannot follow the network.
     """
 
     replicate: Replicate
@@ -51,13 +52,13 @@ class Start:
             return [layer.name for layer in layer_counts(self.pruned.mask) if layer.kept == 0]
         return [name for name, count in self.effective.items() if count == 0]
 
-    def checkpoint(self, state: SavedTraining) -> SavedTraining:
+    def checkpoint(self, state: dict[str, Any]) -> SavedSeed:
         """Return what a checkpoint holds of the seed: the `state` of its training, and the mask for `prepare`."""
-        found = {"layers": self.pruned.layers, "facts": self.pruned.facts}
-        pruning = {"mask": self.pruned.mask, "told": found, "prune_seconds": self.prune_seconds}
+        findings = {"layers": self.pruned.layers, "facts": self.pruned.facts}
+        pruning = {"mask": self.pruned.mask, "told": findings, "prune_seconds": self.prune_seconds}
         return {"seed": self.replicate.seed, **pruning, "state": state}
 
-    def warn_of_collapse(self) -> None:
+    def warn_if_collapsed(self) -> None:
         """Warn if the mask cuts off layers or the whole network."""
         warn_of_collapse(self.replicate.seed, self.pruned.mask, self.collapsed, self.effective_kept)
 
@@ -68,34 +69,38 @@ class Start:
 
 
 def prepare(
-    config: Config, seed: int, data: Data, group: ProcessGroup, paths: Paths, resumed: SavedTraining | None
-) -> Start:
+    config: Config, seed: int, data: Data, group: ProcessGroup, paths: Paths, resumed: SavedSeed | None
+) -> PreparedSeed:
     """Prune one seed and make the network that is trained. A checkpoint, `resumed`, has the mask already.
 
     The first process finds the mask for all.
     """
     trained = group.broadcast(parent_weights(config, seed) if group.is_first else None)
-    model = started_model(config, seed, data.train.device, trained)
+    model = model_to_train(config, seed, data.train.device, trained)
     state = resumed["state"] if resumed else None
     if not config.is_reference and find_method(config.method.name).gives is Gives.PRUNER:
         pruner = make_pruner(config, seed, model, group)
-        return Start(Replicate(seed, model, pruner, state), Pruned(pruner.mask), 0.0, None)
+        # Mask and paths are final when training ends: see `record_results`.
+        replicate = Replicate(seed, model, pruner, state)
+        return PreparedSeed(replicate, Pruned(pruner.mask), prune_seconds=0.0, effective=None)
     if resumed:
         pruned, seconds = Pruned(resumed["mask"], **resumed.get("told", {})), resumed["prune_seconds"]
     else:
         found = find_mask(config, seed, data, trained) if group.is_first else (Pruned({}), 0.0)
         pruned, seconds = group.broadcast(found)
     replicate = Replicate(seed, model, FixedMask(model, pruned.mask), state)
-    return Start(replicate, pruned, seconds, paths.counts(pruned.mask) if group.is_first else None)
+    effective = paths.counts(pruned.mask) if group.is_first else None
+    return PreparedSeed(replicate, pruned, prune_seconds=seconds, effective=effective)
 
 
-def started_model(config: Config, seed: int, device: torch.device, trained: State | None) -> nn.Module:
-    """Return the network that training starts from: the one that was pruned, rewound to an early iteration, or drawn anew."""
+def model_to_train(config: Config, seed: int, device: torch.device, trained: State | None) -> nn.Module:
+    """Return the network that training starts from: the one that was pruned, or rewound to an early iteration, or drawn again."""
     redrawn = config.method.redraw and not config.is_reference
     early = rewind_iteration(config)
     if early is not None:
-        trained = early_weights(config, seed, early) if early else None
-    # The reference started from the stream "weights": redrawn weights must be others.
+        # At iteration 0 the reference had its drawn weights, which can be drawn again.
+        trained = early_weights(config, seed, early) if early > 0 else None
+    # The reference started from the stream "weights", so redrawn weights need a different one.
     stream = "redrawn weights" if redrawn and config.method.trained else "weights"
     return drawn_model(config, seed, stream, config.init_train, device, None if redrawn else trained, anew=redrawn)
 
@@ -109,14 +114,14 @@ def make_pruner(config: Config, seed: int, model: nn.Module, group: ProcessGroup
     return pruner
 
 
-def begin_training(config: Config, starts: Sequence[Start], data: Data, group: ProcessGroup) -> Training:
-    """Return the training of seeds that train at the same time, where it begins or goes on.
+def open_training(config: Config, starts: Sequence[PreparedSeed], data: Data, group: ProcessGroup) -> Training:
+    """Return the training of these seeds, at its first iteration or where their checkpoints left off.
 
     Raises:
         ConfigError: a checkpoint belongs to another network.
     """
     for start in starts if group.is_first else ():
-        start.warn_of_collapse()
+        start.warn_if_collapsed()
     training = training_of(config, [start.replicate for start in starts], data, group)
     states = [start.replicate.state for start in starts if start.replicate.state is not None]
     if not states:
@@ -128,12 +133,13 @@ def begin_training(config: Config, starts: Sequence[Start], data: Data, group: P
         raise ConfigError(
             f"{config.folder / 'checkpoint.pt'} does not fit this network: delete the folder to start over."
         ) from error
-    log_resumed(training.iteration)
+    if group.is_first:
+        log_resumed(training.iteration)
     return training
 
 
-def pruned_seeds(starts: Mapping[int, Start]) -> dict[int, PrunedSeed]:
-    """Return what the recorder is told of the masks that training does not change."""
+def pruned_seeds(starts: Mapping[int, PreparedSeed]) -> dict[int, PrunedSeed]:
+    """Return what the recorder keeps of the masks that training does not change."""
     return {
         seed: PrunedSeed(
             start.pruned.mask, layer_counts(start.pruned.mask), {"layers": start.pruned.layers, **start.pruned.facts}
@@ -143,9 +149,9 @@ def pruned_seeds(starts: Mapping[int, Start]) -> dict[int, PrunedSeed]:
     }
 
 
-def finish_seeds(
+def record_results(
     config: Config,
-    starts: Mapping[int, Start],
+    starts: Mapping[int, PreparedSeed],
     training: Training,
     data: Data,
     group: ProcessGroup,
@@ -156,13 +162,13 @@ def finish_seeds(
     weights = dict(zip(starts, training.weights(), strict=True))
     masks = dict(zip(starts, training.masks(), strict=True))
     results = []
-    for (seed, start), progress in zip(starts.items(), training.each, strict=True):
+    for (seed, start), progress in zip(starts.items(), training.progress, strict=True):
         if seed in training.failed or not group.is_first:
             continue
         if not start.mask_is_fixed:
             final = replace(start.pruned, mask=masks[seed])
             start = replace(start, pruned=final, effective=paths.counts(masks[seed]))
-            start.warn_of_collapse()
+            start.warn_if_collapsed()
         train_loss = progress.evaluations[-1].train_loss
         learned = has_learned(train_loss, config.schedule, data.train.labels)
         results.append(seed_result(start, progress, weights[seed], learned))
@@ -173,7 +179,7 @@ def finish_seeds(
         recorder.finish_seeds(results, weights, masks, images)
 
 
-def seed_result(start: Start, progress: Progress, weights: State, learned: bool | None) -> SeedResult:
+def seed_result(start: PreparedSeed, progress: Progress, weights: State, learned: bool | None) -> SeedResult:
     """Return a seed's entry of `metrics.json`."""
     mask = start.pruned.mask
     return SeedResult.of_training(

@@ -18,8 +18,8 @@ FORMAT = "snip-run 1"
 Mask = dict[str, Tensor]
 # Parameters and buffers by name.
 State = dict[str, Tensor]
-# A training that was interrupted: its mask and the state of its trainer. Tensors and plain Python; run/ writes and reads it.
-Training = dict[str, Any]
+# A seed whose training is not finished: its mask and the state of its trainer. Tensors and plain Python; run/seed.py writes and reads it.
+SavedSeed = dict[str, Any]
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Saved:
     weights: dict[int, State] = field(default_factory=dict)
     masks: dict[int, Mask] = field(default_factory=dict)
     results: dict[int, SeedResult] = field(default_factory=dict)
-    training: dict[int, Training] = field(default_factory=dict)
+    training: dict[int, SavedSeed] = field(default_factory=dict)
 
 
 def save(folder: Path, saved: Saved) -> None:

@@ -1,4 +1,4 @@
-"""A run's folder while a process writes to it: locked, with its log in `run.log`. Nothing in this file imports torch."""
+"""A run's folder while a process writes to it: locked, with its log in `run.log`. Its name: `Config.folder`. Imports no torch."""
 
 import logging
 import shutil
@@ -17,6 +17,13 @@ log = logging.getLogger("snip_cli")
 WORK = ("checkpoint.pt", "mask.pt", "steps", "metrics.json")
 
 
+def wait_until_free(path: Path) -> None:
+    """Wait until no process holds the lock of a run's folder, which need not exist."""
+    if path.is_dir():
+        with _lock(path, wait=True):
+            pass
+
+
 @contextmanager
 def open_folder(path: Path, *, wait: bool = False) -> Iterator[Path]:
     """Create and lock a run's folder, and log to its `run.log`.
@@ -26,15 +33,7 @@ def open_folder(path: Path, *, wait: bool = False) -> Iterator[Path]:
     """
     is_new = not path.exists()
     make_writable(path)
-    lock = FileLock(path / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        if wait:
-            log.info("waiting for another process that is doing the run %s", path)
-            lock.acquire(timeout=-1)
-    if not lock.is_locked:
-        raise ConfigError(f"Another process is doing the run {path}: wait for it, or choose another output_dir.")
+    lock = _lock(path, wait=wait)
     refused = False
     try:
         with _log_to(path / "run.log"):
@@ -50,6 +49,21 @@ def open_folder(path: Path, *, wait: bool = False) -> Iterator[Path]:
             # A folder that cannot be removed must not hide why the run was refused.
             shutil.rmtree(path, ignore_errors=True)
         lock.release()
+
+
+def _lock(path: Path, *, wait: bool) -> FileLock:
+    """Return the lock of a folder, acquired; raises ConfigError if another process has it and this one is not to `wait`."""
+    lock = FileLock(path / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        if not wait:
+            raise ConfigError(
+                f"Another process is doing the run {path}: wait for it, or choose another output_dir."
+            ) from None
+        log.info("waiting for another process that is doing the run %s", path)
+        lock.acquire(timeout=-1)
+    return lock
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The writer of a run's folder: everything that a run leaves there, in the order of its life. `record.py` reads it.
 
 `config.yaml` and `env.json` when the run begins; `mask.pt` and `pruning.json` when seeds are pruned; `metrics.csv` and TensorBoard events
-at each evaluation; `checkpoint.pt` in between; last `metrics.json`, whose presence means that the seeds it lists are finished.
+at each evaluation; `checkpoint.pt` in between; `metrics.json` after each group of seeds and last of all: the seeds that it lists are finished.
 """
 
 import copy
@@ -22,7 +22,7 @@ import torch
 from snip_cli.config import reading as configuration
 from snip_cli.config.schema import Config
 from snip_cli.runfolder import checkpoint
-from snip_cli.runfolder.checkpoint import Mask, Saved, State, Training
+from snip_cli.runfolder.checkpoint import Mask, Saved, SavedSeed, State
 from snip_cli.runfolder.events import RunEvents
 from snip_cli.runfolder.folder import open_folder
 from snip_cli.runfolder.record import changed_files, read_evaluations
@@ -90,8 +90,7 @@ class Recorder:
             evaluations: what a checkpoint holds of each seed that is about to be trained, in order.
             pruned: the seeds among them whose mask is known already; training may still change it (see `finish_seeds`).
         """
-        finished = set(self.saved.results)
-        self._rows = [(seed, row) for seed, row in read_evaluations(self._path) if seed in finished]
+        self._rows = [(seed, row) for seed, row in read_evaluations(self._path) if seed not in evaluations]
         self._rows += [(seed, row) for seed, rows in evaluations.items() for row in rows]
         self._write_rows()
         if pruned:
@@ -117,7 +116,7 @@ class Recorder:
         shown = (seed, row.iteration, row.train_loss, row.val_error, row.test_error)
         log.debug("seed %d iteration %d: loss %.4f, validation error %.2f %%, test error %.2f %%", *shown)
 
-    def keep(self, training: Mapping[int, Training]) -> None:
+    def keep(self, training: Mapping[int, SavedSeed]) -> None:
         """Save the states of trainings in progress, by seed.
 
         They are copied: the trainings go on in the same tensors, and a later checkpoint for other seeds must not hold a seed that has
@@ -142,7 +141,7 @@ class Recorder:
         Args:
             results: their results, with the counts of their final masks.
             weights: final weights by seed; it may hold failed seeds too.
-            masks: final masks by seed. Where one differs from the mask known at the start, `mask.pt` and the densities are written again.
+            masks: final masks by seed. Where one differs from the mask known at the start, `mask.pt` and the densities in TensorBoard are written again.
             images: how many each seed was trained on, for the rate in `env.json`.
         """
         changed = [result for result in results if not same_mask(masks[result.seed], self.saved.masks.get(result.seed))]
@@ -157,7 +156,7 @@ class Recorder:
             seconds = result.train_seconds
             self._rates[str(result.seed)] = images / seconds if seconds else 0.0
         checkpoint.save(self._path, self.saved)
-        if not self.saved.results.keys() >= set(self.config.all_seeds):
+        if set(self.config.all_seeds) - self.saved.results.keys():  # otherwise `finish` writes it, after env.json
             self._write_json("metrics.json", self._metrics().to_json())
 
     def finish(self) -> Metrics:

@@ -1,6 +1,7 @@
 """What a run measures, as typed records: each is one JSON object of `metrics.json`, `env.json` or a checkpoint.
 
-Errors are top-1 errors in percent. A record of an earlier version may lack fields; they are read as None. Nothing in this file imports torch.
+`recorder.py` writes them, `record.py` reads them. Errors are top-1 errors in percent. A record of an earlier version may lack fields;
+they are read as None. Nothing in this file imports torch.
 """
 
 import statistics
@@ -255,4 +256,6 @@ class Environment:
     def to_json(self) -> dict[str, Any]:
         """Return the content of the file, without what does not apply to this run."""
         optional = ("weights", "earlier", "images_per_second")
-        return {name: value for name, value in vars(self).items() if name not in optional or value not in (None, [])}
+        return {
+            name: value for name, value in vars(self).items() if name not in optional or value not in (None, [], {})
+        }

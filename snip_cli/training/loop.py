@@ -17,7 +17,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from snip_cli.config.sections import Schedule
-from snip_cli.data.splits import Batch, Data, Draw, Split, draws
+from snip_cli.data.draws import Draw, draws
+from snip_cli.data.splits import Batch, Data, Split
 from snip_cli.errors import RunError
 from snip_cli.models.building import State
 from snip_cli.pruning.mask import Mask
@@ -72,7 +73,7 @@ class Training(ABC):
     def __init__(self, data: Data, schedule: Schedule, seeds: Sequence[int], group: ProcessGroup) -> None:
         self.data, self.schedule, self.seeds, self.group = data, schedule, list(seeds), group
         self.iteration, self.seconds = 0, 0.0
-        self.each = [Progress() for _ in seeds]
+        self.progress = [Progress() for _ in seeds]
         self.failed: dict[int, DivergedError] = {}
 
     def train(
@@ -86,14 +87,14 @@ class Training(ABC):
     ) -> None:
         """Train to the schedule's end, or until `until` of its iterations are done.
 
-        Between two evaluations nothing waits for the device.
+        Nothing waits for the device but evaluations, checkpoints and `keep_at`.
 
         Args:
             evaluated: called after each evaluation with a seed and its row of metrics.csv.
             checkpoint: called with the states to keep, by seed.
             keep_at: by the number of iterations done (0: before the first), functions that are called with a copy of the weights, by
-                seed. An iteration that was passed before this call is not met again.
-            until: where to stop; no evaluation is added there. The bits are those of a training that goes on.
+                seed. Iterations that are done already are skipped.
+            until: where to stop; no evaluation is added there. Up to there the result is bit-identical to that of a full training.
             bar: show a progress bar on standard error.
 
         Raises:
@@ -113,23 +114,23 @@ class Training(ABC):
                 meter.update()
                 done = self.iteration
                 last = done == schedule.iterations
-                due = last or done % schedule.evaluate_every == 0
-                saved = done % schedule.checkpoint_every == 0 and not last
-                if due or saved or done == end or done in keep_at:
+                must_evaluate = last or done % schedule.evaluate_every == 0
+                must_save = done % schedule.checkpoint_every == 0 and not last
+                if must_evaluate or must_save or done == end or done in keep_at:
                     self.record_losses(losses)
                     losses.clear()
                     self._keep_weights(keep_at)
                 if last:
                     self.finish()
-                if due:
+                if must_evaluate:
                     images = (done - evaluated_iteration) * schedule.batch_size * len(self.seeds)
                     error = self.evaluate_all(images / (time.perf_counter() - evaluated_at), evaluated)
                     meter.set_postfix_str(f"test error {error:.2f} %")
                     evaluated_at, evaluated_iteration = time.perf_counter(), done
-                if due or saved or done == end:
+                if must_evaluate or must_save or done == end:
                     self.seconds = time.perf_counter() - origin
                     self._share_progress()
-                if saved:
+                if must_save:
                     self.check_weights()
                     checkpoint(self.states())
                     self.after_checkpoint()
@@ -168,14 +169,14 @@ class Training(ABC):
             if len(bad):
                 self.fail(number, self.iteration - len(losses) + int(bad[0]) + 1)
             else:
-                self.each[number].losses += values_RI[number].tolist()
+                self.progress[number].losses += values_RI[number].tolist()
 
     def check_weights(self) -> None:
-        """Let the replicates fail that have a weight that is not finite, so that no checkpoint holds one."""
+        """Fail every replicate that has a weight that is not finite, so that no checkpoint holds one."""
         finite = self.finite_weights()
         for number in self.remaining():
             if not finite[number]:
-                self.fail(number, self.iteration)
+                self.fail(number, self.iteration, "weights are")
 
     def evaluate_all(self, images_per_second: float, evaluated: Callable[[int, Evaluation], None]) -> float:
         """Evaluate every remaining replicate and return the mean of their test errors in percent.
@@ -188,13 +189,13 @@ class Training(ABC):
         for number in self.remaining():
             found = validation[number], test[number], train[number] if train else None
             if math.isfinite(validation[number][1]) and math.isfinite(test[number][1]):
-                done, losses = self.iteration, self.each[number].losses
+                done, losses = self.iteration, self.progress[number].losses
                 rows[number] = evaluation_row(self.schedule, done, losses, *found, images_per_second)
             else:  # the last step ruined the weights
                 self.fail(number, self.iteration)
         for number, row in rows.items():
-            self.each[number].evaluations.append(row)
-            self.each[number].losses.clear()
+            self.progress[number].evaluations.append(row)
+            self.progress[number].losses.clear()
             evaluated(self.seeds[number], row)
         return sum(row.test_error for row in rows.values()) / len(rows)
 
@@ -202,11 +203,11 @@ class Training(ABC):
         """Return the places of the replicates that have not failed."""
         return [number for number, seed in enumerate(self.seeds) if seed not in self.failed]
 
-    def fail(self, number: int, iteration: int) -> None:
+    def fail(self, number: int, iteration: int, what: str = "loss is") -> None:
         """Note that a replicate diverged at `iteration` (counted from 1); raises DivergedError if none is left."""
         seed = self.seeds[number]
         self.failed[seed] = DivergedError(
-            f"The loss is not finite at iteration {iteration} (learning rate {self.schedule.rate_at(iteration - 1):g}): "
+            f"The {what} not finite at iteration {iteration} (learning rate {self.schedule.rate_at(iteration - 1):g}): "
             "lower schedule.learning_rate or choose another init_train."
         )
         if not self.remaining():
@@ -216,18 +217,18 @@ class Training(ABC):
     def begin_at(self, iteration: int) -> None:
         """Begin at a later `iteration` of the schedule, as after rewinding."""
         self.iteration = iteration
-        for progress in self.each:
+        for progress in self.progress:
             progress.iteration = iteration
 
     def resume(self, progress: Sequence[Mapping[str, Any]]) -> None:
         """Set the progress of all replicates, which are at the same iteration."""
-        self.each = [Progress.from_state(one) for one in progress]
-        [self.iteration] = {one.iteration for one in self.each}
-        self.seconds = sum(one.seconds for one in self.each)
+        self.progress = [Progress.from_state(one) for one in progress]
+        [self.iteration] = {one.iteration for one in self.progress}
+        self.seconds = sum(one.seconds for one in self.progress)
 
     def _share_progress(self) -> None:
-        for progress in self.each:
-            progress.iteration, progress.seconds = self.iteration, self.seconds / len(self.each)
+        for progress in self.progress:
+            progress.iteration, progress.seconds = self.iteration, self.seconds / len(self.progress)
 
     def _keep_weights(self, keep_at: Mapping[int, Callable[[dict[int, State]], None]]) -> None:
         if self.iteration in keep_at:
@@ -250,7 +251,7 @@ class Training(ABC):
 
     @abstractmethod
     def join(self, parts: Sequence[Draw]) -> Draw:
-        """Return what this process reads of the replicates' draws for one iteration, one draw a replicate."""
+        """Combine the replicates' draws for one iteration, one each, into the rows that this process reads."""
 
     @abstractmethod
     def evaluate(self, split: Split) -> list[tuple[float, float]]:

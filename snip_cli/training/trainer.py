@@ -11,7 +11,8 @@ from torch.func import functional_call
 from torch.nn.parallel import DistributedDataParallel
 
 from snip_cli.config.sections import Schedule
-from snip_cli.data.splits import Data, Draw, Split
+from snip_cli.data.draws import Draw
+from snip_cli.data.splits import Data, Split
 from snip_cli.models.building import State
 from snip_cli.models.prunable import prunable_parameters
 from snip_cli.pruning.mask import Mask
@@ -182,7 +183,7 @@ class Trainer(Training):
         state = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "progress": self.each[0].state(),
+            "progress": self.progress[0].state(),
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state() if self.data.train.device.type == "cuda" else None,
             "pruner": self.pruner.state(),

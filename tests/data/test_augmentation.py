@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from snip_cli.data.augmentation import FlipTranslate, resident_augmentation
+from snip_cli.data.draws import NUMBERS, draws
 from snip_cli.data.resident import Raw, resident
-from snip_cli.data.splits import NUMBERS, draws
 
 
 def random_batch(count, shape=(3, 9, 7), seed=0):

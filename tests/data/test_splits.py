@@ -3,7 +3,8 @@ import itertools
 import pytest
 import torch
 
-from snip_cli.data.splits import Data, draws, held_out_rows, saliency_batches
+from snip_cli.data.draws import draws
+from snip_cli.data.splits import Data, held_out_rows, saliency_batches
 from snip_cli.errors import ConfigError
 from tests.splits import split_of
 

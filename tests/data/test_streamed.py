@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
+from snip_cli.data.draws import draws
 from snip_cli.data.resident import normalisation
-from snip_cli.data.splits import draws
 from snip_cli.data.streamed import Files, streamed, while_workers_live
 from snip_cli.errors import ConfigError, RunError
 

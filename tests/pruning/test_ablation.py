@@ -11,7 +11,7 @@ from snip_cli.errors import ConfigError
 from snip_cli.models.prunable import prunable_parameters
 from snip_cli.pruning.ablation import shuffle_layers
 from snip_cli.pruning.method import Request, find_method
-from snip_cli.pruning.prune import find_mask
+from snip_cli.pruning.prune import run_method
 from tests.snip_run import QUICK, run_quick
 
 
@@ -27,7 +27,7 @@ def mask_of(network, method="snip", sanity="none", seed=0):
     batch = torch.randn(20, 1, 4, 4), torch.randint(3, (20,))
     generator = torch.Generator().manual_seed(seed)
     request = Request(0.7, generator)
-    return find_mask(network, [batch], F.cross_entropy, find_method(method), request, {}, sanity).mask
+    return run_method(network, [batch], F.cross_entropy, find_method(method), request, {}, sanity).mask
 
 
 def counts(mask):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from snip_cli.commands.snip_run import main
+from snip_cli.run import pipeline
 from snip_cli.runfolder import checkpoint
 from tests.snip_run import QUICK
 
@@ -72,3 +73,30 @@ def test_a_network_that_rewinds_takes_no_weights_from_outside(tmp_path, capsys):
     given = only(tmp_path, "reference-*") / "checkpoint.pt"
     assert main([*QUICK, "method=imp", "sparsity=0.15", f"pretrained={given}", f"output_dir={tmp_path}"]) == 2
     assert "rewinds to early weights of its own reference: leave it out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("last", ["method.redraw=true", "method.ablation=shuffle_layers"])
+def test_an_ablation_of_the_last_round_leaves_the_rounds_before_it_as_they_are(tmp_path, last):
+    command = [*QUICK, "method=imp", "method.scope=global", "method.rewind=3", "sparsity=0.3", f"output_dir={tmp_path}"]
+    assert main(command) == 0
+    assert main([*command, last]) == 0
+    names = sorted(path.name.partition("-digits-")[2].partition("-seed")[0] for path in tmp_path.glob("imp-*"))
+    assert names == ["s0.199692", "s0.3", "s0.3"]
+
+
+def test_a_run_that_another_process_has_just_finished_is_not_opened_again(tmp_path, monkeypatch, capsys):
+    """As after waiting for its lock."""
+    command = [*QUICK, "method=imp", "sparsity=0.15", f"output_dir={tmp_path}"]
+    assert main([*QUICK, "sparsity=0", f"output_dir={tmp_path}"]) == 0
+    environment = only(tmp_path, "reference-*") / "env.json"
+    before, finished = environment.read_text(), pipeline.is_finished
+    asked = []
+
+    def not_at_first(config, group):
+        asked.append(config)
+        return finished(config, group) and sum(one.is_reference for one in asked) != 1
+
+    monkeypatch.setattr(pipeline, "is_finished", not_at_first)
+    assert main(command) == 0
+    assert "first its reference" in capsys.readouterr().out
+    assert environment.read_text() == before

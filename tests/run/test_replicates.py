@@ -203,3 +203,11 @@ def test_a_seed_alone_that_diverges_is_told_once(sparsity, tmp_path, capsys, spo
     said = capsys.readouterr()
     assert said.err == f"snip-run: {DIVERGED}\n"
     assert DIVERGED not in said.out
+
+
+def test_the_curve_of_a_seed_that_diverged_is_kept(tmp_path, spoil_later):
+    command = [*QUICK, *MANY, "replicates=apart", "schedule.evaluate_every=2", f"output_dir={tmp_path}"]
+    assert main(command) == 1
+    with (only_run(tmp_path) / "metrics.csv").open() as file:
+        rows = [(row["seed"], row["iteration"]) for row in csv.DictReader(file)]
+    assert [iteration for seed, iteration in rows if seed == "1"] == ["2", "4"]

@@ -5,20 +5,20 @@ import torch
 from torch import nn
 
 from snip_cli.pruning.method import Pruned, Pruner
-from snip_cli.run.seed import Start
+from snip_cli.run.seed import PreparedSeed
 from snip_cli.training.choice import Replicate
 
 
 def start(kept, effective):
     """A start of layers of ten weights, of which so many are kept and so many on a path, each by the layer's name."""
     mask = {f"{name}.weight": torch.arange(10) < count for name, count in kept.items()}
-    return Start(Replicate(7, nn.Identity(), Pruner()), Pruned(mask), 0.0, effective)
+    return PreparedSeed(Replicate(7, nn.Identity(), Pruner()), Pruned(mask), 0.0, effective)
 
 
 @pytest.fixture
 def said(caplog):
     def said(kept, effective):
-        start(kept, effective).warn_of_collapse()
+        start(kept, effective).warn_if_collapsed()
         return [record.getMessage() for record in caplog.records]
 
     return said

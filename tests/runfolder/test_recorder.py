@@ -33,7 +33,7 @@ def record(config, *, known_at_start):
     with Recorder.open(config, "cpu") as recorder:
         recorder.begin_seeds({0: []}, start)
         recorder.evaluated(0, ROW)
-        recorder.finish_seeds([result], {0: {"fc1.weight": torch.ones(1, 2)}}, {0: LAST}, batch_size=10)
+        recorder.finish_seeds([result], {0: {"fc1.weight": torch.ones(1, 2)}}, {0: LAST}, images=80)
         recorder.finish()
     return config.folder
 

@@ -58,7 +58,7 @@ def test_a_part_of_the_schedule_is_the_beginning_of_the_whole(make):
     assert_same(part.weights(), [kept[seed] for seed in part.seeds])
     assert train(part) == ([20, 30], [20])
     assert_same(part.weights(), whole.weights())
-    for found, expected in zip(part.each, whole.each, strict=True):
+    for found, expected in zip(part.progress, whole.progress, strict=True):
         for one, other in zip(found.evaluations, expected.evaluations, strict=True):
             assert replace(one, images_per_second=0) == replace(other, images_per_second=0)
 
@@ -72,7 +72,7 @@ def test_keeping_weights_changes_nothing_and_they_are_copies(make):
     assert_same(kept[0].values(), start)
     assert_same(kept[30].values(), keeping.weights())
     assert_same(keeping.weights(), plain.weights())
-    assert [p.losses for p in keeping.each] == [p.losses for p in plain.each]
+    assert [p.losses for p in keeping.progress] == [p.losses for p in plain.progress]
 
 
 @each_trainer

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch.func import functional_call
 
-from snip_cli.data.splits import draws
+from snip_cli.data.draws import draws
 from snip_cli.models.prunable import prunable_parameters
 from snip_cli.pruning.method import FixedMask, Pruner
 from snip_cli.training.trainer import Trainer

@@ -58,7 +58,7 @@ def test_an_evaluation_is_of_the_validation_and_the_test_split(network):
     data = random_data()
     assert (rows[-1]["val_error"], rows[-1]["val_loss"]) == evaluate(network, data.validation)
     assert (rows[-1]["test_error"], rows[-1]["test_loss"]) == evaluate(network, data.test)
-    assert without_times(trainer.each[0].state()["evaluations"]) == without_times(rows)
+    assert without_times(trainer.progress[0].state()["evaluations"]) == without_times(rows)
 
 
 def test_checkpoints_follow_their_interval_but_not_the_last_iteration(network):
@@ -84,7 +84,7 @@ def test_going_on_from_a_checkpoint_is_bit_for_bit_never_having_stopped(checkpoi
         assert resumed.iteration == done
         later, _ = train(resumed)
         assert without_times(later) == [row for row in without_times(rows) if row["iteration"] > done]
-        assert without_times(resumed.each[0].state()["evaluations"]) == without_times(rows)
+        assert without_times(resumed.progress[0].state()["evaluations"]) == without_times(rows)
         for part in ("model", "optimizer", "pruner"):
             assert_bit_equal(resumed.states()[SEED][part], unbroken.states()[SEED][part])
 

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snip_cli.config.sections import Schedule
-from snip_cli.data.splits import Data, Draw, Split
+from snip_cli.data.draws import Draw
+from snip_cli.data.splits import Data, Split
 from snip_cli.models.building import State
 from snip_cli.pruning.mask import Mask
 from snip_cli.runtime.processes import SINGLE_PROCESS
@@ -82,7 +83,7 @@ class StackedTrainer(Training):
             self.seeds[number]: {
                 "model": weights[number],
                 "optimizer": optimizers[number],
-                "progress": self.each[number].state(),
+                "progress": self.progress[number].state(),
                 "random": generator(self.seeds[number], "training").get_state(),
                 "random_cuda": None,
             }

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from snip_cli.data.splits import draws
+from snip_cli.data.draws import draws
 from snip_cli.errors import ConfigError
 from snip_cli.models.prunable import prunable_parameters
 from snip_cli.pruning.method import Plan, find_method

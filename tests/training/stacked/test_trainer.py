@@ -235,4 +235,4 @@ def test_where_all_diverge_the_error_is_the_first_ones():
 def test_the_seconds_of_a_replicate_are_its_share():
     stacked = stacked_of("lenet_300_100", 0.1, data_of(8))
     train(stacked)
-    assert sum(progress.seconds for progress in stacked.each) == pytest.approx(stacked.seconds)
+    assert sum(progress.seconds for progress in stacked.progress) == pytest.approx(stacked.seconds)

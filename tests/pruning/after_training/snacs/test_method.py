@@ -10,7 +10,7 @@ from snip_cli.errors import ConfigError
 from snip_cli.pruning.after_training.snacs import method
 from snip_cli.pruning.after_training.snacs.probe import input_means
 from snip_cli.pruning.method import Request, find_method
-from snip_cli.pruning.prune import find_mask
+from snip_cli.pruning.prune import run_method
 
 CLASSES = 3
 
@@ -47,7 +47,7 @@ def passes(monkeypatch):
 def pruned(**options):
     batches, generator = sample(), torch.Generator().manual_seed(0)
     loss = nn.functional.cross_entropy
-    return find_mask(
+    return run_method(
         network(), batches, loss, find_method("snacs"), Request("auto", generator), {"groups": 0, **options}
     )
 
@@ -82,7 +82,7 @@ def test_only_the_images_that_are_probed_run_for_the_limits(passes, monkeypatch)
 
 def to_its_limits(model, method="snacs"):
     generator, loss = torch.Generator().manual_seed(0), nn.functional.cross_entropy
-    return find_mask(model, sample(), loss, find_method(method), Request("auto", generator), {"groups": 0})
+    return run_method(model, sample(), loss, find_method(method), Request("auto", generator), {"groups": 0})
 
 
 def warnings(caplog, model, method="snacs"):
@@ -121,7 +121,7 @@ def test_a_sample_without_several_of_the_probed_classes_is_refused_before_it_is_
     monkeypatch.setattr(method, "connectivity", None)
     batches, generator = [(torch.cat([images for images, _ in sample()]), torch.tensor(labels))], torch.Generator()
     with pytest.raises(ConfigError, match="not of several classes"):
-        find_mask(
+        run_method(
             network(),
             batches,
             nn.functional.cross_entropy,
@@ -136,4 +136,4 @@ def test_fewer_images_than_classes_are_refused(method):
     images, labels = sample()[0]
     batches, generator = [(images[: CLASSES - 1], labels[: CLASSES - 1])], torch.Generator().manual_seed(0)
     with pytest.raises(ConfigError, match="2 images are too few for 3 classes: give some of each"):
-        find_mask(network(), batches, nn.functional.cross_entropy, find_method(method), Request(0.5, generator), {})
+        run_method(network(), batches, nn.functional.cross_entropy, find_method(method), Request(0.5, generator), {})
