@@ -45,7 +45,7 @@ def never_killed(tmp_path_factory):
     [
         *(("apart", 0, 0), ("apart", 0, 15), ("apart", 0, 150), ("apart", 1, 45)),
         *(("stacked", 1, 0), ("stacked", 1, 15), ("stacked", 1, 150)),
-        *(("gradual", 0, 60), ("gradual", 1, 150)),
+        ("gradual", 1, 150),
     ],
 )
 def test_a_killed_run_goes_on_to_the_same_bits(way, seed, iteration, never_killed, tmp_path):
