@@ -9,9 +9,9 @@ from snip_cli.compact.measure import forward_multiply_accumulates
 from snip_cli.config.schema import Config
 from snip_cli.models.building import build_model, weightless_model
 from snip_cli.models.pretrained import is_missing
-from snip_cli.pruning.method import Gives, find_method
+from snip_cli.pruning.method import Biases, find_method
 from snip_cli.pruning.prune import check_request
-from snip_cli.run.ancestors import ancestors
+from snip_cli.run.ancestors import ancestors, rewind_iteration
 from snip_cli.run.checks import check
 from snip_cli.runfolder import record
 
@@ -46,8 +46,13 @@ def state(config: Config) -> str:
 
 def iterations(config: Config) -> str:
     """Return the number of iterations of a seed, preceded by those of the runs that must be done before."""
-    first = sum(ancestor.schedule.iterations for ancestor in unfinished_ancestors(config))
-    return (f"{first:,} + " if first else "") + f"{config.schedule.iterations:,}"
+    first = sum(own_iterations(ancestor) for ancestor in unfinished_ancestors(config))
+    return (f"{first:,} + " if first else "") + f"{own_iterations(config):,}"
+
+
+def own_iterations(config: Config) -> int:
+    """Return how many iterations a run trains: those of its schedule after the one that it rewinds to."""
+    return config.schedule.iterations - (rewind_iteration(config) or 0)
 
 
 def print_plan(configs: Sequence[Config]) -> None:
@@ -61,13 +66,14 @@ def print_plan(configs: Sequence[Config]) -> None:
         total = check(config)
         method = find_method(config.method.name)
         kept = check_request(method, weightless_model(config), config.sparsity)
-        chooses_here = not config.is_reference and method.gives is Gives.MASK
+        removes_groups = method.finds_sparsity or method.biases is Biases.GROUPED
+        or_more = not config.is_reference and removes_groups
         rows.append(
             {
                 "folder": config.folder,
                 "state": state(config),
                 "total m": f"{total:,}",
-                "kept κ": "found by the method" if kept is None else f"{kept:,}{' or more' * chooses_here}",
+                "kept κ": "found by the method" if kept is None else f"{kept:,}{' or more' * or_more}",
                 "dense multiply-accumulates": f"{multiply_accumulates(config):,}",
                 "iterations": iterations(config),
                 "seeds": config.seeds,

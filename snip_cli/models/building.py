@@ -52,10 +52,10 @@ def drawn_model(
         torch.manual_seed(draws.initial_seed())
         model = build_model(config)
         initialise(model, init.name, draws, **init.options)
+    dtype = data_type(config.dtype)
     if dense is not None:
-        model.load_state_dict(dense)
+        model.to(dtype).load_state_dict(dense)  # in its own type, so that nothing is rounded
     elif config.model.weights and not anew:
         load_weights(model, config.model.name, config.model.weights)
-    dtype = data_type(config.dtype)
     # PyTorch's type hints lack this combination of arguments.
     return model.to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]

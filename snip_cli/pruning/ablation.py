@@ -28,8 +28,9 @@ def invert(scores: Scores) -> Scores:
 def check_ablation(ablation: str, method: Method) -> None:
     """Raise ConfigError if the ablation makes no sense for the method."""
     if ablation == INVERT and method.gives is not Gives.SCORES:
+        remedy = "leave it out" if method.gives is Gives.PRUNER else "use method.ablation=shuffle_layers"
         raise ConfigError(
-            f"method.ablation=invert keeps the lowest scores, but method '{method.name}' does not score single connections: use method.ablation=shuffle_layers."
+            f"method.ablation=invert keeps the lowest scores, but method '{method.name}' does not score single connections: {remedy}."
         )
     if ablation == SHUFFLE_LAYERS and method.gives is Gives.PRUNER:
         raise ConfigError(

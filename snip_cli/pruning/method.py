@@ -181,7 +181,7 @@ class Method:
         name: as in `method=NAME`.
         function: see the module's docstring.
         stage: when it prunes; its file lies in the folder of that name.
-        starts_from: the weights that it prunes. `method.trained` in its YAML says the same, and a run is refused if the two disagree.
+        starts_from: the weights that it prunes; `method.trained` in its YAML says the same.
         gives: what its function returns.
         options: a frozen dataclass whose fields are made with `options.option`; the YAML holds the same defaults.
         check: called before any work with the model and one example image, both on the meta device, and the options; raises ConfigError.

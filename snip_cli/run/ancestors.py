@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from snip_cli.config.schema import Config
+from snip_cli.errors import ConfigError
 from snip_cli.models.building import State, weightless_model
 from snip_cli.pruning.mask import Mask
 from snip_cli.pruning.method import find_method
@@ -61,9 +62,13 @@ def previous_mask(config: Config, seed: int) -> Mask | None:
     before = earlier_rounds(config)
     if not before:
         return None
-    parent = record.read_run(before[-1].folder)
-    parent.require(seed, parent.masks, "mask.pt")
-    return parent.masks[seed]
+    folder = before[-1].folder
+    masks = checkpoint.load_masks(folder)
+    if seed not in masks:
+        raise ConfigError(
+            f"{folder / 'mask.pt'} has no mask of seed {seed}: delete that folder, and the same command makes it again."
+        )
+    return masks[seed]
 
 
 def early_weights(config: Config, seed: int, iteration: int) -> State:

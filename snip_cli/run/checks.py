@@ -12,9 +12,9 @@ from snip_cli.models.building import weightless_model
 from snip_cli.models.pretrained import check_origin
 from snip_cli.models.prunable import prunable_parameters
 from snip_cli.pruning.ablation import check_ablation
-from snip_cli.pruning.method import Start, find_method
+from snip_cli.pruning.method import Gives, Method, find_method
 from snip_cli.pruning.prune import check_request
-from snip_cli.run.ancestors import rewind_iteration
+from snip_cli.run.ancestors import earlier_rounds, rewind_iteration
 from snip_cli.runtime.processes import ProcessGroup, check_divisible
 from snip_cli.training.choice import check_pruner
 
@@ -36,10 +36,7 @@ def check(config: Config) -> int:
     check_request(method, model, config.sparsity)
     check_sizes(model, config)
     if not config.is_reference:
-        if method.starts_from is Start.TRAINED and not config.method.trained:
-            raise ConfigError(
-                f"method '{method.name}' prunes a trained network, but method.trained is false: write trained: true in its YAML."
-            )
+        check_start(config, method)
         if config.method.ablation != "none":
             check_ablation(config.method.ablation, method)
         check_pruner(config, method)
@@ -72,16 +69,27 @@ def check_weights(config: Config) -> None:
         )
 
 
-def check_rewind(config: Config) -> None:
-    """Raise ConfigError if training would restart from an iteration that the reference or the schedule does not reach."""
-    iteration = rewind_iteration(config)
-    if not iteration:
-        return
-    last = min(config.schedule.iterations, config.reference.schedule.iterations)
-    if iteration >= last:
+def check_start(config: Config, method: Method) -> None:
+    """Raise ConfigError if `method.trained` or `method.redraw` asks for what the method cannot do."""
+    if method.rounds and not config.method.trained:
         raise ConfigError(
-            f"method.rewind={iteration:,} is not before the last iteration, {last:,}: choose a smaller one, or more schedule.iterations."
+            f"method '{method.name}' prunes a trained network, but method.trained is false: leave it at true."
         )
+    if method.gives is Gives.PRUNER and config.method.redraw:
+        raise ConfigError(
+            f"method.redraw=true draws weights after pruning, but method '{method.name}' prunes while it trains: set method.redraw=false."
+        )
+
+
+def check_rewind(config: Config) -> None:
+    """Raise ConfigError if a round would restart from an iteration that the reference or the schedule does not reach."""
+    iteration = max((rewind_iteration(each) or 0) for each in [*earlier_rounds(config), config])
+    for key, schedule in (("dense_schedule", config.reference.schedule), ("schedule", config.schedule)):
+        if iteration and iteration >= schedule.iterations:
+            where = key if config.dense_schedule else "schedule"
+            raise ConfigError(
+                f"method.rewind={iteration:,} is not before the last iteration, {schedule.iterations:,}: choose a smaller one, or more {where}.iterations."
+            )
 
 
 def check_sizes(model: nn.Module, config: Config) -> None:

@@ -49,12 +49,15 @@ def describe(metrics: Metrics) -> str:
     return f"{metrics.test_error_mean:.2f} %{spread}{found}"
 
 
-def warn_of_collapse(seed: int, mask: Mask, collapsed: Sequence[str], effective_kept: int | None) -> None:
+def warn_of_collapse(
+    seed: int, mask: Mask, collapsed: Sequence[str], effective_kept: int | None, *, trained: bool
+) -> None:
     """Warn if a seed's mask cuts off layers, or cuts the network through so that it cannot learn.
 
     Args:
         collapsed: the layers that no kept path from input to output passes.
         effective_kept: how many of the kept parameters lie on such a path; None if the network cannot be followed.
+        trained: whether the network is trained already.
     """
     if not collapsed:
         return
@@ -65,9 +68,10 @@ def warn_of_collapse(seed: int, mask: Mask, collapsed: Sequence[str], effective_
     if effective_kept == 0:
         log.warning(
             "seed %d: no kept path connects input and output, so the network gives every image the same answer: %s; "
-            "it is trained all the same: stop it, and lower sparsity or choose another method or init",
+            "%slower sparsity or choose another method or init",
             seed,
             layers,
+            "" if trained else "it is trained all the same: stop it, and ",
         )
     else:
         log.warning("seed %d: no kept path from input to output passes these layers: %s", seed, layers)

@@ -147,7 +147,7 @@ def complete_ancestor(
         complete(ancestor, device, group, wait=True, keep_early=keep_early)
     elif group.is_first:
         reuse(ancestor.folder, f"{config.method.name} prunes a network that was trained already")
-    if keep_early and (seeds := group.broadcast(without_early_weights(ancestor, keep_early))):
+    if keep_early and (seeds := group.broadcast(without_early_weights(ancestor, keep_early) if group.is_first else [])):
         train_early(ancestor, seeds, keep_early, device, group)
 
 
@@ -155,6 +155,7 @@ def train_early(config: Config, seeds: list[int], iteration: int, device: torch.
     """Train the first iterations of a finished run again, and keep the weights that nobody had asked for when it was trained."""
     if group.is_first:
         log.info("%s has no saved weights of iteration %d: training up to it again", config.folder, iteration)
+    check_group(config, device, group)
     set_up(device, deterministic=config.deterministic)
     data, paths = prepare_data(config, device), Paths(weightless_model(config), tuple(config.dataset.shape))
 

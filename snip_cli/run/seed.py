@@ -58,9 +58,9 @@ class PreparedSeed:
         pruning = {"mask": self.pruned.mask, "told": findings, "prune_seconds": self.prune_seconds}
         return {"seed": self.replicate.seed, **pruning, "state": state}
 
-    def warn_if_collapsed(self) -> None:
-        """Warn if the mask cuts off layers or the whole network."""
-        warn_of_collapse(self.replicate.seed, self.pruned.mask, self.collapsed, self.effective_kept)
+    def warn_if_collapsed(self, *, trained: bool = False) -> None:
+        """Warn if the mask cuts off layers or the whole network; `trained`: the network is trained already."""
+        warn_of_collapse(self.replicate.seed, self.pruned.mask, self.collapsed, self.effective_kept, trained=trained)
 
     @property
     def mask_is_fixed(self) -> bool:
@@ -76,7 +76,7 @@ def prepare(
     The first process finds the mask for all.
     """
     trained = group.broadcast(parent_weights(config, seed) if group.is_first else None)
-    model = model_to_train(config, seed, data.train.device, trained)
+    model = model_to_train(config, seed, data.train.device, trained, group)
     state = resumed["state"] if resumed else None
     if not config.is_reference and find_method(config.method.name).gives is Gives.PRUNER:
         pruner = make_pruner(config, seed, model, group)
@@ -93,13 +93,15 @@ def prepare(
     return PreparedSeed(replicate, pruned, prune_seconds=seconds, effective=effective)
 
 
-def model_to_train(config: Config, seed: int, device: torch.device, trained: State | None) -> nn.Module:
+def model_to_train(
+    config: Config, seed: int, device: torch.device, trained: State | None, group: ProcessGroup
+) -> nn.Module:
     """Return the network that training starts from: the one that was pruned, or rewound to an early iteration, or drawn again."""
     redrawn = config.method.redraw and not config.is_reference
     early = rewind_iteration(config)
     if early is not None:
         # At iteration 0 the reference had its drawn weights, which can be drawn again.
-        trained = early_weights(config, seed, early) if early > 0 else None
+        trained = group.broadcast(early_weights(config, seed, early) if group.is_first else None) if early > 0 else None
     # The reference started from the stream "weights", so redrawn weights need a different one.
     stream = "redrawn weights" if redrawn and config.method.trained else "weights"
     return drawn_model(config, seed, stream, config.init_train, device, None if redrawn else trained, anew=redrawn)
@@ -168,7 +170,7 @@ def record_results(
         if not start.mask_is_fixed:
             final = replace(start.pruned, mask=masks[seed])
             start = replace(start, pruned=final, effective=paths.counts(masks[seed]))
-            start.warn_if_collapsed()
+            start.warn_if_collapsed(trained=True)
         train_loss = progress.evaluations[-1].train_loss
         learned = has_learned(train_loss, config.schedule, data.train.labels)
         results.append(seed_result(start, progress, weights[seed], learned))

@@ -91,7 +91,15 @@ def save_early(folder: Path, iteration: int, weights: Mapping[int, State]) -> No
 
 def load_early(folder: Path, iteration: int) -> dict[int, State]:
     """Return the weights after an early `iteration` by seed, none where there is no such file. Raises ConfigError where it is damaged."""
-    return _read(folder / f"early-{iteration}.pt") or {}
+    path = folder / f"early-{iteration}.pt"
+    remedy = "delete this file, and the same command makes it again"
+    try:
+        early = load_tensors(path, remedy)
+    except FileNotFoundError:
+        return {}
+    if not isinstance(early, dict) or not all(isinstance(state, dict) for state in early.values()):
+        raise ConfigError(f"{path} belongs to another program: {remedy}.")
+    return early
 
 
 def _read(path: Path) -> Any:

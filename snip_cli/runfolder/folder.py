@@ -3,7 +3,7 @@
 import logging
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -20,7 +20,7 @@ WORK = ("checkpoint.pt", "mask.pt", "steps", "metrics.json")
 def wait_until_free(path: Path) -> None:
     """Wait until no process holds the lock of a run's folder, which need not exist."""
     if path.is_dir():
-        with _lock(path, wait=True):
+        with suppress(OSError), _lock(path, wait=True):  # a folder that is not writable is reported when it is opened
             pass
 
 
@@ -53,9 +53,9 @@ def open_folder(path: Path, *, wait: bool = False) -> Iterator[Path]:
 
 def _lock(path: Path, *, wait: bool) -> FileLock:
     """Return the lock of a folder, acquired; raises ConfigError if another process has it and this one is not to `wait`."""
-    lock = FileLock(path / ".lock", timeout=0)
+    lock = FileLock(path / ".lock")
     try:
-        lock.acquire()
+        lock.acquire(timeout=1)  # `wait_until_free` holds it for an instant
     except Timeout:
         if not wait:
             raise ConfigError(

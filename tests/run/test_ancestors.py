@@ -1,14 +1,17 @@
 """Rewinding to an early iteration of the reference, whose weights are kept while it trains or made again later."""
 
 import csv
+import json
 
 import pytest
 import torch
 
 from snip_cli.commands.snip_run import main
-from snip_cli.run import pipeline
+from snip_cli.config.reading import read
+from snip_cli.run.seed import model_to_train
 from snip_cli.runfolder import checkpoint
-from tests.snip_run import QUICK
+from snip_cli.runtime.processes import SINGLE_PROCESS
+from tests.snip_run import QUICK, start, wait_until
 
 REWOUND = [*QUICK, "method=imp", "method.scope=global", "method.rewind=3", "sparsity=0.15", "seeds=2"]
 
@@ -76,27 +79,54 @@ def test_a_network_that_rewinds_takes_no_weights_from_outside(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("last", ["method.redraw=true", "method.ablation=shuffle_layers"])
-def test_an_ablation_of_the_last_round_leaves_the_rounds_before_it_as_they_are(tmp_path, last):
-    command = [*QUICK, "method=imp", "method.scope=global", "method.rewind=3", "sparsity=0.3", f"output_dir={tmp_path}"]
-    assert main(command) == 0
-    assert main([*command, last]) == 0
-    names = sorted(path.name.partition("-digits-")[2].partition("-seed")[0] for path in tmp_path.glob("imp-*"))
-    assert names == ["s0.199692", "s0.3", "s0.3"]
+def test_an_ablation_concerns_the_last_round_alone(tmp_path, last):
+    command = [*QUICK, "method=imp", "method.scope=global", "method.rewind=3", "sparsity=0.3"]
+    assert main([*command, f"output_dir={tmp_path / 'plain'}"]) == 0
+    assert main([*command, last, f"output_dir={tmp_path / 'other'}"]) == 0
+    plain, other = (only(tmp_path / name, "imp-*-s0.199692-*") for name in ("plain", "other"))
+    assert plain.name == other.name
+    assert_equal(checkpoint.load(plain).weights, checkpoint.load(other).weights)
+    plain, other = (only(tmp_path / name, "imp-*-s0.3-*") for name in ("plain", "other"))
+    assert plain.name != other.name
 
 
-def test_a_run_that_another_process_has_just_finished_is_not_opened_again(tmp_path, monkeypatch, capsys):
-    """As after waiting for its lock."""
-    command = [*QUICK, "method=imp", "sparsity=0.15", f"output_dir={tmp_path}"]
-    assert main([*QUICK, "sparsity=0", f"output_dir={tmp_path}"]) == 0
-    environment = only(tmp_path, "reference-*") / "env.json"
-    before, finished = environment.read_text(), pipeline.is_finished
-    asked = []
+@pytest.mark.parametrize("last", [[], ["method.redraw=true"]])
+def test_a_rewinding_that_an_earlier_round_cannot_do_is_refused_before_any_work(tmp_path, capsys, last):
+    command = [*QUICK, "method=imp", "method.rewind=20", "sparsity=0.4", f"output_dir={tmp_path}", *last]
+    assert main(command) == 2
+    assert "method.rewind=20 is not before the last iteration, 8" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
-    def not_at_first(config, group):
-        asked.append(config)
-        return finished(config, group) and sum(one.is_reference for one in asked) != 1
 
-    monkeypatch.setattr(pipeline, "is_finished", not_at_first)
-    assert main(command) == 0
-    assert "first its reference" in capsys.readouterr().out
-    assert environment.read_text() == before
+def test_a_reference_that_another_process_finished_meanwhile_is_not_opened_again(tmp_path):
+    """Two chains of rounds start together: the second waits for the reference of the first, and leaves it as it is."""
+    command = [*QUICK, "method=imp", "schedule.iterations=400", f"output_dir={tmp_path}"]
+    first = start([*command, "sparsity=0.15"])
+    wait_until(lambda: list(tmp_path.glob("reference-*/checkpoint.pt")))
+    second = start([*command, "sparsity=0.1"])
+    said = [process.communicate()[0] for process in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0)
+    environment = json.loads((only(tmp_path, "reference-*") / "env.json").read_text())
+    assert "earlier" not in environment and environment["images_per_second"]["0"] > 0
+    assert "reference · " in said[0] and "reference · " not in said[1]
+
+
+def test_weights_that_are_rewound_in_float64_are_not_rounded(tmp_path):
+    command = [*QUICK, "dtype=float64", f"output_dir={tmp_path}", "method=imp", "method.rewind=3", "sparsity=0.15"]
+    assert main([*command, "schedule.evaluate_every=1", "schedule.checkpoint_every=100"]) == 0
+    early = checkpoint.load_early(only(tmp_path, "reference-*"), 3)[0]
+    assert any((weight != weight.float().double()).any() for weight in early.values())
+    config = read(only(tmp_path, "imp-*") / "config.yaml")
+    model = model_to_train(config, 0, torch.device("cpu"), None, SINGLE_PROCESS)
+    assert all(torch.equal(tensor, early[name]) for name, tensor in model.state_dict().items())
+
+
+def test_a_damaged_file_of_early_weights_is_named_with_the_remedy(tmp_path, capsys):
+    assert main([*REWOUND, f"output_dir={tmp_path}"]) == 0
+    path = only(tmp_path, "reference-*") / "early-3.pt"
+    path.write_bytes(b"damaged")
+    assert main([*REWOUND[:-2], "sparsity=0.1", f"output_dir={tmp_path}"]) == 2
+    assert f"{path} is damaged" in (said := capsys.readouterr().err)
+    assert "delete this file, and the same command makes it again" in said
+    path.unlink()
+    assert main([*REWOUND[:-2], "sparsity=0.1", f"output_dir={tmp_path}"]) == 0

@@ -9,13 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from snip_cli.data.splits import Batch
+from snip_cli.errors import ConfigError
 from snip_cli.models.prunable import prunable_parameters
 from snip_cli.pruning.mask import Mask, kept_count, top_mask
-from snip_cli.pruning.method import Biases, Gives, Loss, Pruned, Request, Stage, Start, register
+from snip_cli.pruning.method import Biases, Gives, Loss, Pruned, Request, Scores, Stage, Start, register
 from snip_cli.pruning.options import option
+
+# Each round trains the network once.
+MOST_ROUNDS = 200
 
 
 @dataclass(frozen=True)
@@ -63,24 +67,33 @@ def sizes_of(model: nn.Module, options: ImpOptions) -> Sizes:
 
 
 def rounds(model: nn.Module, sparsity: float, options: ImpOptions) -> list[float]:
-    """Return the sparsities of the rounds before the last, each removing its full part; the last reaches `sparsity`."""
+    """Return the sparsities of the rounds before the last, each removing its full part; the last reaches `sparsity`.
+
+    Raises:
+        ConfigError: the options remove so little that more than MOST_ROUNDS rounds are needed.
+    """
     sizes = sizes_of(model, options)
-    kept, found = kept_count(sizes.total, sparsity), []
-    for number in range(1, 10_000):
+    kept = kept_count(sizes.total, sparsity)
+    found: list[float] = []
+    for number in range(1, MOST_ROUNDS + 1):
         left = sizes.kept_after(number)
         if left <= kept:
-            break
-        found.append(shortest_sparsity(sizes.total, left))
-    return found
+            return found
+        if left < sizes.total:
+            found.append(shortest_sparsity(sizes.total, left))
+    raise ConfigError(
+        f"method.rate={options.rate} reaches sparsity={sparsity} in more than {MOST_ROUNDS} rounds: choose a larger rate."
+    )
 
 
 def shortest_sparsity(total: int, kept: int) -> float:
     """Return the decimal with the fewest digits that, as sparsity, keeps exactly `kept` of `total` parameters."""
     exact = 1 - kept / total
-    return next(s for digits in range(1, 17) if kept_count(total, s := round(exact, digits)) == kept)
+    rounded = (round(exact, digits) for digits in range(1, 17))
+    return next(s for s in rounded if 0 < s < 1 and round(total * (1 - s)) == kept)
 
 
-def layer_counts(sizes: Sizes, kept: int, at_most: Mapping[str, int]) -> dict[str, int]:
+def weights_per_layer(sizes: Sizes, kept: int, at_most: Mapping[str, int]) -> dict[str, int]:
     """Return how many weights each parameter keeps, `kept` minus the biases in all, none more than `at_most`.
 
     All have been pruned by the same real number of rounds, found by bisection; the largest remainders are rounded up.
@@ -124,13 +137,15 @@ def imp(model: nn.Module, batches: Sequence[Batch], loss: Loss, request: Request
         for name in sizes.counts
     }
     if options.scope == "global":
-        chosen = top_mask(scores, kept - sizes.biases)
+        chosen = largest(scores, kept - sizes.biases)
     else:
-        counts = layer_counts(sizes, kept, {name: int(previous[name].sum()) for name in sizes.counts})
-        chosen = {name: largest(score, counts[name]) for name, score in scores.items()}
+        counts = weights_per_layer(sizes, kept, {name: int(previous[name].sum()) for name in sizes.counts})
+        chosen = {name: largest({name: score}, counts[name])[name] for name, score in scores.items()}
     return Pruned({name: chosen.get(name, torch.ones_like(p, dtype=torch.bool)) for name, p in parameters.items()})
 
 
-def largest(score: Tensor, count: int) -> Tensor:
-    """Return the mask of the `count` largest entries, which may be none."""
-    return top_mask({"": score}, count)[""] if count else torch.zeros_like(score, dtype=torch.bool)
+def largest(scores: Scores, count: int) -> Mask:
+    """Return the mask of the `count` largest scores, which may be none."""
+    if count == 0:
+        return {name: torch.zeros_like(score, dtype=torch.bool) for name, score in scores.items()}
+    return top_mask(scores, count)

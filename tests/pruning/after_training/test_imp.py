@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from snip_cli.commands.snip_run import main
+from snip_cli.errors import ConfigError
 from snip_cli.models.lenet import lenet_300_100
-from snip_cli.pruning.after_training.imp import ImpOptions, imp, layer_counts, rounds, shortest_sparsity, sizes_of
+from snip_cli.pruning.after_training.imp import ImpOptions, imp, rounds, shortest_sparsity, sizes_of, weights_per_layer
 from snip_cli.pruning.mask import kept_count
 from snip_cli.pruning.method import Request
 from snip_cli.runfolder import checkpoint
@@ -100,14 +101,40 @@ def test_a_rounds_sparsity_has_no_more_digits_than_exact_kappa_needs():
     assert kept_count(266_610, 0.199317) == 213_470
 
 
-def test_layer_counts_add_up_and_never_exceed_what_is_left():
+def test_weights_per_layer_add_up_and_never_exceed_what_is_left():
     with torch.device("meta"):
         sizes = sizes_of(lenet_300_100(*LENET), ImpOptions())
-    counts = layer_counts(sizes, 1000, sizes.counts)
+    counts = weights_per_layer(sizes, 1000, sizes.counts)
     assert sum(counts.values()) + sizes.biases == 1000
-    tight = layer_counts(sizes, 1000, {"fc1.weight": 10, "fc2.weight": 400, "fc3.weight": 500})
+    tight = weights_per_layer(sizes, 1000, {"fc1.weight": 10, "fc2.weight": 400, "fc3.weight": 500})
     assert sum(tight.values()) + sizes.biases == 1000
     assert tight["fc1.weight"] == 10
+
+
+@pytest.mark.parametrize("scope", ["layers", "global"])
+def test_every_sparsity_that_leaves_the_biases_can_be_reached(scope):
+    with torch.device("meta"):
+        model = lenet_300_100(*LENET)
+    for sparsity in (0.96, 0.98, 0.99, 0.998):
+        found = rounds(model, sparsity, ImpOptions(scope=scope))
+        assert found == sorted(set(found))
+        assert found[0] > 0 and found[-1] < sparsity
+
+
+def test_a_rate_that_needs_too_many_rounds_is_refused():
+    with pytest.raises(ConfigError, match="in more than 200 rounds: choose a larger rate"):
+        rounds(network(), 0.9, ImpOptions(rate=0.001))
+    assert rounds(network(), 0.01, ImpOptions(rate=0.0004)) == sorted(
+        set(rounds(network(), 0.01, ImpOptions(rate=0.0004)))
+    )
+
+
+@pytest.mark.parametrize("scope", ["layers", "global"])
+def test_no_weight_at_all_may_be_left(scope):
+    model = network()
+    total, biases = sum(p.numel() for p in model.parameters()), 40
+    mask = mask_of(model, 1 - biases / total, ImpOptions(scope=scope))
+    assert sum(int(keep.sum()) for keep in mask.values()) == biases
 
 
 def folders(top):
