@@ -19,7 +19,7 @@ from snip_cli.report.figures.errors import draw_errors
 from snip_cli.report.figures.limits import draw_limits, limits_csv, limits_table, read_limits
 from snip_cli.report.figures.masks import draw_masks
 from snip_cli.report.figures.training import draw_trainings
-from snip_cli.report.records import COLUMNS, read_tree
+from snip_cli.report.records import COLUMNS, listed, read_tree
 from snip_cli.report.tables.errors import as_text, rows
 from snip_cli.report.tables.published import (
     LAYOUTS,
@@ -110,10 +110,21 @@ def report_limits(flags: argparse.Namespace) -> None:
 
 
 def copy_records(flags: argparse.Namespace) -> None:
-    """Copy the record of each finished run to the folder of --records."""
-    for record in read_tree(*flags.folders):
-        if record.results:
-            print(write_record(read_run(record.folders[0]), flags.records))
+    """Copy the record of each finished run to the folder of --records, merged with the record that is there already."""
+    refused = []
+    for record in read_tree(*flags.folders, copies=flags.records):
+        copy = flags.records / record.name
+        if not record.results or record.folders == [copy]:
+            continue
+        if is_run(copy) and copy not in record.folders:  # writing would lose its seeds
+            refused.append(copy)
+        else:
+            print(write_record([read_run(folder) for folder in record.folders], record.results, flags.records))
+    if refused:
+        raise ConfigError(
+            f"No record was written to {listed(refused)}: what is there cannot be read, or has other settings than the run of the same name. "
+            "Delete it, or name another folder for --records."
+        )
 
 
 def report_list(flags: argparse.Namespace) -> None:
@@ -122,8 +133,8 @@ def report_list(flags: argparse.Namespace) -> None:
     if not any(is_listed(record) for record in records):
         networks = ", ".join(f"{model} on {dataset}" for model, dataset in listed_networks())
         warn_of_none(records, f"a network that the table {flags.table} lists ({networks})", flags.folders)
-    listed = LISTS[flags.table](records)
-    print(as_csv(listed) if flags.format == "csv" else tabulate(listed, headers="keys", tablefmt=STYLES[flags.format]))
+    found = LISTS[flags.table](records)
+    print(as_csv(found) if flags.format == "csv" else tabulate(found, headers="keys", tablefmt=STYLES[flags.format]))
 
 
 def report(flags: argparse.Namespace) -> None:
@@ -214,7 +225,8 @@ def parser() -> argparse.ArgumentParser:
         "--records",
         type=Path,
         metavar="DIR",
-        help="copy settings, environment and results of each finished run to DIR/FOLDER, without tensors and names of this machine",
+        help="copy settings, environment and results of each finished run to DIR/FOLDER, without tensors and names of this machine; "
+        "seeds that DIR holds already are kept",
     )
     made.add_argument(
         "--by", default=",".join(COLUMNS), help="settings that distinguish rows; any other that differs is added"

@@ -40,13 +40,17 @@ class Record:
         return self.folders[0].name
 
 
-def read_tree(*tops: Path, may_be_empty: bool = False) -> list[Record]:
+def read_tree(*tops: Path, may_be_empty: bool = False, copies: Path | None = None) -> list[Record]:
     """Return all runs below `tops`, by folder; files among `tops`, which a shell pattern may name, are ignored.
 
+    With `copies`, the folders of the same names in it are read too, before the others, so that their results count first.
     Raises ConfigError where one of `tops` does not exist, none is a folder or, without `may_be_empty`, none holds a run.
     """
     missing = [top for top in tops if not top.exists()]
-    records = read_folders(sorted({path.parent for top in tops for name in RUN_FILES for path in top.rglob(name)}))
+    folders = sorted({path.parent for top in tops for name in RUN_FILES for path in top.rglob(name)})
+    if copies:
+        folders = list(dict.fromkeys([*(copies / folder.name for folder in folders), *folders]))
+    records = read_folders(folders)
     if missing or not (records or (may_be_empty and any(top.is_dir() for top in tops))):
         raise ConfigError(
             f"There is no run below {listed(missing or tops)}: name the output_dir of snip-run, or folders of runs."

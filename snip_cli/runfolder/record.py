@@ -6,7 +6,7 @@ Results, settings and environment are read without torch; weights and masks are 
 import csv
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from snip_cli import registry
 from snip_cli.config import reading as configuration
 from snip_cli.config.schema import Config
 from snip_cli.errors import ConfigError
-from snip_cli.runfolder.results import COLUMNS, Environment, Evaluation, SeedResult, read_metrics
+from snip_cli.runfolder.results import COLUMNS, Environment, Evaluation, Metrics, SeedResult, read_metrics
 from snip_cli.runtime.environment import git_state
 from snip_cli.runtime.files import make_writable, read_json, write_text
 
@@ -109,22 +109,43 @@ def read_evaluations(folder: Path) -> list[tuple[int, Evaluation]]:
         ) from error
 
 
-def write_record(run: RunRecord, top: Path) -> Path:
-    """Copy settings, environment and results of a finished run, without its tensors, to `top`/FOLDER, and return that folder.
+def write_record(places: Sequence[RunRecord], results: Mapping[int, SeedResult], top: Path) -> Path:
+    """Write settings, environment and results of a run, without its tensors, to `top`/FOLDER, and return that folder.
 
-    The machine's name and folders are left out. Raises ConfigError where the run has no result or `top` is not writable.
+    The machine's name and folders are left out. Raises ConfigError where `top` is not writable.
+
+    Args:
+        places: the folders of the same name that hold the run. Settings and environment are those of the one with the most seeds.
+        results: the results of all places by rising seed, at least one.
+        top: the folder of the records.
     """
-    metrics = read_metrics(run.folder)
-    if metrics is None:
-        raise ConfigError(f"{run.folder} holds no finished run (there is no metrics.json): let the run finish first.")
-    config = replace(run.config, output_dir="runs", dataset=replace(run.config.dataset, root="data"))
-    environment = {name: value for name, value in run.environment.to_json().items() if name not in ("host", "earlier")}
-    folder = top / run.folder.name
+    places = sorted(places, key=lambda place: len(place.results), reverse=True)
+    config, seeds = places[0].config, max(place.config.seeds for place in places)
+    config = replace(config, seeds=seeds, output_dir="runs", dataset=replace(config.dataset, root="data"))
+    metrics = Metrics(
+        config.method_name, config.model.name, config.dataset.name, config.sparsity, list(results.values())
+    )
+    folder = top / places[0].folder.name
     make_writable(folder)
     write_text(folder / "config.yaml", FOLDERS.sub("", configuration.to_yaml(config)))
-    write_text(folder / "env.json", FOLDERS.sub("", json.dumps(environment, indent=2)) + "\n")
+    write_text(folder / "env.json", json.dumps(_merged_environment(places), indent=2) + "\n")
     write_text(folder / "metrics.json", json.dumps(metrics.to_json(), indent=2) + "\n")
     return folder
+
+
+def _merged_environment(places: Sequence[RunRecord]) -> dict[str, Any]:
+    """Return the `env.json` of a record: the environment of the first place, and under `earlier` each other one once."""
+    attempts: dict[str, dict[str, Any]] = {}
+    for place in places:
+        for content in (place.environment.to_json(), *place.environment.earlier):
+            made = replace(Environment.from_json(content), earlier=[]).to_json()
+            del made["host"]
+            made = json.loads(FOLDERS.sub("", json.dumps(made)))
+            # A record may have been copied during the attempt, before its duration and rates were known.
+            begun = {name: value for name, value in made.items() if name not in ("wall_seconds", "images_per_second")}
+            attempts.setdefault(json.dumps(begun), made)
+    first, *others = attempts.values()
+    return {**first, "earlier": others} if others else first
 
 
 def changed_files(made: Environment) -> list[str]:

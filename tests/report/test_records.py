@@ -73,3 +73,82 @@ def test_an_unfinished_run_has_no_record(tmp_path):
     record(tmp_path / "runs", "a", [])
     assert main([str(tmp_path / "runs"), "--records", str(tmp_path / "records")]) == 0
     assert not (tmp_path / "records").exists()
+
+
+def copy_to(top, *folders):
+    """Copy the records of these folders to `top` and return the exit code and the test error by seed of the run `a`."""
+    code = main([*map(str, folders), "--records", str(top)])
+    content = json.loads((top / "a" / "metrics.json").read_text())
+    return code, {entry["seed"]: entry["test_error"] for entry in content["seeds"]}
+
+
+def made_by(folder, command, **more):
+    (folder / "env.json").write_text(json.dumps({"command": command, "host": "a-certain-host", **more}))
+
+
+def commands_in(folder):
+    content = json.loads((folder / "env.json").read_text())
+    return content["command"], [earlier["command"] for earlier in content.get("earlier", [])]
+
+
+def test_a_record_holds_the_seeds_of_all_folders(tmp_path, capsys):
+    record(tmp_path / "one", "a", [1.0])
+    record(tmp_path / "two", "a", [1.0, 2.0, 3.0])
+    records = tmp_path / "records"
+    assert copy_to(records, tmp_path / "one", tmp_path / "two") == (0, {0: 1.0, 1: 2.0, 2: 3.0})
+    capsys.readouterr()
+    [row], said = table(capsys, records)
+    assert (row["n"], row["wanted"], said) == ("3", "3", "")
+
+
+def test_a_record_never_loses_a_seed_that_it_holds(tmp_path):
+    record(tmp_path / "one", "a", [1.0])
+    record(tmp_path / "two", "a", [1.0, 2.0, 3.0])
+    record(tmp_path / "three", "a", [3.0, 4.0], seed=2)
+    records = tmp_path / "records"
+    copy_to(records, tmp_path / "two")
+    assert copy_to(records, tmp_path / "one") == (0, {0: 1.0, 1: 2.0, 2: 3.0})
+    assert copy_to(records, tmp_path / "three") == (0, {0: 1.0, 1: 2.0, 2: 3.0, 3: 4.0})
+
+
+def test_the_record_that_is_there_wins_over_a_run_that_differs(tmp_path, capsys):
+    run = record(tmp_path / "a place before records", "a", [1.5, 2.0])
+    copied = record(tmp_path / "records", "a", [1.0])
+    assert copy_to(tmp_path / "records", run) == (0, {0: 1.0, 1: 2.0})
+    assert (
+        capsys.readouterr().err
+        == f"seed 0 differs between {copied} (test error 1.00 %) and {run} (1.50 %): the first counts\n"
+    )
+
+
+def test_the_environment_of_a_record_is_that_of_most_seeds_and_lists_each_other_one_once(tmp_path):
+    made_by(record(tmp_path / "one", "a", [1.0]), "first")
+    made_by(record(tmp_path / "two", "a", [1.0, 2.0]), "second", earlier=[{"command": "killed", "host": "other-host"}])
+    records = tmp_path / "records"
+    copy_to(records, tmp_path / "one")
+    assert commands_in(records / "a") == ("first", [])
+    made_by(tmp_path / "one" / "a", "first", wall_seconds=9.0)
+    for _ in range(2):
+        copy_to(records, tmp_path / "one", tmp_path / "two")
+        assert commands_in(records / "a") == ("second", ["killed", "first"])
+    assert "host" not in (records / "a" / "env.json").read_text()
+
+
+@pytest.mark.parametrize("damage", ["metrics.json", "config.yaml"])
+def test_a_damaged_record_is_not_replaced_and_the_others_are_written(damage, tmp_path, capsys):
+    record(tmp_path / "runs", "a", [1.0])
+    record(tmp_path / "runs", "b", [2.0], sparsity=0.98)
+    records = tmp_path / "records"
+    (record(records, "a", [1.0, 2.0]) / damage).write_text("{")
+    assert main([str(tmp_path / "runs"), "--records", str(records)]) == 2
+    said = capsys.readouterr()
+    assert f"No record was written to {records / 'a'}: " in said.err
+    assert said.out == f"{records / 'b'}\n"
+    assert (records / "a" / damage).read_text() == "{"
+
+
+def test_a_record_of_other_settings_is_not_replaced(tmp_path, capsys):
+    record(tmp_path / "runs", "a", [1.0])
+    record(tmp_path / "records", "a", [2.0], iterations=300)
+    assert copy_to(tmp_path / "records", tmp_path / "runs") == (2, {0: 2.0})
+    assert "has other settings than the run of the same name" in capsys.readouterr().err
