@@ -86,8 +86,8 @@ def record_of(run: RunRecord) -> Record:
     """Return the record of one run's folder."""
     settings = settings_of(run.config)
     content = run.environment.weights or run.config.model.weights
-    if content != run.config.model.weights:  # a file, which may hold other weights another time
-        settings["model.weights"] += f" ({content[:8]})"
+    if content != run.config.model.weights:  # a file: others may have its name, and a record lacks its folder
+        settings["model.weights"] = f"{Path(run.config.model.weights).name} ({content[:8]})"
     return Record([run.folder], settings, run.results, run.config.all_seeds)
 
 

@@ -152,3 +152,23 @@ def test_a_record_of_other_settings_is_not_replaced(tmp_path, capsys):
     record(tmp_path / "records", "a", [2.0], iterations=300)
     assert copy_to(tmp_path / "records", tmp_path / "runs") == (2, {0: 2.0})
     assert "has other settings than the run of the same name" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("weights", ["/somewhere/else/weights.pt", "weights.pt"])
+def test_a_run_from_pretrained_weights_is_merged_with_its_record(weights, tmp_path, capsys):
+    pretrained = {"model.weights": weights, "method.redraw": False}
+    made_by(record(tmp_path / "runs", "a", [1.0], **pretrained), "snip-run", weights="0123456789abcdef")
+    copy_to(tmp_path / "records", tmp_path / "runs")
+    capsys.readouterr()
+    [merged] = read_tree(tmp_path)
+    assert len(merged.folders) == 2
+    assert merged.settings["model.weights"] == "weights.pt (01234567)"
+    [row], said = table(capsys, tmp_path)
+    assert (row["n"], said) == ("1", "")
+
+
+def test_files_of_the_same_name_with_different_weights_are_different_settings(tmp_path):
+    for name, content in (("a", "0" * 16), ("b", "1" * 16)):
+        folder = record(tmp_path, name, [1.0], **{"model.weights": f"/{name}/weights.pt", "method.redraw": False})
+        made_by(folder, "snip-run", weights=content)
+    assert len({run.settings["model.weights"] for run in read_tree(tmp_path)}) == 2
