@@ -283,6 +283,29 @@ def test_curves_leave_other_files_alone(tmp_path):
     assert (tmp_path / "curves" / "notes.txt").read_text() == "mine"
 
 
+def test_curves_that_differ_in_many_settings_have_names_that_fit_and_differ(tmp_path):
+    many = {f"model.a_long_name_of_an_option_{number}": "größe" for number in range(20)}
+    record(tmp_path, "a", [1.0], sparsity=0.9)
+    record(tmp_path, "b", [2.0], sparsity=0.9, **many)
+    record(tmp_path, "c", [3.0], sparsity=0.9, **many | {"model.a_long_name_of_an_option_19": "x"})
+    folders = write_curves(tmp_path)
+    assert sorted(points(folder)[9000] for folder in folders) == [1.0, 2.0, 3.0]
+    assert len(set(folders)) == 3
+    names = [folder.name for folder in folders]
+    assert max(len(name.encode()) for name in names) in range(195, 201)
+    assert [folder.name for folder in write_curves(tmp_path)] == names
+
+
+def test_a_curve_that_cannot_be_written_keeps_no_other_from_it(tmp_path, caplog):
+    record(tmp_path, "a", [1.0], sparsity=0.9, method="random")
+    record(tmp_path, "b", [2.0], sparsity=0.9)
+    (tmp_path / "curves").mkdir()
+    (tmp_path / "curves" / "random-lenet_300_100-mnist").write_text("a file in the place of a folder")
+    [folder] = write_curves(tmp_path)
+    assert points(folder) == {9000: 2.0}
+    assert "random-lenet_300_100-mnist" in caplog.text
+
+
 def points(folder):
     events = EventAccumulator(str(folder)).Reload()
     return {event.step: event.value for event in events.Scalars("error_against_sparsity")}

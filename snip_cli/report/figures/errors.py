@@ -1,5 +1,7 @@
 """Error against sparsity: as a picture, and as curves that TensorBoard draws."""
 
+import hashlib
+import logging
 import re
 import statistics
 from collections.abc import Sequence
@@ -20,11 +22,14 @@ from snip_cli.report.tables.errors import rows
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+log = logging.getLogger("snip_cli")
+
 # The fraction of the axis that a label needs.
 LABEL_WIDTH = 0.035
 
 TAG = "error_against_sparsity"
 STEPS = 10_000  # TensorBoard's axis has whole numbers: step = sparsity × 10,000
+LONGEST_NAME = 200  # bytes of a curve's folder; file systems allow 255
 
 
 def draw_errors(found: Sequence[Cell]) -> Drawing:
@@ -107,7 +112,7 @@ def write_curves(output_dir: Path) -> list[Path]:
     """Write the curves of all runs in `output_dir` for TensorBoard, and return their folders: one per method and model, below `curves`.
 
     Step = reached sparsity × 10,000, value = mean test error in percent over the seeds. Every method's curve starts at the reference of
-    its own model, data set and schedule.
+    its own model, data set and schedule. A curve that cannot be written is left out with a warning.
     """
     from snip_cli.runfolder.events import EventFile  # takes a while to import, and a table does not need it
 
@@ -121,17 +126,30 @@ def write_curves(output_dir: Path) -> list[Path]:
         for line in found:
             if line[-1].settings["method"] == "reference":
                 continue
-            file = EventFile(folder / curve_name(line[-1]))
-            for cell in line:
-                file.scalar(TAG, statistics.fmean(cell.errors), round(cell.sparsity * STEPS))
-            file.close()
-            written.append(folder / curve_name(line[-1]))
+            curve = folder / curve_name(line[-1])
+            try:
+                file = EventFile(curve)
+                for cell in line:
+                    file.scalar(TAG, statistics.fmean(cell.errors), round(cell.sparsity * STEPS))
+                file.close()
+            except OSError as error:
+                log.warning("a curve for TensorBoard is left out, because it cannot be written: %s", error)
+            else:
+                written.append(curve)
     return written
 
 
 def curve_name(cell: Cell) -> str:
-    """Return method, model, data set and whatever else distinguishes the cell, as a folder's name."""
+    """Return method, model, data set and whatever else distinguishes the cell, as a folder's name.
+
+    A name that is too long for a folder ends in a hash of the whole name instead of its last settings.
+    """
     own = without(cell.key, "sparsity", "method", "model", "dataset")
     words = [cell.key["method"], cell.key["model"], cell.key["dataset"]]
     words += [f"{name}={value}" for name, value in own.items() if value != ""]
-    return re.sub(r"[^\w.=,-]+", "_", "-".join(map(str, words)))
+    whole = "-".join(map(str, words))
+    name = re.sub(r"[^\w.=,-]+", "_", whole).encode()
+    if len(name) <= LONGEST_NAME:
+        return name.decode()
+    end = f"-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
+    return name[: LONGEST_NAME - len(end)].decode(errors="ignore") + end
