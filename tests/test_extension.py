@@ -109,6 +109,39 @@ def test_its_options_are_checked(folder, tmp_path, capsys):
     assert "did you mean 'power'" in capsys.readouterr().err
 
 
+def test_its_own_check_and_a_missing_option_end_the_run_before_any_work(folder, tmp_path, capsys):
+    (folder / "method" / "checked.yaml").write_text("name: checked\nredraw: true\n")
+    (folder / "checked.py").write_text(
+        "from snip_cli.errors import ConfigError\nfrom snip_cli.registry import methods\n\n\n"
+        "@methods.register('checked')\n"
+        "def checked(model, batches, loss, generator, *, width):\n"
+        "    raise AssertionError\n\n\n"
+        "def check(model, example, *, width):\n"
+        "    raise ConfigError(f'{example.device.type} {tuple(example.shape)} is narrower than {width}.')\n\n\n"
+        "checked.check = check\n"
+    )
+    command = [*QUICK, "--config-dir", str(folder), "method=checked", f"output_dir={tmp_path / 'runs'}"]
+    assert main(command) == 2
+    assert "method 'checked' has no default for its option width" in capsys.readouterr().err
+    assert main([*command, "+method.width=wide"]) == 2
+    assert "meta (1, 1, 28, 28) is narrower than wide." in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_method_that_chooses_the_mask_in_the_way_of_an_earlier_version_is_refused(folder, tmp_path, capsys):
+    (folder / "method" / "whole.yaml").write_text("name: whole\nredraw: true\n")
+    (folder / "whole.py").write_text(
+        "from snip_cli.registry import methods\n\n\n"
+        "@methods.register('whole')\n"
+        "def whole(model, batches, loss, generator, sparsity, steps):\n"
+        "    raise AssertionError\n"
+    )
+    command = [*QUICK, "--config-dir", str(folder), f"output_dir={tmp_path / 'runs'}"]
+    assert main([*command, "method=whole"]) == 2
+    assert "register it with @register('whole', gives=Gives.MASK)" in capsys.readouterr().err
+    assert main([*command, "method=smallest", "sparsity=0.5"]) == 0
+
+
 def test_the_help_lists_it(folder, capsys):
     assert main(["--help", "--config-dir", str(folder)]) == 0
     assert ", smallest, " in capsys.readouterr().out

@@ -1,9 +1,12 @@
 """The scripts: which runs a paper's table or figure asks for, with a stand-in for Python that notes its arguments."""
 
+import ast
+import importlib
 import itertools
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -14,6 +17,13 @@ from tests.snip_run import ROOT
 
 LENETS = ("lenet_300_100", "lenet_5_caffe")
 PAPER = {"table1": 20, "table2": 1, "table3": 20, "figure1": 20, "figure2": 1, "figure3": 20, "figure4": 1, "snacs": 1}
+
+SCRIPTS = ROOT / "scripts"
+PYTHON_SCRIPTS = sorted(
+    path.name
+    for path in SCRIPTS.iterdir()
+    if path.is_file() and (path.suffix == ".py" or path.read_text().startswith("#!/usr/bin/env python"))
+)
 
 
 @pytest.fixture
@@ -234,6 +244,44 @@ def test_a_setting_that_the_report_must_know_has_an_option(setting, option):
 
 def test_a_picture_of_one_network_takes_no_choice():
     assert script("figure3", "--only", "lenet_300_100").returncode == 2
+
+
+def is_ours(module):
+    top = module.partition(".")[0]
+    return top in ("snip_cli", "tests") or (SCRIPTS / f"{top}.py").exists()
+
+
+def import_name(module, name):
+    """What `from module import name` gives; raises ImportError if it would."""
+    found = importlib.import_module(module)
+    return getattr(found, name) if hasattr(found, name) else importlib.import_module(f"{module}.{name}")
+
+
+@pytest.mark.parametrize("name", PYTHON_SCRIPTS)
+def test_all_that_a_python_script_imports_from_this_project_exists(name, monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPTS)
+    tree, imported, missing = ast.parse((SCRIPTS / name).read_text()), {}, []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if is_ours(alias.name):
+                    importlib.import_module(alias.name)
+        elif isinstance(node, ast.ImportFrom) and is_ours(node.module):
+            for alias in node.names:
+                try:
+                    imported[alias.asname or alias.name] = import_name(node.module, alias.name)
+                except ImportError:
+                    missing.append(f"line {node.lineno}: from {node.module} import {alias.name}")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            module = imported.get(node.value.id)
+            if isinstance(module, ModuleType) and not hasattr(module, node.attr):
+                missing.append(f"line {node.lineno}: {node.value.id}.{node.attr}")
+    assert not missing
+
+
+def test_the_python_scripts_are_found():
+    assert {"bench_acmi", "bench_seeds", "bench_step", "bench_train", "snacs_meaning", "rivals.py"} <= {*PYTHON_SCRIPTS}
 
 
 def test_a_python_script_tells_a_failure_in_one_sentence(tmp_path):

@@ -17,7 +17,7 @@ a pruner changes it.
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, make_dataclass
+from dataclasses import dataclass, field, make_dataclass
 from enum import Enum
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -27,8 +27,9 @@ from torch import Tensor, nn
 from snip_cli import registry
 from snip_cli.config.sections import Schedule
 from snip_cli.data.splits import Batch
+from snip_cli.errors import ConfigError
 from snip_cli.pruning.mask import Mask, apply_mask
-from snip_cli.pruning.options import NoOptions, read_options
+from snip_cli.pruning.options import TYPE_NAMES, NoOptions, read_options
 from snip_cli.runfolder.steps import NO_STEPS, Steps
 from snip_cli.runtime.processes import SINGLE_PROCESS, ProcessGroup
 
@@ -235,20 +236,58 @@ class _Registered:
 
 
 def find_method(name: str) -> Method:
-    """Return the method called `name`; raises ConfigError if there is none.
+    """Return the method called `name`.
 
-    A plain function that was registered with `registry.methods.register(name)` scores at initialisation, and its keyword-only parameters
-    are its options.
+    A plain function that was registered with `registry.methods.register(name)` scores at initialisation: see `_plain`.
+
+    Raises:
+        ConfigError: there is no such method, or it is a plain function that chooses the mask itself.
     """
     found = registry.methods[name]
     return found.method if isinstance(found, _Registered) else _plain(name, found)
 
 
+def methods_that_find_sparsity() -> list[str]:
+    """Return the names of the methods that take `sparsity=auto`."""
+    found = ((name, registry.methods[name]) for name in registry.methods.names())
+    return [name for name, each in found if isinstance(each, _Registered) and each.method.finds_sparsity]
+
+
+# The value of an option that is not given, so that the function's own default counts.
+_NOT_GIVEN = object()
+
+
 def _plain(name: str, function: Callable[..., Any]) -> Method:
-    known = [p for p in inspect.signature(function).parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY]
-    schema = make_dataclass("Options", [(p.name, type(p.default), field(default=p.default)) for p in known])
+    """Return the method of a function of the form (model, batches, loss, generator, *, options) → scores.
+
+    Its options are the keyword-only parameters. Their values are checked only if the annotation is bool, int, float or str. An attribute
+    `check` of the function, of the form (model, example, **options), is called before any work.
+    """
+    parameters = inspect.signature(function).parameters.values()
+    if any(p.name == "steps" and p.kind is not inspect.Parameter.KEYWORD_ONLY for p in parameters):
+        raise ConfigError(
+            f"method '{name}' takes sparsity and steps as parameters, as an earlier version asked for: write it as {name}(model, batches, loss, request, options), read request.sparsity, request.steps and request.generator, and register it with @register('{name}', gives=Gives.MASK) from snip_cli.pruning.method."
+        )
+    specs = [
+        (
+            p.name,
+            next((kind for kind in TYPE_NAMES if p.annotation is kind), Any),
+            field() if p.default is p.empty else field(default=_NOT_GIVEN),
+        )
+        for p in parameters
+        if p.kind is inspect.Parameter.KEYWORD_ONLY
+    ]
+    schema = make_dataclass("Options", specs, frozen=True, kw_only=True)
+    own_check: Callable[..., None] | None = getattr(function, "check", None)
+
+    def given(options: Any) -> dict[str, Any]:
+        return {key: value for key, value in vars(options).items() if value is not _NOT_GIVEN}
 
     def scores(model: nn.Module, batches: Any, loss: Loss, generator: torch.Generator, options: Any) -> Scores:
-        return function(model, batches, loss, generator, **asdict(options))
+        return function(model, batches, loss, generator, **given(options))
 
-    return Method(name, scores, options=schema)
+    def check(model: nn.Module, example: Tensor, options: Any) -> None:
+        if own_check is not None:
+            own_check(model, example, **given(options))
+
+    return Method(name, scores, options=schema, check=check)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, TypeVar
 
 from snip_cli.errors import ConfigError
@@ -44,7 +44,7 @@ def read_options(schema: type[Options], values: Mapping[str, Any], *, method: st
     """Return the options of `method` with `values` in place of the defaults.
 
     Raises:
-        ConfigError: an unknown option, or a value of the wrong type or outside its range.
+        ConfigError: an unknown option, a value of the wrong type or outside its range, or no value for an option without default.
     """
     known = {spec.name: spec for spec in fields(schema)}  # type: ignore[arg-type]  # every schema is a dataclass
     checked: dict[str, Any] = {}
@@ -54,6 +54,15 @@ def read_options(schema: type[Options], values: Mapping[str, Any], *, method: st
                 f"method '{method}' has no option '{name}'{nearest(name, known)}; it has: {', '.join(known) or 'none'}."
             )
         checked[name] = _checked(f"method.{name}", value, known[name])
+    missing = [
+        name
+        for name, spec in known.items()
+        if name not in checked and spec.default is MISSING and spec.default_factory is MISSING
+    ]
+    if missing:
+        raise ConfigError(
+            f"method '{method}' has no default for its option{'s' * (len(missing) > 1)} {', '.join(missing)}: write {missing[0]}: VALUE in its YAML, or give +method.{missing[0]}=VALUE."
+        )
     return schema(**checked)
 
 

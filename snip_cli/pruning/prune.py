@@ -14,7 +14,18 @@ from snip_cli.errors import ConfigError
 from snip_cli.models.prunable import prunable_parameters
 from snip_cli.pruning.ablation import INVERT, SHUFFLE_LAYERS, check_ablation, invert, shuffle_layers
 from snip_cli.pruning.mask import Mask, kept_count, top_mask
-from snip_cli.pruning.method import Biases, Gives, Loss, Method, Pruned, Request, Scores, Sparsity, find_method
+from snip_cli.pruning.method import (
+    Biases,
+    Gives,
+    Loss,
+    Method,
+    Pruned,
+    Request,
+    Scores,
+    Sparsity,
+    find_method,
+    methods_that_find_sparsity,
+)
 
 
 def prune(
@@ -102,7 +113,7 @@ def check_request(method: Method, model: nn.Module, sparsity: Sparsity) -> int |
     if sparsity == AUTO:
         if method.finds_sparsity:
             return None
-        able = ", ".join(name for name in registry.methods.names() if find_method(name).finds_sparsity)
+        able = ", ".join(methods_that_find_sparsity())
         raise ConfigError(
             f"sparsity=auto does not work with method '{method.name}', which needs a number in [0, 1): give one, or choose a method that finds the sparsity itself ({able})."
         )

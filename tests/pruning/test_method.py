@@ -46,18 +46,6 @@ def test_a_method_lies_in_the_folder_of_its_stage(name):
     assert (method.stage is Stage.DURING_TRAINING) == (method.gives is Gives.PRUNER)
 
 
-def test_a_plain_function_registered_the_old_way_scores_at_initialisation():
-    @registry.methods.register("taylor")
-    def taylor(model, batches, loss, generator, *, power: float = 2.0):
-        return {"power": torch.tensor(power)}
-
-    method = find_method("taylor")
-    assert (method.stage, method.gives, method.redraw) == (Stage.AT_INIT, Gives.SCORES, True)
-    assert method.function(None, [], None, None, method.read_options({"power": 3}))["power"] == 3.0
-    with pytest.raises(ConfigError, match="method 'taylor' has no option 'pover'"):
-        method.read_options({"pover": 3})
-
-
 def test_two_functions_cannot_share_a_name():
     @register("twice")
     def first(model, batches, loss, generator, options): ...

@@ -1,7 +1,6 @@
 """What every registered method that scores connections must do, on every small network."""
 
 import copy
-import itertools
 
 import pytest
 import torch
@@ -13,6 +12,7 @@ from snip_cli.errors import ConfigError, RunError
 from snip_cli.models.prunable import prunable_parameters
 from snip_cli.pruning.method import Gives, find_method
 from snip_cli.pruning.prune import prune
+from tests.pruning.states import disturb, equal, state_of
 
 SCORING = [name for name in registry.methods.names() if find_method(name).gives is Gives.SCORES]
 every_method = pytest.mark.parametrize("method", SCORING)
@@ -20,17 +20,6 @@ every_method = pytest.mark.parametrize("method", SCORING)
 
 def generator():
     return torch.Generator().manual_seed(3)
-
-
-def masks_equal(first, second):
-    return list(first) == list(second) and all(torch.equal(first[name], second[name]) for name in first)
-
-
-def untrained_state(model):
-    """All that pruning must leave alone: parameters, buffers, gradients, what is trained, and every module's mode."""
-    tensors = {**model.state_dict(), **{f"{name}.grad": p.grad for name, p in model.named_parameters()}}
-    flags = [module.training for module in model.modules()] + [p.requires_grad for p in model.parameters()]
-    return copy.deepcopy(tensors), flags
 
 
 @every_method
@@ -65,20 +54,17 @@ def test_the_same_generator_gives_the_same_mask_whatever_the_global_one_holds(me
     for seed in range(2):
         torch.manual_seed(seed)
         masks.append(prune(network, batch, F.cross_entropy, method=method, generator=generator()))
-    assert masks_equal(*masks)
+    assert equal(*masks)
 
 
 @every_method
 def test_pruning_leaves_the_model_and_the_global_generator_alone(method, network, batch):
-    for module, training in zip(network.modules(), itertools.cycle([False, True])):
-        module.training = training
-    for parameter in network.parameters():
-        parameter.grad = torch.full_like(parameter, 0.5)
-    (tensors, flags), random_state = untrained_state(network), torch.get_rng_state()
+    disturb(network)
+    (tensors, flags), random_state = state_of(network), torch.get_rng_state()
     prune(network, batch, F.cross_entropy, method=method)
-    tensors_after, flags_after = untrained_state(network)
+    tensors_after, flags_after = state_of(network)
     assert flags_after == flags
-    assert masks_equal(tensors_after, tensors)
+    assert equal(tensors_after, tensors)
     assert torch.equal(torch.get_rng_state(), random_state)
 
 
@@ -128,7 +114,7 @@ def test_magnitude_keeps_the_largest_weights_of_the_whole_network():
 
 def test_a_single_batch_is_a_list_of_one(network, batch):
     listed = prune(network, [batch], F.cross_entropy)
-    assert masks_equal(prune(network, batch, F.cross_entropy), listed)
+    assert equal(prune(network, batch, F.cross_entropy), listed)
 
 
 def test_an_unknown_method_is_refused_with_the_nearest_name(network, batch):
