@@ -19,7 +19,7 @@ from snip_cli.data.resident import ResidentSplit
 from snip_cli.data.splits import Data
 from snip_cli.models.building import build_model, drawn_model
 from snip_cli.pruning.mask import Mask
-from snip_cli.pruning.method import FixedMask
+from snip_cli.pruning.pruner import FixedMask
 from snip_cli.runtime.processes import SINGLE_PROCESS, ProcessGroup
 from snip_cli.training.stacked.trainer import StackedTrainer
 from snip_cli.training.trainer import Forward, Trainer, make_optimizer

@@ -1,5 +1,5 @@
 """Pruning: masks, the protocol of methods, and the methods themselves, each in the folder of its stage.
 
-Import: `method` (the protocol), `options`, `mask`, `prune`, `ablation`. A method is found by name with `method.find_method`.
+Import: `method` and `pruner` (the protocols), `options`, `mask`, `prune`, `ablation`. A method is found by name with `method.find_method`.
 May import models, data, runfolder, config, runtime, registry and errors.
 """

@@ -9,7 +9,7 @@ A method is one function in one file, registered with what the pipeline needs to
 
     SCORES   (model, batches, loss, generator, options) -> one score per entry of every prunable parameter; larger = keep
     MASK     (model, batches, loss, request, options) -> Pruned
-    PRUNER   (model, plan, options) -> Pruner, which changes the mask while the network trains
+    PRUNER   (model, plan, options) -> Pruner (pruner.py), which changes the mask while the network trains
 
 A scoring method never selects the mask: the pipeline keeps the κ largest scores. SCORES and MASK functions leave the model unchanged;
 a pruner changes it.
@@ -28,10 +28,9 @@ from snip_cli import registry
 from snip_cli.config.sections import Schedule
 from snip_cli.data.splits import Batch
 from snip_cli.errors import ConfigError
-from snip_cli.pruning.mask import Mask, apply_mask
+from snip_cli.pruning.mask import Mask
 from snip_cli.pruning.options import TYPE_NAMES, NoOptions, read_options
 from snip_cli.runfolder.steps import NO_STEPS, Steps
-from snip_cli.runtime.processes import SINGLE_PROCESS, ProcessGroup
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -95,83 +94,11 @@ class Request:
     previous: Mask | None = None
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What a pruner is asked for: κ, the training schedule, a generator for its draws, and the processes that train together.
-
-    `kept` is None if the method is to find the sparsity.
-    """
-
-    kept: int | None
-    schedule: Schedule
-    generator: torch.Generator
-    processes: ProcessGroup = SINGLE_PROCESS
-
-
 @runtime_checkable
 class Narrowable(Protocol):
     """Batches that can be restricted to the first classes without reading the images of others."""
 
     def of_first_classes(self, classes: int) -> Iterable[Batch]: ...
-
-
-class Pruner:
-    """Decides on the mask beside the trainer; this base class never changes it, and subclasses override what they need.
-
-    The trainer calls, in each iteration: `weights` (in the forward pass), `penalty`, the optimizer's step over the parameters of the
-    model and of `parameter_groups`, then `after_step`. What depends on random numbers, such as noise on the weights, draws them from
-    torch's global generator, whose state is in the checkpoint. A pruner may also register forward hooks on the model's layers.
-
-    Over several processes the trainer averages the gradients. A decision that is not a function of the weights alone must be made equal
-    in all processes, by means of `Plan.processes`.
-    """
-
-    mask: Mask
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return parameters of its own as groups for the optimizer: `params` and, if they decay, `weight_decay`.
-
-        A group with an `lr` keeps that rate throughout; one without follows the schedule of the model's parameters.
-        """
-        return []
-
-    def weights(self) -> dict[str, Tensor] | None:
-        """Return the parameters as the forward pass sees them, in training and in evaluation, by name; None for the model's own."""
-        return None
-
-    def penalty(self) -> Tensor | None:
-        """Return a scalar to add to the training loss; None for nothing."""
-        return None
-
-    def after_step(self, iteration: int) -> None:
-        """React to the end of `iteration` (counted from 1), such as by changing and applying the mask."""
-
-    def finish(self) -> None:
-        """Put the final weights into the model, after the last iteration; from then on the trainer no longer asks for `weights`."""
-
-    def state(self) -> dict[str, Any]:
-        """Return what a checkpoint must hold of it, its own parameters included: tensors and plain Python."""
-        return {}
-
-    def load(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` returned, in the tensors that the optimizer holds; the model has its weights already."""
-
-
-class FixedMask(Pruner):
-    """A mask that does not change; pruned parameters are set to zero at once and after every step."""
-
-    def __init__(self, model: nn.Module, mask: Mask) -> None:
-        self.mask = mask
-        apply_mask(model, mask)
-        parameters = dict(model.named_parameters())
-        pruned = {name: keep for name, keep in mask.items() if not keep.all()}
-        self._pruned: list[Tensor] = [parameters[name].detach() for name in pruned]
-        self._keep = [keep.to(parameters[name]) for name, keep in pruned.items()]
-
-    def after_step(self, iteration: int) -> None:
-        """Set the pruned parameters to zero."""
-        if self._pruned:
-            torch._foreach_mul_(self._pruned, self._keep)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from snip_cli.errors import ConfigError
 from snip_cli.models.building import State, drawn_model
 from snip_cli.pruning import prune
 from snip_cli.pruning.mask import layer_counts, sparse_megabytes, weight_counts
-from snip_cli.pruning.method import FixedMask, Gives, Plan, Pruned, Pruner, find_method
+from snip_cli.pruning.method import Gives, Pruned, find_method
+from snip_cli.pruning.pruner import FixedMask, Plan, Pruner
 from snip_cli.run.ancestors import early_weights, parent_weights, rewind_iteration
 from snip_cli.run.messages import log_resumed, warn_of_collapse
 from snip_cli.run.scoring import find_mask

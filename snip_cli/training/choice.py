@@ -12,7 +12,8 @@ from snip_cli.data.splits import Data
 from snip_cli.errors import ConfigError
 from snip_cli.models.prunable import prunable_parameters
 from snip_cli.pruning.mask import Mask
-from snip_cli.pruning.method import FixedMask, Gives, Method, Pruner, find_method
+from snip_cli.pruning.method import Gives, Method, find_method
+from snip_cli.pruning.pruner import FixedMask, Pruner
 from snip_cli.runtime.processes import ProcessGroup
 from snip_cli.training.stacked.chain import Chain
 from snip_cli.training.stacked.rows import Rows

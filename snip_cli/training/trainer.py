@@ -16,7 +16,7 @@ from snip_cli.data.splits import Data, Split
 from snip_cli.models.building import State
 from snip_cli.models.prunable import prunable_parameters
 from snip_cli.pruning.mask import Mask
-from snip_cli.pruning.method import FixedMask, Pruner
+from snip_cli.pruning.pruner import FixedMask, Pruner
 from snip_cli.runtime.processes import SINGLE_PROCESS, ProcessGroup
 from snip_cli.runtime.streams import generator
 from snip_cli.training.evaluation import evaluate

@@ -10,7 +10,8 @@ from snip_cli import registry
 from snip_cli.config.composition import composer
 from snip_cli.config.reading import load
 from snip_cli.errors import ConfigError
-from snip_cli.pruning.method import FixedMask, Gives, Stage, Start, find_method, register
+from snip_cli.pruning.method import Gives, Stage, Start, find_method, register
+from snip_cli.pruning.pruner import FixedMask
 
 registry.load_builtin()
 every_method = pytest.mark.parametrize("name", registry.methods.names())

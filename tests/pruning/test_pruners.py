@@ -6,7 +6,8 @@ import torch
 from snip_cli import registry
 from snip_cli.models.prunable import prunable_parameters
 from snip_cli.pruning.mask import kept_count
-from snip_cli.pruning.method import Gives, Plan, find_method
+from snip_cli.pruning.method import Gives, find_method
+from snip_cli.pruning.pruner import Plan
 from snip_cli.training.trainer import Trainer
 from tests.pruning.states import equal
 from tests.training.trainings import SEED, as_a_run_holds_it, random_data, schedule_of, train, without_times

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from snip_cli.pruning.method import Pruned, Pruner
+from snip_cli.pruning.method import Pruned
+from snip_cli.pruning.pruner import Pruner
 from snip_cli.run.seed import PreparedSeed
 from snip_cli.training.choice import Replicate
 

@@ -7,7 +7,8 @@ from snip_cli.config.composition import composer
 from snip_cli.config.reading import load
 from snip_cli.errors import ConfigError
 from snip_cli.models.building import weightless_model
-from snip_cli.pruning.method import FixedMask, find_method
+from snip_cli.pruning.method import find_method
+from snip_cli.pruning.pruner import FixedMask
 from snip_cli.runtime.processes import SINGLE_PROCESS, ProcessGroup
 from snip_cli.training.choice import (
     Replicate,

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from snip_cli.data.draws import draws
-from snip_cli.pruning.method import FixedMask
+from snip_cli.pruning.pruner import FixedMask
 from snip_cli.training.trainer import Trainer
 from tests.training.trainings import SEED, as_a_run_holds_it, half_mask, random_data, schedule_of, train, trainer_of
 

@@ -7,7 +7,8 @@ import torch
 import torch.distributed as dist
 
 from snip_cli import registry
-from snip_cli.pruning.method import Plan, find_method
+from snip_cli.pruning.method import find_method
+from snip_cli.pruning.pruner import Plan
 from snip_cli.runtime.processes import SINGLE_PROCESS, ProcessGroup
 from snip_cli.training.trainer import Trainer
 from tests.training.test_pruner import Gates

@@ -7,7 +7,7 @@ from torch.func import functional_call
 
 from snip_cli.data.draws import draws
 from snip_cli.models.prunable import prunable_parameters
-from snip_cli.pruning.method import FixedMask, Pruner
+from snip_cli.pruning.pruner import FixedMask, Pruner
 from snip_cli.training.trainer import Trainer
 from tests.training.trainings import (
     SEED,

@@ -8,7 +8,7 @@ import torch
 from snip_cli.config.sections import Schedule
 from snip_cli.data.splits import Data
 from snip_cli.models.prunable import prunable_parameters
-from snip_cli.pruning.method import FixedMask
+from snip_cli.pruning.pruner import FixedMask
 from snip_cli.training.trainer import Trainer
 from tests.splits import split_of
 

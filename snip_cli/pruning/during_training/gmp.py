@@ -15,8 +15,9 @@ from snip_cli.config.sections import Schedule
 from snip_cli.errors import ConfigError
 from snip_cli.models.prunable import prunable_parameters
 from snip_cli.pruning.mask import Mask, top_mask
-from snip_cli.pruning.method import Biases, FixedMask, Gives, Plan, Pruner, Stage, register
+from snip_cli.pruning.method import Biases, Gives, Stage, register
 from snip_cli.pruning.options import option
+from snip_cli.pruning.pruner import FixedMask, Plan, Pruner
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from snip_cli.data.draws import draws
 from snip_cli.errors import ConfigError
 from snip_cli.models.prunable import prunable_parameters
-from snip_cli.pruning.method import Plan, find_method
+from snip_cli.pruning.method import find_method
+from snip_cli.pruning.pruner import Plan
 from snip_cli.training.trainer import Trainer
 from tests.training.trainings import (
     SEED,

@@ -8,7 +8,7 @@ from snip_cli.data.splits import Data
 from snip_cli.errors import RunError
 from snip_cli.models.prunable import prunable_parameters
 from snip_cli.pruning.mask import top_mask
-from snip_cli.pruning.method import FixedMask
+from snip_cli.pruning.pruner import FixedMask
 from snip_cli.training.choice import find_form
 from snip_cli.training.stacked.trainer import StackedTrainer
 from snip_cli.training.trainer import Trainer
