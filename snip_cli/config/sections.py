@@ -37,7 +37,9 @@ def check_sparsity(sparsity: float | str) -> None:
     """Raise ConfigError unless `sparsity` is a number in [0, 1) or `auto`."""
     is_number = isinstance(sparsity, int | float) and not isinstance(sparsity, bool)
     is_allowed = sparsity == AUTO or (is_number and 0 <= float(sparsity) < 1)
-    require_value(is_allowed, "sparsity", sparsity, "a number in [0, 1)", "For 90 %, write sparsity=0.9.")
+    percent = float(sparsity) if isinstance(sparsity, int | float) and 1 < sparsity < 100 else 90.0
+    remedy = f"For {percent:g} %, write sparsity={percent / 100:g}."
+    require_value(is_allowed, "sparsity", sparsity, "a number in [0, 1)", remedy)
 
 
 @dataclass(frozen=True)

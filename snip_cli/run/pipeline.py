@@ -61,7 +61,9 @@ def run(config: Config) -> Metrics | None:
             keep_early = max((rewind_iteration(each) or 0) for each in [*rounds, config])
             complete_ancestor(config, reference, "its reference", device, group, keep_early)
             for number, ancestor in enumerate(rounds, 1):
-                complete_ancestor(config, ancestor, f"round {number}", device, group)
+                complete_ancestor(config, ancestor, f"round {number} of {len(rounds) + 1}", device, group)
+            if rounds and group.is_first:
+                log.info("%s: the last round", config.method.name)
         return complete(config, device, group)
 
 
@@ -143,10 +145,10 @@ def complete_ancestor(
     """Do an ancestor of the run `config`, or what is missing of it, and save the weights after an early iteration, if not 0."""
     if not is_finished(ancestor, group):
         if group.is_first:
-            log.info("%s prunes a trained network: first %s", config.method.name, name)
+            log.info("%s needs %s first", config.method.name, name)
         complete(ancestor, device, group, wait=True, keep_early=keep_early)
     elif group.is_first:
-        reuse(ancestor.folder, f"{config.method.name} prunes a network that was trained already")
+        reuse(ancestor.folder, f"{config.method.name}: {name} is done already")
     if keep_early and (seeds := group.broadcast(without_early_weights(ancestor, keep_early) if group.is_first else [])):
         train_early(ancestor, seeds, keep_early, device, group)
 

@@ -75,6 +75,7 @@ WRONG = [
         r"sparsity must be a number in \[0, 1\): got 1\.0\. For 90 %, write sparsity=0\.9\.",
     ),
     ("sparsity", 1, r"sparsity must be a number in \[0, 1\): got 1\.0\. For 90 %, write sparsity=0\.9\."),
+    ("sparsity", 95, r"sparsity must be a number in \[0, 1\): got 95\.0\. For 95 %, write sparsity=0\.95\."),
     ("sparsity", -0.1, r"sparsity must be a number in \[0, 1\): got -0\.1\. For 90 %, write sparsity=0\.9\."),
     ("sparsity", float("nan"), r"sparsity must be a number in \[0, 1\): got nan\. For 90 %, write sparsity=0\.9\."),
     ("sparsity", 10**400, r"sparsity must be a number.*"),

@@ -57,8 +57,8 @@ def test_the_reference_is_trained_first_and_only_once(tmp_path, caplog):
 def test_a_sweep_tells_of_the_network_that_it_prunes_and_shows_its_error(tmp_path, capsys):
     assert snip_run(tmp_path, "-m", "sparsity=0.2,0.3") == 0
     out = capsys.readouterr().out
-    assert out.count("snacs prunes a trained network: first its reference\n") == 1
-    assert out.count("snacs prunes a network that was trained already") == 1
+    assert out.count("snacs needs its reference first\n") == 1
+    assert out.count("snacs: its reference is done already") == 1
     assert "finished already" not in out
     _, _, table = out.partition("error (%)")
     assert table.count("\nreference ") == 1

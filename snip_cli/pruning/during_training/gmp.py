@@ -4,6 +4,7 @@ The sparsity rises along a cubic curve while the network trains from its initial
 of every layer, the same share of each, and no biases, as in the authors' TensorFlow code. A pruned weight stays zero for good.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,8 @@ from snip_cli.pruning.method import Biases, Gives, Stage, register
 from snip_cli.pruning.options import option
 from snip_cli.pruning.pruner import FixedMask, Plan, Pruner
 
+log = logging.getLogger("snip_cli")
+
 
 @dataclass(frozen=True)
 class GradualOptions:
@@ -31,6 +34,11 @@ class GradualOptions:
     def last_pruning(self, schedule: Schedule) -> int:
         """Return the iteration at which the sparsity is reached."""
         return self.end or schedule.iterations // 2
+
+    def prunings(self, schedule: Schedule) -> list[int]:
+        """Return the iterations after which weights are removed, rising."""
+        end = self.last_pruning(schedule)
+        return [*range(self.begin + self.every, end, self.every), end]
 
 
 def check_schedule(schedule: Schedule, options: GradualOptions) -> None:
@@ -52,8 +60,8 @@ class GradualPruner(Pruner):
     def __init__(self, model: nn.Module, plan: Plan, options: GradualOptions) -> None:
         assert plan.kept is not None
         self._model, self._processes = model, plan.processes
-        self._begin, self._every = options.begin, options.every
-        self._end = options.last_pruning(plan.schedule)
+        self._begin, self._end = options.begin, options.last_pruning(plan.schedule)
+        self._prunings = frozenset(options.prunings(plan.schedule))
         self._weights = {name: parameter.detach() for name, parameter in prunable_parameters(model).items()}
         self._total = sum(weight.numel() for weight in self._weights.values())
         self._kept = plan.kept
@@ -66,8 +74,7 @@ class GradualPruner(Pruner):
 
     def after_step(self, iteration: int) -> None:
         """Prune if it is time to, and set what is pruned to zero."""
-        due = (iteration - self._begin) % self._every == 0
-        if iteration == self._end or (due and self._begin < iteration < self._end):
+        if iteration in self._prunings:
             self._fixed = FixedMask(self._model, top_mask(self._scores(), self._kept_at(iteration)))
         self._fixed.after_step(iteration)
 
@@ -114,5 +121,10 @@ class GradualPruner(Pruner):
     redraw=False,
 )
 def gmp(model: nn.Module, plan: Plan, options: GradualOptions) -> Pruner:
-    """Return the pruner of gradual magnitude pruning."""
+    """Return the pruner of gradual magnitude pruning, and log when it prunes."""
+    first, *rest = options.prunings(plan.schedule)
+    if rest:
+        log.info("gmp prunes %d times, from iteration %d to %d", len(rest) + 1, first, rest[-1])
+    else:
+        log.warning("gmp prunes once, at iteration %d: lower method.every=%d to prune gradually", first, options.every)
     return GradualPruner(model, plan, options)
