@@ -54,3 +54,12 @@ def test_it_says_how_to_cite_both_papers():
 def test_it_names_every_script_of_a_table_or_figure():
     scripts = {path.name for pattern in ("table?", "figure?") for path in (ROOT / "scripts").glob(pattern)}
     assert set(re.findall(r"`scripts/(\w+)` \|", README)) == scripts
+
+
+def test_every_file_of_the_project_that_a_document_names_exists():
+    """In text, not only in links: files are moved and merged, and what was measured stays."""
+    documents = [ROOT / "README.md", *(ROOT / "configs").glob("*.md"), *(ROOT / "results").rglob("*.md")]
+    files = re.compile(r"\b(?:snip_cli|tests|configs|scripts)/[\w/]+(?:\.py|\.yaml|\.sh)\b")
+    named = {(document.name, file) for document in documents for file in files.findall(document.read_text())}
+    assert named
+    assert [(document, file) for document, file in sorted(named) if not (ROOT / file).exists()] == []
