@@ -21,7 +21,7 @@ from snip_cli.models.building import build_model, drawn_model
 from snip_cli.pruning.mask import Mask
 from snip_cli.pruning.pruner import FixedMask
 from snip_cli.runtime.processes import SINGLE_PROCESS, ProcessGroup
-from snip_cli.training.stacked.trainer import StackedTrainer
+from snip_cli.training.loop import Meter, Training
 from snip_cli.training.trainer import Forward, Trainer, make_optimizer
 
 Step = Callable[[], None]
@@ -72,12 +72,12 @@ def our_step(config: Config, data: Data, mask: Mask) -> Step:
     return step_of(Trainer(model, FixedMask(model, mask), data, config.schedule, 0, forward=forward))
 
 
-def step_of(training: Trainer | StackedTrainer) -> Step:
-    """Return one iteration of a training, with selection of the batch."""
-    batches = training.batches()
+def step_of(training: Training, iterations: int = 1) -> Step:
+    """Return `iterations` iterations of a training, with selection of the batches."""
+    meter = Meter()
 
     def step() -> None:
-        training.step(*next(batches))
+        training.advance(iterations, meter)
 
     return step
 

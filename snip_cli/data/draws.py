@@ -57,7 +57,7 @@ def draws(
     """
 
     def epoch_draws(epoch: int) -> Tensor:
-        order = torch.randperm(count, generator=generator(seed, "batch order", epoch))
+        order = epoch_order(count, seed, epoch)
         numbers = torch.randint(NUMBERS, (count,), generator=generator(seed, "augmentation", epoch))
         both = torch.stack([order, numbers])
         # Copying from pinned memory does not block.
@@ -74,3 +74,28 @@ def draws(
         yield Draw(rows, numbers, iteration / iterations if iterations else 0.0)
         left = left[:, batch_size:]
         iteration += 1
+
+
+def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
+    """Return the order of `count` training images in an epoch, counted from 0."""
+    return torch.randperm(count, generator=generator(seed, "batch order", epoch))
+
+
+class BatchOrder:
+    """The rows of a seed's batches, those of `draws`, for many iterations at a time."""
+
+    def __init__(self, count: int, batch_size: int, seed: int) -> None:
+        self.count, self.batch_size, self.seed = count, batch_size, seed
+        self._orders: dict[int, Tensor] = {}
+
+    def rows(self, start: int, end: int) -> Tensor:
+        """Return the rows of iterations `start` to `end` - 1, (iterations, batch)."""
+        first, offset = divmod(start * self.batch_size, self.count)
+        last = (end * self.batch_size - 1) // self.count
+        known = self._orders
+        self._orders = {
+            epoch: known[epoch] if epoch in known else epoch_order(self.count, self.seed, epoch)
+            for epoch in range(first, last + 1)
+        }
+        rows = torch.cat([*self._orders.values()])[offset:]
+        return rows[: (end - start) * self.batch_size].view(end - start, self.batch_size)

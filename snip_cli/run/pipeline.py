@@ -4,7 +4,6 @@ Model and mask of a seed: `seed.prepare`. Training and its evaluations: `Trainin
 """
 
 import logging
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -20,6 +19,7 @@ from snip_cli.models.pretrained import check_there
 from snip_cli.run.ancestors import ancestors, rewind_iteration, without_early_weights
 from snip_cli.run.checks import check, check_group, check_scoring
 from snip_cli.run.messages import announcement, describe, explain_out_of_memory, log_finished_seeds, reuse
+from snip_cli.run.progress import in_threads, progress_bar
 from snip_cli.run.seed import open_training, prepare, pruned_seeds, record_results
 from snip_cli.runfolder import record
 from snip_cli.runfolder.checkpoint import Saved, SavedSeed, save_early
@@ -28,8 +28,8 @@ from snip_cli.runfolder.recorder import NoRecorder, Recorder
 from snip_cli.runfolder.results import Metrics
 from snip_cli.runtime.device import data_type, describe_device, own_device, set_up
 from snip_cli.runtime.processes import ProcessGroup, process_group
-from snip_cli.training.choice import at_once, group_by_iteration
-from snip_cli.training.loop import DivergedError, warn_of_divergence
+from snip_cli.training.choice import at_once, group_by_iteration, side_by_side
+from snip_cli.training.loop import DivergedError, Meter, warn_of_divergence
 
 log = logging.getLogger("snip_cli")
 
@@ -102,40 +102,52 @@ def train_seeds(
         DivergedError: that of the first seed that diverged, after the others are done.
     """
     missing = [seed for seed in config.all_seeds if seed not in recorder.saved.results]
-    together = at_once(config, weightless_model(config), data.train.device, group)
-    batches = group_by_iteration(missing, recorder.saved.training, together)
+    model = weightless_model(config)
+    batches = group_by_iteration(missing, recorder.saved.training, at_once(config, model, data, group))
+    threads = min(side_by_side(config, model, data, group), len(batches))
     failed: dict[int, DivergedError] = {}
-    for number, seeds in enumerate(batches, 1):
-        diverged = train_together(config, seeds, data, group, recorder, keep_at)
-        failed |= diverged
-        if len(diverged) == len(seeds) and len(missing) > 1 and group.is_first:
-            # The last failure ended the training instead of being logged.
-            warn_of_divergence(*list(diverged.items())[-1], others=number < len(batches))
+    with progress_bar(config, missing, recorder.saved, group) as meter:
+
+        def train(seeds: list[int]) -> None:
+            diverged = train_together(config, seeds, data, group, recorder, keep_at, meter)
+            failed.update(diverged)
+            if len(diverged) == len(seeds) and len(missing) > 1 and group.is_first:
+                # The last failure ended the training instead of being logged.
+                warn_of_divergence(*list(diverged.items())[-1], others=seeds is not batches[-1])
+
+        in_threads(train, batches, threads, meter)
     if failed:
         if group.is_first:
             log_finished_seeds(config)
-        raise next(iter(failed.values()))
+        raise failed[min(failed)]
 
 
 def train_together(
-    config: Config, seeds: list[int], data: Data, group: ProcessGroup, recorder: Recorder | NoRecorder, keep_at: KeepAt
+    config: Config,
+    seeds: list[int],
+    data: Data,
+    group: ProcessGroup,
+    recorder: Recorder | NoRecorder,
+    keep_at: KeepAt,
+    meter: Meter,
 ) -> dict[int, DivergedError]:
     """Prune and train seeds that train at the same time, from their checkpoints if there are any; return the errors of those that diverged."""
-    paths = Paths(weightless_model(config), tuple(config.dataset.shape))
-    starts = {seed: prepare(config, seed, data, group, paths, recorder.saved.training.get(seed)) for seed in seeds}
-    training = open_training(config, list(starts.values()), data, group)
-    recorder.begin_seeds(
-        {seed: progress.evaluations for seed, progress in zip(seeds, training.progress, strict=True)},
-        pruned_seeds(starts),
-    )
+    with recorder.lock:
+        paths = Paths(weightless_model(config), tuple(config.dataset.shape))
+        starts = {seed: prepare(config, seed, data, group, paths, recorder.saved.training.get(seed)) for seed in seeds}
+        training = open_training(config, list(starts.values()), data, group)
+        recorder.begin_seeds(
+            {seed: progress.evaluations for seed, progress in zip(seeds, training.progress, strict=True)},
+            pruned_seeds(starts),
+        )
 
     def keep(states: Mapping[int, SavedSeed]) -> None:
         recorder.keep({seed: starts[seed].checkpoint(state) for seed, state in states.items()})
 
     with suppress(DivergedError):  # `failed` has every seed's error
-        bar = group.is_first and sys.stderr.isatty()
-        training.train(evaluated=recorder.evaluated, checkpoint=keep, keep_at=keep_at, bar=bar)
-    record_results(config, starts, training, data, group, paths, recorder)
+        training.train(evaluated=recorder.evaluated, checkpoint=keep, keep_at=keep_at, meter=meter)
+    with recorder.lock:
+        record_results(config, starts, training, data, group, paths, recorder)
     return training.failed
 
 
@@ -166,7 +178,7 @@ def train_early(config: Config, seeds: list[int], iteration: int, device: torch.
             with open_folder(config.folder, wait=True):
                 save_early(config.folder, iteration, weights)
 
-    together = at_once(config, weightless_model(config), device, group)
+    together = at_once(config, weightless_model(config), data, group)
     for some in group_by_iteration(seeds, {}, together):
         starts = [prepare(config, seed, data, group, paths, None) for seed in some]
         training = open_training(config, starts, data, group)

@@ -10,6 +10,7 @@ import dataclasses
 import io
 import json
 import logging
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -46,7 +47,11 @@ class PrunedSeed:
 
 
 class Recorder:
-    """A run's folder, open for writing: locked against other processes, with the log going to `run.log`."""
+    """A run's folder, open for writing: locked against other processes, with the log going to `run.log`.
+
+    Attributes:
+        lock: held while anything is written, so that several threads can train. Hold it to do more than one thing.
+    """
 
     def __init__(self, config: Config, saved: Saved) -> None:
         self.config, self.saved, self._path = config, saved, config.folder
@@ -55,6 +60,7 @@ class Recorder:
         self._rates: dict[str, float] = {}
         self._environment: Environment
         self._events: RunEvents
+        self.lock = threading.RLock()
 
     @classmethod
     @contextmanager
@@ -110,9 +116,10 @@ class Recorder:
 
     def evaluated(self, seed: int, row: Evaluation) -> None:
         """Record one evaluation."""
-        self._rows.append((seed, row))
-        self._write_rows()
-        self._events.evaluation(seed, row)
+        with self.lock:
+            self._rows.append((seed, row))
+            self._write_rows()
+            self._events.evaluation(seed, row)
         shown = (seed, row.iteration, row.train_loss, row.val_error, row.test_error)
         log.debug("seed %d iteration %d: loss %.4f, validation error %.2f %%, test error %.2f %%", *shown)
 
@@ -122,12 +129,14 @@ class Recorder:
         They are copied: the trainings go on in the same tensors, and a later checkpoint for other seeds must not hold a seed that has
         diverged since.
         """
-        self.saved.training |= copy.deepcopy(dict(training))
-        checkpoint.save(self._path, self.saved)
+        with self.lock:
+            self.saved.training |= copy.deepcopy(dict(training))
+            checkpoint.save(self._path, self.saved)
 
     def keep_early(self, iteration: int, weights: Mapping[int, State]) -> None:
         """Save the weights of seeds after an early `iteration`, for a later run that restarts from them."""
-        checkpoint.save_early(self._path, iteration, weights)
+        with self.lock:
+            checkpoint.save_early(self._path, iteration, weights)
 
     def finish_seeds(
         self,
@@ -195,7 +204,7 @@ class NoRecorder:
     """Stands in for the recorder in every process of a group but the first: it knows what is saved and writes nothing."""
 
     def __init__(self, saved: Saved) -> None:
-        self.saved = saved
+        self.saved, self.lock = saved, threading.RLock()
 
     def begin_seeds(self, *_: object) -> None: ...
 

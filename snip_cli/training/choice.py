@@ -1,4 +1,8 @@
-"""Which seeds train together, and in which form: the fastest by the tables of `results/performance.md`."""
+"""Which seeds train together, and in which form: the fastest by the tables of `results/performance.md`.
+
+On a processor a pruned network that the kernels know trains with its kept weights alone, each seed in a thread of its own. Other networks, and
+all networks on a GPU, train with zeros in their matrices; several seeds of a small one as a stack.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +19,8 @@ from snip_cli.pruning.mask import Mask
 from snip_cli.pruning.method import Gives, Method, find_method
 from snip_cli.pruning.pruner import FixedMask, Pruner
 from snip_cli.runtime.processes import ProcessGroup
+from snip_cli.training.loop import Training
+from snip_cli.training.sparse.choice import is_sparse, sparse_training
 from snip_cli.training.stacked.chain import Chain
 from snip_cli.training.stacked.rows import Rows
 from snip_cli.training.stacked.stack import Form, remaining_share
@@ -24,7 +30,8 @@ from snip_cli.training.trainer import Forward, Trainer
 # More replicates at a time gain nothing, and their activations take memory.
 MOST_STACKED = 20
 
-# Removing the dead units of a single network pays for selecting inputs and cells by hand if at most this share of the weights remains.
+# On a GPU, removing the dead units of a single network pays for selecting inputs and cells by hand if at most this share of the weights
+# remains.
 LARGEST_SHARE = 0.5
 
 
@@ -61,8 +68,7 @@ def find_form(model: nn.Module) -> Form | None:
 
 def stackable(config: Config, model: nn.Module, group: ProcessGroup) -> Form | None:
     """Return the network's form if this run may be stacked: one process, a fixed mask, and arithmetic that a stack does too."""
-    changing = not config.is_reference and find_method(config.method.name).gives is Gives.PRUNER
-    plain = group.size == 1 and not config.compile and config.dtype != "bfloat16" and not changing
+    plain = group.size == 1 and not config.compile and config.dtype != "bfloat16" and not changes_mask(config)
     return find_form(model) if plain else None
 
 
@@ -75,7 +81,7 @@ def group_by_iteration(seeds: Sequence[int], training: Mapping[int, dict[str, An
     return [alike[i : i + largest] for alike in by_iteration.values() for i in range(0, len(alike), largest)]
 
 
-def at_once(config: Config, model: nn.Module, device: torch.device, group: ProcessGroup) -> int:
+def at_once(config: Config, model: nn.Module, data: Data, group: ProcessGroup) -> int:
     """Return how many replicates of a network train as one stack; `model` may lie on the meta device.
 
     Raises ConfigError if a stack is asked for and impossible.
@@ -85,19 +91,38 @@ def at_once(config: Config, model: nn.Module, device: torch.device, group: Proce
         raise ConfigError(
             f"replicates=stacked is for networks without batch-norm (LeNets, LSTMs, GRUs), in one process, without compile=true and dtype=bfloat16, which this run of '{config.model.name}' is not: use replicates=auto."
         )
-    if form is None or config.replicates == "apart":
+    if form is None or config.replicates == "apart" or expects_sparse(config, model, data, group):
         return 1
-    slower = device.type == "cpu" and not form.quick_on_cpu
+    slower = data.train.device.type == "cpu" and not form.quick_on_cpu
     return 1 if config.replicates == "auto" and slower else MOST_STACKED
 
 
-def training_of(
-    config: Config, replicates: Sequence[Replicate], data: Data, group: ProcessGroup
-) -> Trainer | StackedTrainer:
+def side_by_side(config: Config, model: nn.Module, data: Data, group: ProcessGroup) -> int:
+    """Return how many seeds train at a time, each in a thread: as many as PyTorch would use threads, with kept weights alone."""
+    in_threads = config.replicates == "auto" and expects_sparse(config, model, data, group)
+    return torch.get_num_threads() if in_threads else 1
+
+
+def expects_sparse(config: Config, model: nn.Module, data: Data, group: ProcessGroup) -> bool:
+    """Return whether the run's networks will train with their kept weights alone, as far as is known before their masks are."""
+    if config.replicates == "stacked" or isinstance(config.sparsity, str) or changes_mask(config):
+        return False
+    return is_sparse(config, model, data, group, 1 - config.sparsity)
+
+
+def changes_mask(config: Config) -> bool:
+    """Return whether the run's method changes the mask during training."""
+    return not config.is_reference and find_method(config.method.name).gives is Gives.PRUNER
+
+
+def training_of(config: Config, replicates: Sequence[Replicate], data: Data, group: ProcessGroup) -> Training:
     """Return the training of one or more replicates, in the fastest form; several must be stackable (`at_once`)."""
-    first = replicates[0]
+    first, mask = replicates[0], replicates[0].pruner.mask
     form = stackable(config, first.model, group)
-    if form is not None and (len(replicates) > 1 or shrinking_pays(form, first.pruner.mask, data.train.device)):
+    alone = config.replicates != "stacked" and len(replicates) == 1 and isinstance(first.pruner, FixedMask)
+    if alone and is_sparse(config, first.model, data, group, density(mask)):
+        return sparse_training(config, first.model, mask, data, first.seed)
+    if form is not None and (len(replicates) > 1 or shrinking_pays(form, mask, data.train.device)):
         assert all(isinstance(replicate.pruner, FixedMask) for replicate in replicates)
         models, masks, seeds = zip(*((r.model, r.pruner.mask, r.seed) for r in replicates), strict=True)
         return StackedTrainer(form, models, masks, data, config.schedule, seeds)
@@ -113,6 +138,11 @@ def training_of(
     return Trainer(one.model, one.pruner, data, config.schedule, one.seed, forward=forward, group=group)
 
 
+def density(mask: Mask) -> float:
+    """Return the share of the parameters that a mask keeps."""
+    return sum(int(keep.sum()) for keep in mask.values()) / sum(keep.numel() for keep in mask.values())
+
+
 def shrinking_pays(form: Form, mask: Mask, device: torch.device) -> bool:
-    """Return whether a single network trains faster without its dead units."""
-    return form.quick_alone(device) and remaining_share(form, mask) <= LARGEST_SHARE
+    """Return whether a single network trains faster without its dead units. On a processor, kept weights alone are faster still."""
+    return device.type == "cuda" and form.quick_alone and remaining_share(form, mask) <= LARGEST_SHARE

@@ -1,20 +1,19 @@
 """The training loop: iterations of a schedule, with evaluations and checkpoints between them.
 
-`Training` holds what training one network (`Trainer`) and training several as one (`StackedTrainer`) have in common.
-R: replicates.
+`Training` holds what all trainings have in common, `SteppedTraining` what those have that PyTorch does step by step: that of one network
+(`Trainer`) and that of several as one (`StackedTrainer`). R: replicates, I: iterations.
 """
 
 import logging
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from snip_cli.config.sections import Schedule
 from snip_cli.data.draws import Draw, draws
@@ -57,6 +56,16 @@ class Progress:
         return {**vars(self), "evaluations": [row.to_json() for row in self.evaluations]}
 
 
+class Meter:
+    """Follows how far a training is; this one does nothing."""
+
+    def done(self, iterations: int) -> None:
+        """Count iterations."""
+
+    def evaluated(self, error: float) -> None:
+        """Show a test error in percent."""
+
+
 class Training(ABC):
     """One or more replicates in training, on one schedule, from any iteration on.
 
@@ -64,11 +73,10 @@ class Training(ABC):
         iteration: how many iterations are done.
         each: the progress of every replicate; up to date at evaluations and checkpoints.
         failed: by seed, the errors of the replicates that have diverged.
-        constant_rates: the optimizer's parameter groups whose learning rate the schedule does not set.
+        checkpoint_seconds: the least time between two checkpoints. A fast training would otherwise spend its time on them.
     """
 
-    optimizer: torch.optim.Optimizer
-    constant_rates: frozenset[int] = frozenset()
+    checkpoint_seconds = 0.0
 
     def __init__(self, data: Data, schedule: Schedule, seeds: Sequence[int], group: ProcessGroup) -> None:
         self.data, self.schedule, self.seeds, self.group = data, schedule, list(seeds), group
@@ -83,7 +91,7 @@ class Training(ABC):
         checkpoint: Callable[[dict[int, dict[str, Any]]], None],
         keep_at: Mapping[int, Callable[[dict[int, State]], None]] | None = None,
         until: int | None = None,
-        bar: bool = False,
+        meter: Meter | None = None,
     ) -> None:
         """Train to the schedule's end, or until `until` of its iterations are done.
 
@@ -95,79 +103,56 @@ class Training(ABC):
             keep_at: by the number of iterations done (0: before the first), functions that are called with a copy of the weights, by
                 seed. Iterations that are done already are skipped.
             until: where to stop; no evaluation is added there. Up to there the result is bit-identical to that of a full training.
-            bar: show a progress bar on standard error.
+            meter: is told how many iterations are done, and the test error; by default, nothing is.
 
         Raises:
             DivergedError: no replicate with a finite loss is left.
         """
-        schedule, keep_at = self.schedule, keep_at or {}
+        schedule, keep_at, meter = self.schedule, keep_at or {}, meter or Meter()
         end = schedule.iterations if until is None else min(until, schedule.iterations)
-        origin, batches, losses = time.perf_counter() - self.seconds, self.batches(), list[Tensor]()
+        origin = time.perf_counter() - self.seconds
         evaluated_at, evaluated_iteration = time.perf_counter(), self.iteration
+        saved_at = time.perf_counter()
         self._keep_weights(keep_at)
         if schedule.iterations == 0:
             self.finish()
             self.evaluate_all(0.0, evaluated)
-        with self._progress_bar(shown=bar) as meter:
-            while self.iteration < end:
-                losses.append(self.step(*next(batches)))
-                meter.update()
-                done = self.iteration
-                last = done == schedule.iterations
-                must_evaluate = last or done % schedule.evaluate_every == 0
-                must_save = done % schedule.checkpoint_every == 0 and not last
-                if must_evaluate or must_save or done == end or done in keep_at:
-                    self.record_losses(losses)
-                    losses.clear()
-                    self._keep_weights(keep_at)
-                if last:
-                    self.finish()
-                if must_evaluate:
-                    images = (done - evaluated_iteration) * schedule.batch_size * len(self.seeds)
-                    error = self.evaluate_all(images / (time.perf_counter() - evaluated_at), evaluated)
-                    meter.set_postfix_str(f"test error {error:.2f} %")
-                    evaluated_at, evaluated_iteration = time.perf_counter(), done
-                if must_evaluate or must_save or done == end:
-                    self.seconds = time.perf_counter() - origin
-                    self._share_progress()
-                if must_save:
-                    self.check_weights()
-                    checkpoint(self.states())
-                    self.after_checkpoint()
+        while self.iteration < end:
+            self.record_losses(self.advance(self.next_event(end, keep_at) - self.iteration, meter))
+            self._keep_weights(keep_at)
+            done = self.iteration
+            last = done == schedule.iterations
+            must_evaluate = last or done % schedule.evaluate_every == 0
+            due = time.perf_counter() - saved_at >= self.checkpoint_seconds
+            must_save = done % schedule.checkpoint_every == 0 and not last and due
+            if last:
+                self.finish()
+            if must_evaluate:
+                images = (done - evaluated_iteration) * schedule.batch_size * len(self.seeds)
+                meter.evaluated(self.evaluate_all(images / (time.perf_counter() - evaluated_at), evaluated))
+                evaluated_at, evaluated_iteration = time.perf_counter(), done
+            if must_evaluate or must_save or done == end:
+                self.seconds = time.perf_counter() - origin
+                self._share_progress()
+            if must_save:
+                self.check_weights()
+                checkpoint(self.states())
+                self.after_checkpoint()
+                saved_at = time.perf_counter()
 
-    def _progress_bar(self, *, shown: bool) -> "tqdm[Any]":
-        """Return a bar on standard error with the rate and the time left; an invisible one unless `shown`."""
-        name = f"seed {self.seeds[0]}" if len(self.seeds) == 1 else f"{len(self.seeds)} seeds"
-        total, done = self.schedule.iterations, self.iteration
-        return tqdm(total=total, initial=done, desc=name, unit="it", disable=not shown, leave=False, dynamic_ncols=True)
+    def next_event(self, end: int, keep_at: Iterable[int]) -> int:
+        """Return the iteration after which there is something else to do than the next one."""
+        done = self.iteration
+        every = (self.schedule.evaluate_every, self.schedule.checkpoint_every)
+        return min(end, *((done // length + 1) * length for length in every), *(at for at in keep_at if at > done))
 
-    def step(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Do one iteration on a batch and return the loss of each replicate, still on the device."""
-        rate = self.schedule.rate_at(self.iteration)
-        for number, group in enumerate(self.optimizer.param_groups):
-            if number not in self.constant_rates:
-                group["lr"] = rate
-        losses_R = self.update(images, labels)
-        self.iteration += 1
-        return losses_R
-
-    def batches(self) -> Iterator[Batch]:
-        """Return this process's training batches, from the next iteration on, without end."""
-        train, schedule = self.data.train, self.schedule
-
-        def drawn(seed: int) -> Iterator[Draw]:
-            start, end, device = self.iteration, schedule.iterations, train.rows_device
-            return draws(len(train), schedule.batch_size, seed, start=start, iterations=end, device=device)
-
-        return train.drawn(self.join(parts) for parts in zip(*map(drawn, self.seeds), strict=True))
-
-    def record_losses(self, losses: Sequence[Tensor]) -> None:
+    def record_losses(self, losses_IR: Tensor) -> None:
         """Record the losses of the last iterations, mean over the processes; a replicate whose loss is not finite fails."""
-        values_RI = (self.group.all_reduce(torch.stack(list(losses))) / self.group.size).view(len(losses), -1).T.cpu()
+        values_RI = (self.group.all_reduce(losses_IR) / self.group.size).T.cpu()
         for number in self.remaining():
             bad = (~torch.isfinite(values_RI[number])).nonzero()
             if len(bad):
-                self.fail(number, self.iteration - len(losses) + int(bad[0]) + 1)
+                self.fail(number, self.iteration - len(losses_IR) + int(bad[0]) + 1)
             else:
                 self.progress[number].losses += values_RI[number].tolist()
 
@@ -246,12 +231,8 @@ class Training(ABC):
         """Do what follows a checkpoint."""
 
     @abstractmethod
-    def update(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Change the weights once and return the loss of each replicate, still on the device."""
-
-    @abstractmethod
-    def join(self, parts: Sequence[Draw]) -> Draw:
-        """Combine the replicates' draws for one iteration, one each, into the rows that this process reads."""
+    def advance(self, count: int, meter: Meter) -> Tensor:
+        """Do `count` iterations and return their losses, I×R, still on the device."""
 
     @abstractmethod
     def evaluate(self, split: Split) -> list[tuple[float, float]]:
@@ -276,6 +257,55 @@ class Training(ABC):
     @abstractmethod
     def load(self, states: Sequence[Mapping[str, Any]]) -> None:
         """Go on from one state a replicate; raises RuntimeError, ValueError or KeyError if they are of another network."""
+
+
+class SteppedTraining(Training):
+    """A training that is done step by step.
+
+    Attributes:
+        constant_rates: the optimizer's parameter groups whose learning rate the schedule does not set.
+    """
+
+    optimizer: torch.optim.Optimizer
+    constant_rates: frozenset[int] = frozenset()
+    _batches: Iterator[Batch] | None = None
+
+    def advance(self, count: int, meter: Meter) -> Tensor:
+        """Do `count` iterations; nothing waits for the device."""
+        self._batches = self._batches or self.batches()
+        losses = []
+        for _ in range(count):
+            losses.append(self.step(*next(self._batches)))
+            meter.done(1)
+        return torch.stack(losses).view(count, -1)
+
+    def step(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Do one iteration on a batch and return the loss of each replicate, still on the device."""
+        rate = self.schedule.rate_at(self.iteration)
+        for number, group in enumerate(self.optimizer.param_groups):
+            if number not in self.constant_rates:
+                group["lr"] = rate
+        losses_R = self.update(images, labels)
+        self.iteration += 1
+        return losses_R
+
+    def batches(self) -> Iterator[Batch]:
+        """Return this process's training batches, from the next iteration on, without end."""
+        train, schedule = self.data.train, self.schedule
+
+        def drawn(seed: int) -> Iterator[Draw]:
+            start, end, device = self.iteration, schedule.iterations, train.rows_device
+            return draws(len(train), schedule.batch_size, seed, start=start, iterations=end, device=device)
+
+        return train.drawn(self.join(parts) for parts in zip(*map(drawn, self.seeds), strict=True))
+
+    @abstractmethod
+    def update(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Change the weights once and return the loss of each replicate, still on the device."""
+
+    @abstractmethod
+    def join(self, parts: Sequence[Draw]) -> Draw:
+        """Combine the replicates' draws for one iteration, one each, into the rows that this process reads."""
 
 
 def warn_of_divergence(seed: int, error: DivergedError, *, others: bool) -> None:

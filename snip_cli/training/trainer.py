@@ -20,7 +20,7 @@ from snip_cli.pruning.pruner import FixedMask, Pruner
 from snip_cli.runtime.processes import SINGLE_PROCESS, ProcessGroup
 from snip_cli.runtime.streams import generator
 from snip_cli.training.evaluation import evaluate
-from snip_cli.training.loop import Training
+from snip_cli.training.loop import SteppedTraining
 
 log = logging.getLogger("snip_cli")
 
@@ -107,7 +107,7 @@ def compiled_if_possible(network: Network) -> Network:
     return call
 
 
-class Trainer(Training):
+class Trainer(SteppedTraining):
     """A network in training beside its pruner; its state can be taken (`states`) and set (`load`) between two iterations."""
 
     def __init__(

@@ -1,12 +1,16 @@
 """Which seeds train together, and in which form."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from snip_cli.config.composition import composer
 from snip_cli.config.reading import load
+from snip_cli.data.resident import ResidentSplit, normalisation
+from snip_cli.data.splits import Data
 from snip_cli.errors import ConfigError
-from snip_cli.models.building import weightless_model
+from snip_cli.models.building import build_model, weightless_model
 from snip_cli.pruning.method import find_method
 from snip_cli.pruning.pruner import FixedMask
 from snip_cli.runtime.processes import SINGLE_PROCESS, ProcessGroup
@@ -17,13 +21,24 @@ from snip_cli.training.choice import (
     find_form,
     group_by_iteration,
     shrinking_pays,
+    side_by_side,
     training_of,
 )
-from snip_cli.training.stacked.trainer import StackedTrainer
+from snip_cli.training.sparse.trainer import SparseTrainer
 from snip_cli.training.trainer import Trainer
 from tests.training.stacked.test_trainer import data_of, mask_of, network_of
 
 CPU = torch.device("cpu")
+
+
+def data_on(device):
+    """A split that the kernels can read, as far as its device goes."""
+    images, labels = torch.zeros(1, 1, 28, 28, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64)
+    split = ResidentSplit(images, labels, normalisation(torch.zeros(1), torch.ones(1), CPU, torch.float32))
+    if device == CPU:
+        return Data(split, split, split)
+    elsewhere = SimpleNamespace(device=device)
+    return Data(elsewhere, elsewhere, elsewhere)
 
 
 def config_of(*overrides):
@@ -33,7 +48,7 @@ def config_of(*overrides):
 
 def number(*overrides, device=CPU, group=SINGLE_PROCESS):
     config = config_of(*overrides)
-    return at_once(config, weightless_model(config), device, group)
+    return at_once(config, weightless_model(config), data_on(device), group)
 
 
 def at(iteration):
@@ -59,23 +74,57 @@ def test_auto_trains_apart_on_a_processor_what_is_faster_so(model):
     assert number(f"model={model}", device=torch.device("cuda")) > 1
 
 
-@pytest.mark.parametrize("model", ["lenet_300_100", "gru_s", "gru_b"])
-def test_auto_trains_together_on_a_processor_what_is_faster_so(model):
-    assert number(f"model={model}") > 1
-
-
-@pytest.mark.parametrize("kept, kind", [(1.0, Trainer), (0.9, Trainer), (0.02, StackedTrainer)])
-def test_dead_units_are_taken_out_of_one_network_where_they_are_many(kept, kind):
-    model = network_of("lenet_300_100", 0)
-    replicate = Replicate(0, model, FixedMask(model, mask_of(model, 0, kept)))
-    assert type(training_of(config_of("model=lenet_300_100"), [replicate], data_of(8), SINGLE_PROCESS)) is kind
+@pytest.mark.parametrize(
+    "overrides", [["model=lenet_300_100", "sparsity=0"], ["model=gru_s"], ["model=gru_b"]], ids=" ".join
+)
+def test_auto_trains_together_on_a_processor_what_is_faster_so(overrides):
+    assert number(*overrides) > 1
 
 
 @pytest.mark.parametrize(
-    "name, device, taken_out",
-    [("gru_s", "cpu", True), ("gru_s", "cuda", False), ("lstm_s", "cpu", False), ("lenet_5_caffe", "cuda", True)],
+    ("overrides", "sparse"),
+    [
+        (["model=lenet_300_100", "sparsity=0.9"], True),
+        (["model=lenet_300_100", "sparsity=0.3"], False),
+        (["model=lenet_5_caffe", "sparsity=0.9"], True),
+        (["model=lenet_5_caffe", "sparsity=0.7"], False),
+        (["model=lenet_300_100", "sparsity=0.9", "compile=true"], False),
+        (["model=lenet_300_100", "sparsity=0.9", "dtype=bfloat16"], False),
+        (["model=lenet_300_100", "sparsity=0.9", "method=gmp"], False),
+        (["model=vgg_d", "dataset=cifar10", "sparsity=0.95"], False),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_dead_units_stay_in_one_network_that_pytorch_has_a_fast_layer_for(name, device, taken_out):
+def test_pruned_networks_that_the_kernels_know_train_side_by_side_on_a_processor(overrides, sparse, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+
+    def threads(*more, device=CPU):
+        config = config_of(*overrides, *more)
+        return side_by_side(config, weightless_model(config), data_on(device), SINGLE_PROCESS)
+
+    assert threads() == (3 if sparse else 1)
+    assert threads("replicates=apart") == 1
+    assert threads(device=torch.device("cuda")) == 1
+
+
+@pytest.mark.parametrize(("kept", "kind"), [(1.0, Trainer), (0.9, Trainer), (0.02, SparseTrainer)])
+def test_one_network_trains_with_its_kept_weights_alone_where_they_are_few(kept, kind):
+    config = config_of("model=lenet_300_100")
+    model = build_model(config)
+    replicate = Replicate(0, model, FixedMask(model, mask_of(model, 0, kept)))
+    assert type(training_of(config, [replicate], data_on(CPU), SINGLE_PROCESS)) is kind
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "taken_out"),
+    [
+        ("gru_s", "cpu", False),
+        ("gru_s", "cuda", False),
+        ("lenet_5_caffe", "cpu", False),
+        ("lenet_5_caffe", "cuda", True),
+    ],
+)
+def test_dead_units_are_taken_out_on_a_gpu_where_pytorch_has_no_fast_layer(name, device, taken_out):
     model = network_of(name, 0)
     assert shrinking_pays(find_form(model), mask_of(model, 0, 0.001), torch.device(device)) is taken_out
 

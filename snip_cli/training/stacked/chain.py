@@ -19,6 +19,8 @@ Layers = Sequence[tuple[str, nn.Module]]
 class Chain:
     """The form of an `nn.Sequential` of such layers. What lies between them maps zero, the output of a dead unit, to zero."""
 
+    quick_alone = True  # the layers are the same, only smaller
+
     def __init__(self, head: Layers, tail: Layers) -> None:
         self.head, self.tail = head, tail
         self.quick_on_cpu = not head  # convolutions of several networks take as long as one after another
@@ -46,10 +48,6 @@ class Chain:
         named = dict(model.named_parameters())  # lists a shared parameter once
         own = all(f"{name}.{part}" in named for name, module in modules for part, _ in module.named_parameters())
         return cls(head, tail) if fits and plain and biased and own and nn.Linear in kinds else None
-
-    def quick_alone(self, device: torch.device) -> bool:
-        """Return True: the layers are the same, only smaller."""
-        return True
 
     def places(self, masks: Sequence[Mask]) -> Places:
         """Return what remains of the networks that the masks prune; every output and every channel of a convolved image does."""

@@ -19,15 +19,13 @@ from snip_cli.training.stacked.stack import Places, Weights, level, select
 class Rows:
     """The form of a `RowByRow`."""
 
+    quick_alone = False  # PyTorch has a fused layer for both kinds on a GPU
+
     def __init__(self, model: RowByRow) -> None:
         self.units, self.projected = model.recurrent.hidden_size, model.recurrent.input_size
         self.is_lstm = isinstance(model.recurrent, nn.LSTM)
         self.quick_on_cpu = not self.is_lstm  # PyTorch fuses the LSTM alone
         self.bias_G = model.get_buffer("gate_bias").view(-1, self.units)[:, 0]
-
-    def quick_alone(self, device: torch.device) -> bool:
-        """Return whether PyTorch has no fused layer here: on a GPU it has one for both kinds, on a CPU for the LSTM alone."""
-        return device.type == "cpu" and not self.is_lstm
 
     @cached_property
     def constants(self) -> list[float]:

@@ -46,10 +46,8 @@ class Form(Protocol):
 
     # Whether a CPU trains several networks faster as one than one after another.
     quick_on_cpu: bool
-
-    def quick_alone(self, device: torch.device) -> bool:
-        """Return whether a single network can be faster here without its dead units than whole with its mask."""
-        ...
+    # Whether a GPU can train a single network faster without its dead units than whole with its mask.
+    quick_alone: bool
 
     def places(self, masks: Sequence[Mask]) -> Places:
         """Return what remains of the networks that the masks prune."""

@@ -18,7 +18,7 @@ from snip_cli.pruning.mask import Mask
 from snip_cli.runtime.processes import SINGLE_PROCESS
 from snip_cli.runtime.streams import generator
 from snip_cli.training.evaluation import chunks
-from snip_cli.training.loop import Training
+from snip_cli.training.loop import SteppedTraining
 from snip_cli.training.stacked.stack import Form, Stack
 from snip_cli.training.trainer import optimizer_for
 
@@ -27,7 +27,7 @@ from snip_cli.training.trainer import optimizer_for
 Moments = Mapping[int, Mapping[str, Tensor]]
 
 
-class StackedTrainer(Training):
+class StackedTrainer(SteppedTraining):
     """Several networks of one form in training, one per seed, or one network without its dead units; states are those of `Trainer`."""
 
     def __init__(

@@ -1,0 +1,53 @@
+"""Which pruned networks train with their kept weights alone: by network and density, as measured in `results/performance.md`."""
+
+import torch
+from torch import nn
+
+from snip_cli.config.schema import Config
+from snip_cli.data.resident import ResidentSplit
+from snip_cli.data.splits import Data, Split
+from snip_cli.models.prunable import prunable_parameters
+from snip_cli.pruning.mask import Mask
+from snip_cli.runtime.processes import ProcessGroup
+from snip_cli.training.loop import Training
+from snip_cli.training.sparse.chain_layers import steps_of
+
+# The largest share of kept weights with which a kind of network trains faster in this form than with zeros in its matrices.
+LARGEST_DENSITY = {"linear": 0.6, "convolutional": 0.25}
+
+
+def kind_of(model: nn.Module) -> str | None:
+    """Return the row of `LARGEST_DENSITY` that a network belongs to; None if the kernels do not know its layers."""
+    steps = steps_of(model)
+    if steps is None or {*prunable_parameters(model)} != {name for name, _ in model.named_parameters()}:
+        return None
+    return "convolutional" if any(isinstance(step.layer, nn.Conv2d) for step in steps) else "linear"
+
+
+def is_sparse(config: Config, model: nn.Module, data: Data, group: ProcessGroup, density: float) -> bool:
+    """Return whether a network of which a share `density` is kept trains in this form: on one processor, in full precision."""
+    plain = group.size == 1 and not config.compile and config.dtype != "bfloat16"
+    readable = all(is_readable(split) for split in (data.train, data.validation, data.test))
+    kind = kind_of(model) if plain and readable else None
+    return kind is not None and density <= LARGEST_DENSITY[kind]
+
+
+def is_readable(split: Split) -> bool:
+    """Return whether the kernels can read a split: uint8 images in the processor's memory, without augmentation."""
+    if not isinstance(split, ResidentSplit):
+        return False
+    return split.augment is None and split.device.type == "cpu" and split.images.dtype == torch.uint8
+
+
+def sparse_training(config: Config, model: nn.Module, mask: Mask, data: Data, seed: int) -> Training:
+    """Return the training of one network with its kept weights alone."""
+    # What compiles is imported where it is used, because it takes half a second.
+    from snip_cli.training.sparse.chain import ChainNetwork
+    from snip_cli.training.sparse.trainer import SparseTrainer
+
+    steps = steps_of(model)
+    assert steps is not None
+    dtype = next(model.parameters()).detach().numpy().dtype
+    channels, height, columns = config.dataset.shape
+    network = ChainNetwork(steps, mask, (channels, height, columns), config.schedule.batch_size, dtype)
+    return SparseTrainer(model, network, mask, data, config.schedule, seed)
