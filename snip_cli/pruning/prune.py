@@ -11,6 +11,7 @@ from snip_cli import registry
 from snip_cli.config.sections import AUTO, check_sparsity
 from snip_cli.data.splits import Batch
 from snip_cli.errors import ConfigError
+from snip_cli.models.effective import effective_weights
 from snip_cli.models.prunable import prunable_parameters
 from snip_cli.pruning.ablation import INVERT, SHUFFLE_LAYERS, check_ablation, invert, shuffle_layers
 from snip_cli.pruning.mask import Mask, kept_count, top_mask
@@ -66,7 +67,8 @@ def prune(
     # A DataLoader gives one batch as a list of two tensors.
     batches = [batch] if isinstance(batch, tuple | list) and isinstance(batch[0], Tensor) else batch
     request = Request(sparsity, generator or torch.Generator().manual_seed(0))
-    return run_method(model, batches, loss, chosen, request, options).mask  # type: ignore[arg-type]
+    with effective_weights(model):
+        return run_method(model, batches, loss, chosen, request, options).mask  # type: ignore[arg-type]
 
 
 def run_method(
