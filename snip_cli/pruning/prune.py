@@ -1,5 +1,6 @@
 """Model, batches, loss → mask, by any registered method that needs no training in between."""
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,7 @@ from snip_cli.config.sections import AUTO, check_sparsity
 from snip_cli.data.splits import Batch
 from snip_cli.errors import ConfigError
 from snip_cli.models.effective import effective_weights
-from snip_cli.models.prunable import prunable_parameters
+from snip_cli.models.prunable import choose_prunable, out_of_reach, prunable_parameters
 from snip_cli.pruning.ablation import INVERT, SHUFFLE_LAYERS, check_ablation, invert, shuffle_layers
 from snip_cli.pruning.mask import Mask, kept_count, top_mask
 from snip_cli.pruning.method import (
@@ -37,6 +38,7 @@ def prune(
     method: str = "snip",
     sparsity: Sparsity = 0.9,
     generator: torch.Generator | None = None,
+    prunable: Iterable[str] | None = None,
     **options: object,
 ) -> Mask:
     """Return the mask, by parameter name, that removes `sparsity` of the model's m prunable parameters.
@@ -46,12 +48,14 @@ def prune(
     `apply_mask(model, mask)` sets what the mask prunes to zero.
 
     Args:
-        model: any module with convolution, linear or recurrent layers.
+        model: any module with convolution, linear, recurrent or attention layers, or with other parameters that `prunable` names.
         batch: (inputs, labels) on the model's device, or a list of such batches.
         loss: (outputs, labels) → scalar, the mean over the batch, for example `torch.nn.functional.cross_entropy`.
         method: name of a registered method; `options` are its own.
         sparsity: fraction of the prunable parameters to remove, in [0, 1), or `auto` if the method finds it.
         generator: for methods that draw; by default one with a fixed seed.
+        prunable: names of the parameters that may be pruned, or patterns such as `encoder.*`; by default the weights and biases of
+            convolution, linear, recurrent and attention layers. A warning says if these leave out whole matrices.
 
     Raises:
         ConfigError: unknown method or option, a sparsity out of range, a method that trains between its steps, or a model that the
@@ -67,7 +71,9 @@ def prune(
     # A DataLoader gives one batch as a list of two tensors.
     batches = [batch] if isinstance(batch, tuple | list) and isinstance(batch[0], Tensor) else batch
     request = Request(sparsity, generator or torch.Generator().manual_seed(0))
-    with effective_weights(model):
+    with effective_weights(model), choose_prunable(model, prunable):
+        if prunable is None and (limit := out_of_reach(model)):
+            warnings.warn(f"{limit}. Choose others with prunable=[...].", stacklevel=2)
         return run_method(model, batches, loss, chosen, request, options).mask  # type: ignore[arg-type]
 
 
