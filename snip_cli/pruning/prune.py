@@ -15,6 +15,7 @@ from snip_cli.errors import ConfigError
 from snip_cli.models.effective import effective_weights
 from snip_cli.models.prunable import choose_prunable, out_of_reach, prunable_parameters
 from snip_cli.pruning.ablation import INVERT, SHUFFLE_LAYERS, check_ablation, invert, shuffle_layers
+from snip_cli.pruning.conditions import left_as_it_was
 from snip_cli.pruning.mask import Mask, kept_count, top_mask
 from snip_cli.pruning.method import (
     Biases,
@@ -44,7 +45,8 @@ def prune(
     """Return the mask, by parameter name, that removes `sparsity` of the model's m prunable parameters.
 
     A method that scores connections keeps exactly κ = round(m · (1 − sparsity)). One that removes whole groups of connections comes as
-    close to that as its groups and limits allow. The model is left as it is: weights, gradients, modes and buffers.
+    close to that as its groups and limits allow. The model is left as it is, also if an error is raised: weights, gradients, modes, all
+    buffers and attributes.
     `apply_mask(model, mask)` sets what the mask prunes to zero.
 
     Args:
@@ -71,7 +73,7 @@ def prune(
     # A DataLoader gives one batch as a list of two tensors.
     batches = [batch] if isinstance(batch, tuple | list) and isinstance(batch[0], Tensor) else batch
     request = Request(sparsity, generator or torch.Generator().manual_seed(0))
-    with effective_weights(model), choose_prunable(model, prunable):
+    with left_as_it_was(model), effective_weights(model), choose_prunable(model, prunable):
         if prunable is None and (limit := out_of_reach(model)):
             warnings.warn(f"{limit}. Choose others with prunable=[...].", stacklevel=2)
         return run_method(model, batches, loss, chosen, request, options).mask  # type: ignore[arg-type]

@@ -1,0 +1,141 @@
+"""prune() and networks whose forward pass changes, draws or rounds something."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import snip_cli
+
+
+class Counting(nn.Module):
+    """Buffers of every kind and plain attributes, all of which the forward pass changes."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(8, 4)
+        self.register_buffer("seen", torch.zeros(()))
+        self.register_buffer("passes", torch.zeros((), dtype=torch.int64), persistent=False)
+        self.register_buffer("mean", torch.full((4,), float("nan")))
+        self.register_buffer("last", None)
+        self.register_buffer("history", torch.zeros(0))
+        self.calls, self.cache = 0, None
+
+    def forward(self, x):
+        self.seen += len(x)
+        self.passes = self.passes + 1
+        self.mean.data.mul_(0.9)
+        self.history.resize_(len(self.history) + 1)
+        self.calls += 1
+        self.last = self.cache = self.layer(x)
+        self.register_buffer("new", x.mean())
+        self.layer.weight.data.clamp_(-0.1, 0.1)
+        return self.last
+
+
+def batch_of(*shape, classes=4):
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(*shape, generator=generator), torch.randint(classes, shape[:1], generator=generator)
+
+
+def content(model):
+    """Everything that can be told of a model: tensors by name, their identity, and the plain attributes."""
+    tensors = [(name, id(tensor), copy.deepcopy(tensor)) for name, tensor in model.named_buffers()]
+    tensors += [(name, id(tensor), tensor.detach().clone()) for name, tensor in model.named_parameters()]
+    keys = [list(module._buffers) + list(vars(module)) for module in model.modules()]
+    plain = [{k: v for k, v in vars(m).items() if isinstance(v, int | float | None)} for m in model.modules()]
+    return tensors, keys, plain
+
+
+def assert_same(found, expected):
+    assert found[1:] == expected[1:]
+    for (name, identity, tensor), (old_name, old_identity, old) in zip(found[0], expected[0], strict=True):
+        assert (name, identity) == (old_name, old_identity)
+        torch.testing.assert_close(tensor, old, rtol=0, atol=0, equal_nan=True)
+
+
+NETWORKS = {
+    "counters": Counting,
+    "old spectral_norm elsewhere": lambda: nn.Sequential(
+        nn.utils.spectral_norm(nn.ConvTranspose1d(8, 8, 1)).requires_grad_(False), nn.Flatten(), nn.Linear(8, 4)
+    ),
+    "spectral_norm": lambda: nn.Sequential(
+        nn.utils.parametrizations.spectral_norm(nn.Linear(8, 8)), nn.ReLU(), nn.Linear(8, 4)
+    ),
+    "instance-norm": lambda: nn.Sequential(
+        nn.Unflatten(1, (2, 4)), nn.InstanceNorm1d(2, track_running_stats=True), nn.Flatten(), nn.Linear(8, 4)
+    ),
+}
+
+
+def make(name):
+    torch.manual_seed(0)
+    model = NETWORKS[name]()
+    return model, batch_of(16, *((8, 1) if name.startswith("old") else (8,)))
+
+
+def failing(outputs, labels):
+    raise ZeroDivisionError
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("method", ["snip", "magnitude"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_model_is_left_as_it_was(name, method):
+    model, batch = make(name)
+    before = content(model)
+    snip_cli.prune(model, batch, F.cross_entropy, method=method, sparsity=0.5)
+    assert_same(content(model), before)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_model_is_left_as_it_was_when_the_loss_raises(name):
+    model, batch = make(name)
+    before = content(model)
+    with pytest.raises(ZeroDivisionError):
+        snip_cli.prune(model, batch, failing, sparsity=0.5)
+    assert_same(content(model), before)
+
+
+def test_an_embedding_that_renormalises_itself_keeps_its_weight():
+    model = nn.Sequential(nn.Embedding(9, 8, max_norm=0.5), nn.Flatten(), nn.Linear(24, 4))
+    before = model[0].weight.detach().clone()
+    batch = torch.randint(9, (16, 3)), torch.randint(4, (16,))
+    snip_cli.prune(model, batch, F.cross_entropy, prunable=["2.*"])
+    assert torch.equal(model[0].weight, before)
+
+
+def test_gradients_stay_even_if_a_users_method_runs_backward(monkeypatch):
+    def backward(model, batches, loss, generator):
+        [(inputs, labels)] = batches
+        loss(model(inputs), labels).backward()
+        return {name: p.detach().abs() for name, p in model.named_parameters()}
+
+    monkeypatch.setitem(snip_cli.pruning.prune.registry.methods._functions, "backward", backward)
+    model = nn.Linear(8, 4)
+    snip_cli.pruning.prune.prune(model, batch_of(16, 8), F.cross_entropy, method="backward")
+    assert model.weight.grad is None
+
+
+def test_a_graph_of_the_callers_is_still_good_after_it():
+    model, batch = make("spectral_norm")
+    value = F.cross_entropy(model(batch[0]), batch[1])
+    snip_cli.prune(model, batch, F.cross_entropy)
+    value.backward()
+    assert model[2].weight.grad.any()
+
+
+def test_a_network_with_a_sparse_buffer_is_pruned():
+    class Graph(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(8, 4)
+            self.register_buffer("adjacency", torch.eye(16).to_sparse())
+
+        def forward(self, x):
+            return self.adjacency @ self.layer(x)
+
+    assert snip_cli.prune(Graph(), batch_of(16, 8), F.cross_entropy)["layer.weight"].any()
