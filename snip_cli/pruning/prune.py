@@ -29,6 +29,7 @@ from snip_cli.pruning.method import (
     find_method,
     methods_that_find_sparsity,
 )
+from snip_cli.runtime.streams import seeded
 
 
 def prune(
@@ -55,7 +56,8 @@ def prune(
         loss: (outputs, labels) → scalar, the mean over the batch, for example `torch.nn.functional.cross_entropy`.
         method: name of a registered method; `options` are its own.
         sparsity: fraction of the prunable parameters to remove, in [0, 1), or `auto` if the method finds it.
-        generator: for methods that draw; by default one with a fixed seed.
+        generator: on the CPU, for methods that draw; by default one with a fixed seed. The forward pass (dropout, noise) draws from global
+            generators that are seeded with its initial seed, and these are put back afterwards: the same call gives the same mask.
         prunable: names of the parameters that may be pruned, or patterns such as `encoder.*`; by default the weights and biases of
             convolution, linear, recurrent and attention layers. A warning says if these leave out whole matrices.
 
@@ -72,8 +74,18 @@ def prune(
         )
     # A DataLoader gives one batch as a list of two tensors.
     batches = [batch] if isinstance(batch, tuple | list) and isinstance(batch[0], Tensor) else batch
-    request = Request(sparsity, generator or torch.Generator().manual_seed(0))
-    with left_as_it_was(model), effective_weights(model), choose_prunable(model, prunable):
+    draws = generator or torch.Generator().manual_seed(0)
+    if draws.device.type != "cpu":
+        raise ConfigError(
+            f"generator must be on the CPU, so that every device gets the same mask: got one on {draws.device}. Use torch.Generator().manual_seed(SEED)."
+        )
+    request = Request(sparsity, draws)
+    with (
+        seeded(draws.initial_seed()),
+        left_as_it_was(model),
+        effective_weights(model),
+        choose_prunable(model, prunable),
+    ):
         if prunable is None and (limit := out_of_reach(model)):
             warnings.warn(f"{limit}. Choose others with prunable=[...].", stacklevel=2)
         return run_method(model, batches, loss, chosen, request, options).mask  # type: ignore[arg-type]

@@ -1,13 +1,16 @@
 """prune() and networks whose forward pass changes, draws or rounds something."""
 
 import copy
+import random
 
+import numpy
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 import snip_cli
+from snip_cli.errors import ConfigError
 
 
 class Counting(nn.Module):
@@ -139,3 +142,101 @@ def test_a_network_with_a_sparse_buffer_is_pruned():
             return self.adjacency @ self.layer(x)
 
     assert snip_cli.prune(Graph(), batch_of(16, 8), F.cross_entropy)["layer.weight"].any()
+
+
+class Noisy(nn.Module):
+    """Draws in every way that a forward pass can."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.out, self.generator = nn.Linear(8, 64), nn.Linear(64, 4), torch.Generator()
+
+    def forward(self, x):
+        own = torch.rand(8, generator=self.generator)
+        foreign = torch.tensor(numpy.random.rand(8), dtype=x.dtype)
+        hidden = self.layer(x * own * foreign * random.uniform(0.5, 2)) + torch.randn(64)
+        return self.out(F.rrelu(hidden, training=self.training))
+
+
+def dropout(layer=nn.Dropout):
+    return nn.Sequential(nn.Linear(8, 64), nn.ReLU(), layer(), nn.Linear(64, 4))
+
+
+class NoisyWeight(nn.Module):
+    def forward(self, weight):
+        return weight * torch.rand_like(weight)
+
+
+def noisy_weight():
+    return nn.utils.parametrize.register_parametrization(nn.Linear(8, 4), "weight", NoisyWeight())
+
+
+class Tagger(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.out = nn.LSTM(4, 6, 2, batch_first=True, dropout=0.5), nn.Linear(6, 4)
+
+    def forward(self, x):
+        return self.out(self.lstm(x.view(-1, 2, 4))[0][:, -1])
+
+
+DRAWING = {
+    "dropout": dropout,
+    "alpha dropout": lambda: dropout(nn.AlphaDropout),
+    "rrelu": lambda: dropout(nn.RReLU),
+    "noise": Noisy,
+    "noise on a weight": noisy_weight,
+    "recurrent dropout": Tagger,
+}
+
+
+def global_states():
+    numpys = numpy.random.get_state()
+    return (
+        random.getstate(),
+        [part.tolist() if hasattr(part, "tolist") else part for part in numpys],
+        torch.get_rng_state(),
+    )
+
+
+@pytest.mark.parametrize("seed", [None, 7])
+@pytest.mark.parametrize("name", DRAWING)
+def test_the_same_call_gives_the_same_mask_and_moves_no_global_generator(name, seed):
+    model, batch = DRAWING[name](), batch_of(16, 8)
+    generator = None if seed is None else torch.Generator().manual_seed(seed)
+    masks = []
+    for other in range(2):
+        for kind in (torch.manual_seed, random.seed, numpy.random.seed):
+            kind(other)
+        before = global_states()
+        masks.append(snip_cli.prune(model, batch, F.cross_entropy, sparsity=0.5, generator=generator))
+        after = global_states()
+        assert before[:2] == after[:2]
+        assert torch.equal(before[2], after[2])
+    assert all(torch.equal(masks[0][name], masks[1][name]) for name in masks[0])
+
+
+def test_another_generator_is_another_draw_of_dropout():
+    torch.manual_seed(0)
+    model, batch = dropout(), batch_of(16, 8)
+    masks = [
+        snip_cli.prune(model, batch, F.cross_entropy, sparsity=0.5, generator=torch.Generator().manual_seed(seed))
+        for seed in range(2)
+    ]
+    assert not torch.equal(masks[0]["3.weight"], masks[1]["3.weight"])
+
+
+def test_the_global_generators_are_put_back_when_the_loss_raises():
+    model = dropout()
+    before = torch.get_rng_state()
+    with pytest.raises(ZeroDivisionError):
+        snip_cli.prune(model, batch_of(16, 8), failing)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_generator_on_another_device_is_refused():
+    class Elsewhere(torch.Generator):
+        device = torch.device("cuda")
+
+    with pytest.raises(ConfigError, match=r"generator must be on the CPU.*got one on cuda"):
+        snip_cli.prune(dropout(), batch_of(16, 8), F.cross_entropy, generator=Elsewhere())

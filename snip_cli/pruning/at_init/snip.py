@@ -29,7 +29,8 @@ def scoring_mode(model: nn.Module) -> Iterator[None]:
     """Put the model in training mode but batch-norm in inference mode, as the released code does; restore all modes afterwards.
 
     Inference mode for the whole model would fail: cuDNN has no backward pass of a recurrent network there. On a GPU, products are
-    computed in full float32 and convolutions deterministically, because the last bits of a score decide which connection stays.
+    computed in full float32 and convolutions deterministically, because the last bits of a score decide which connection stays. A recurrent
+    layer with dropout does without cuDNN, whose dropout goes on from call to call and ignores seeds.
     """
     precision = torch.get_float32_matmul_precision()
     modes = {module: module.training for module in model.modules()}
@@ -39,7 +40,8 @@ def scoring_mode(model: nn.Module) -> Iterator[None]:
             module.eval()
     torch.set_float32_matmul_precision("highest")
     try:
-        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        own_dropout = any(isinstance(module, nn.RNNBase) and module.dropout > 0 for module in modes)
+        with torch.backends.cudnn.flags(enabled=not own_dropout, deterministic=True, allow_tf32=False):
             yield
     finally:
         torch.set_float32_matmul_precision(precision)
