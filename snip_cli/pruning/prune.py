@@ -1,7 +1,7 @@
 """Model, batches, loss → mask, by any registered method that needs no training in between."""
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from snip_cli.errors import ConfigError
 from snip_cli.models.effective import effective_weights
 from snip_cli.models.prunable import choose_prunable, out_of_reach, prunable_parameters
 from snip_cli.pruning.ablation import INVERT, SHUFFLE_LAYERS, check_ablation, invert, shuffle_layers
+from snip_cli.pruning.batches import AnyBatch, read_batches
 from snip_cli.pruning.conditions import left_as_it_was
 from snip_cli.pruning.mask import Mask, kept_count, top_mask
 from snip_cli.pruning.method import (
@@ -34,8 +35,8 @@ from snip_cli.runtime.streams import seeded
 
 def prune(
     model: nn.Module,
-    batch: Batch | Sequence[Batch],
-    loss: Loss,
+    batch: AnyBatch | Iterable[AnyBatch],
+    loss: Callable[[Any, Any], Tensor],
     *,
     method: str = "snip",
     sparsity: Sparsity = 0.9,
@@ -52,7 +53,8 @@ def prune(
 
     Args:
         model: any module with convolution, linear, recurrent or attention layers, or with other parameters that `prunable` names.
-        batch: (inputs, labels) on the model's device, or a list of such batches.
+        batch: (inputs, labels) on the model's device, or a list of such batches. `inputs` is what the model is called with: a tensor, a
+            tuple of positional arguments or a dictionary of named ones.
         loss: (outputs, labels) → scalar, the mean over the batch, for example `torch.nn.functional.cross_entropy`.
         method: name of a registered method; `options` are its own.
         sparsity: fraction of the prunable parameters to remove, in [0, 1), or `auto` if the method finds it.
@@ -72,8 +74,7 @@ def prune(
         raise ConfigError(
             f"method '{method}' trains the network between its pruning steps, which prune() does not: use `snip-run method={method}`."
         )
-    # A DataLoader gives one batch as a list of two tensors.
-    batches = [batch] if isinstance(batch, tuple | list) and isinstance(batch[0], Tensor) else batch
+    batches = read_batches(batch)
     draws = generator or torch.Generator().manual_seed(0)
     if draws.device.type != "cpu":
         raise ConfigError(
@@ -88,7 +89,7 @@ def prune(
     ):
         if prunable is None and (limit := out_of_reach(model)):
             warnings.warn(f"{limit}. Choose others with prunable=[...].", stacklevel=2)
-        return run_method(model, batches, loss, chosen, request, options).mask  # type: ignore[arg-type]
+        return run_method(model, batches, loss, chosen, request, options).mask
 
 
 def run_method(

@@ -13,6 +13,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from snip_cli.data.splits import Batch
 from snip_cli.errors import ConfigError
 from snip_cli.models.prunable import PRUNABLE_LAYERS, prunable_parameters
 
@@ -86,6 +87,16 @@ def parent_channels(model: nn.Module, pair: Pair) -> int:
 def child_inputs(model: nn.Module, pair: Pair) -> int:
     """Return the child's number of input channels."""
     return model.get_parameter(f"{pair.child}.weight").shape[1]
+
+
+def example_of(batches: Iterable[Batch]) -> Tensor:
+    """Return the first image of the first batch, 1×C×H×W; raises ConfigError if the model has several inputs."""
+    images: object = next(iter(batches))[0]
+    if not isinstance(images, Tensor):
+        raise ConfigError(
+            f"This method compares the layers of models that take one tensor, but the inputs are a {type(images).__name__}: choose method=snip, random or magnitude."
+        )
+    return images[:1]
 
 
 @contextmanager

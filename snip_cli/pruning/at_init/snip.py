@@ -10,6 +10,7 @@ from torch import nn
 from snip_cli.data.splits import Batch
 from snip_cli.errors import RunError
 from snip_cli.models.prunable import prunable_parameters
+from snip_cli.pruning.batches import call_loss, call_model
 from snip_cli.pruning.method import Loss, Scores, Stage, register
 from snip_cli.pruning.options import option
 
@@ -57,7 +58,7 @@ def connection_sensitivity(model: nn.Module, batch: Batch, loss: Loss) -> Scores
     inputs, labels = batch
     parameters = prunable_parameters(model)
     with scoring_mode(model), torch.enable_grad():
-        value = loss(model(inputs), labels)
+        value = call_loss(loss, call_model(model, inputs), labels)
         gradients = torch.autograd.grad(value, list(parameters.values()), allow_unused=True, materialize_grads=True)
     sensitivity = {name: (p.detach() * g).abs_() for (name, p), g in zip(parameters.items(), gradients, strict=True)}
     total = torch.stack([s.sum() for s in sensitivity.values()]).sum()
