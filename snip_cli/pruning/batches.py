@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from snip_cli.data.splits import Batch
 from snip_cli.errors import ConfigError, SnipError
+from snip_cli.pruning.conditions import is_low_precision
 
 Inputs = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
 # What `prune` accepts; `Batch` is the usual kind.
@@ -37,7 +38,7 @@ class Batches:
 
 
 def read_batches(given: object) -> Iterable[Batch]:
-    """Return the batches in what `prune` was given.
+    """Return the batches in what `prune` was given; numbers of fewer than 32 bits become float32, as in the model.
 
     Raises:
         ConfigError: it is neither a batch nor a list of batches, or could be both.
@@ -76,7 +77,8 @@ def _checked(entry: object) -> Batch:
     if not _is_pair(entry):
         raise _refusal(entry)
     # The methods' type of a batch is the usual one, of a tensor of inputs.
-    return entry[0], entry[1]  # type: ignore[index]
+    inputs, labels = (map_tensors(lambda t: t.float() if is_low_precision(t) else t, part) for part in entry)  # type: ignore[attr-defined]
+    return inputs, labels
 
 
 def _refusal(given: object) -> ConfigError:

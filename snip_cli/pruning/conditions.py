@@ -1,12 +1,25 @@
-"""The conditions under which `prune` scores a model of anybody's: nothing of it changes."""
+"""The conditions under which `prune` scores a model of anybody's: seeded, in full precision, and nothing of the model changes."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from snip_cli.models.effective import effective_weights
+from snip_cli.runtime.streams import seeded
+
+
+@contextmanager
+def scoring_conditions(model: nn.Module, seed: int) -> Iterator[None]:
+    """Within the block, global generators are seeded, and every weight of `model` is a parameter in full precision.
+
+    Afterwards generators and model are as they were.
+    """
+    with seeded(seed), left_as_it_was(model), full_precision(model), effective_weights(model):
+        yield
 
 
 @contextmanager
@@ -53,3 +66,32 @@ def _restore(tensor: Tensor, value: Tensor) -> None:
         tensor.data = value
     elif not torch.equal(tensor, value):
         tensor.copy_(value)
+
+
+@contextmanager
+def full_precision(model: nn.Module) -> Iterator[None]:
+    """Within the block, parameters and buffers in float16, bfloat16 or less are in float32, and autocast is off.
+
+    In float16 most gradients of a deep network are zero or infinite, and scores that are equal cannot rank connections. To be used within
+    `left_as_it_was`, which gives back the buffers.
+    """
+    halves = [(parameter, parameter.data) for parameter in model.parameters() if is_low_precision(parameter)]
+    kinds = {"cpu", *(parameter.device.type for parameter in model.parameters())}
+    try:
+        for parameter, data in halves:
+            parameter.data = data.float()
+        for module in model.modules():
+            buffers = module.named_buffers(recurse=False)
+            module._buffers.update({name: buffer.float() for name, buffer in buffers if is_low_precision(buffer)})
+        with ExitStack() as stack:
+            for kind in filter(torch.amp.is_autocast_available, kinds):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+            yield
+    finally:
+        for parameter, data in halves:
+            parameter.data = data
+
+
+def is_low_precision(tensor: Tensor) -> bool:
+    """Return whether a tensor holds floating-point numbers of fewer than 32 bits."""
+    return tensor.is_floating_point() and tensor.dtype.itemsize < 4

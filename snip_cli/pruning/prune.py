@@ -12,11 +12,10 @@ from snip_cli import registry
 from snip_cli.config.sections import AUTO, check_sparsity
 from snip_cli.data.splits import Batch
 from snip_cli.errors import ConfigError
-from snip_cli.models.effective import effective_weights
 from snip_cli.models.prunable import choose_prunable, out_of_reach, prunable_parameters
 from snip_cli.pruning.ablation import INVERT, SHUFFLE_LAYERS, check_ablation, invert, shuffle_layers
 from snip_cli.pruning.batches import AnyBatch, read_batches
-from snip_cli.pruning.conditions import left_as_it_was
+from snip_cli.pruning.conditions import scoring_conditions
 from snip_cli.pruning.mask import Mask, kept_count, top_mask
 from snip_cli.pruning.method import (
     Biases,
@@ -30,7 +29,6 @@ from snip_cli.pruning.method import (
     find_method,
     methods_that_find_sparsity,
 )
-from snip_cli.runtime.streams import seeded
 
 
 def prune(
@@ -81,12 +79,7 @@ def prune(
             f"generator must be on the CPU, so that every device gets the same mask: got one on {draws.device}. Use torch.Generator().manual_seed(SEED)."
         )
     request = Request(sparsity, draws)
-    with (
-        seeded(draws.initial_seed()),
-        left_as_it_was(model),
-        effective_weights(model),
-        choose_prunable(model, prunable),
-    ):
+    with scoring_conditions(model, draws.initial_seed()), choose_prunable(model, prunable):
         if prunable is None and (limit := out_of_reach(model)):
             warnings.warn(f"{limit}. Choose others with prunable=[...].", stacklevel=2)
         return run_method(model, batches, loss, chosen, request, options).mask

@@ -240,3 +240,75 @@ def test_a_generator_on_another_device_is_refused():
 
     with pytest.raises(ConfigError, match=r"generator must be on the CPU.*got one on cuda"):
         snip_cli.prune(dropout(), batch_of(16, 8), F.cross_entropy, generator=Elsewhere())
+
+
+def deep(layer=nn.Linear):
+    """A network whose first gradients vanish in float16: 12 layers, batch-norm, and weights that are rounded to float16."""
+    torch.manual_seed(0)
+    layers = [each for _ in range(12) for each in (layer(8, 8), nn.BatchNorm1d(8), nn.ReLU())]
+    model = nn.Sequential(*layers, nn.Linear(8, 4))
+    return model.half().float()
+
+
+def normed(inputs, outputs):
+    return nn.utils.parametrizations.weight_norm(nn.Linear(inputs, outputs))
+
+
+LOW = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+
+
+@LOW
+@pytest.mark.parametrize("make", [deep, Tagger], ids=["deep", "recurrent"])
+@pytest.mark.parametrize("scale", [1, 2**16])
+@pytest.mark.parametrize("method", ["snip", "magnitude"])
+def test_the_mask_of_a_network_in_half_precision_is_that_of_its_weights_in_float32(method, scale, make, dtype):
+    model = make().to(dtype)
+    exact = copy.deepcopy(model).float()
+    inputs, labels = batch_of(16, 8)
+
+    def scaled(outputs, labels):
+        return scale * F.cross_entropy(outputs, labels)
+
+    half = snip_cli.prune(model, (inputs.to(dtype), labels), scaled, method=method, sparsity=0.8)
+    whole = snip_cli.prune(exact, (inputs.to(dtype).float(), labels), F.cross_entropy, method=method, sparsity=0.8)
+    assert all(torch.equal(half[name], whole[name]) for name in whole)
+    assert all(tensor.dtype is dtype for tensor in model.state_dict().values() if tensor.is_floating_point())
+
+
+def test_weights_in_half_precision_are_left_as_they_were():
+    model = deep(normed).half()
+    before = content(model)
+    for method in ("snip", "magnitude"):
+        snip_cli.prune(model, batch_of(16, 8), F.cross_entropy, method=method)
+        assert_same(content(model), before)
+    with pytest.raises(ZeroDivisionError):
+        snip_cli.prune(model, batch_of(16, 8), failing)
+    assert_same(content(model), before)
+
+
+def test_targets_in_half_precision_are_compared_in_float32():
+    torch.manual_seed(0)
+    model = nn.Linear(8, 4).half()
+    inputs, targets = torch.randn(16, 8).half(), torch.randn(16, 4).half()
+    mask = snip_cli.prune(model, (inputs, targets), F.mse_loss, sparsity=0.5)
+    expected = snip_cli.prune(model.float(), (inputs.float(), targets.float()), F.mse_loss, sparsity=0.5)
+    assert all(torch.equal(mask[name], expected[name]) for name in expected)
+
+
+def test_autocast_around_the_call_does_not_round_scores():
+    model, batch = deep(), batch_of(16, 8)
+    expected = snip_cli.prune(model, batch, F.cross_entropy, sparsity=0.8)
+    with torch.autocast("cpu", torch.bfloat16):
+        mask = snip_cli.prune(model, batch, F.cross_entropy, sparsity=0.8)
+        assert torch.is_autocast_enabled("cpu")
+    assert all(torch.equal(mask[name], expected[name]) for name in expected)
+
+
+def test_a_loss_that_is_scaled_up_does_not_overflow_the_sum_of_scores():
+    torch.manual_seed(0)
+    model, batch = nn.Linear(8, 400), batch_of(16, 8)
+    masks = [
+        snip_cli.prune(model, batch, lambda outputs, _, scale=scale: scale * outputs.sum(1).mean(), sparsity=0.5)
+        for scale in (1, 2.0**123)
+    ]
+    assert all(torch.equal(masks[0][name], masks[1][name]) for name in masks[0])

@@ -61,9 +61,17 @@ def connection_sensitivity(model: nn.Module, batch: Batch, loss: Loss) -> Scores
         value = call_loss(loss, call_model(model, inputs), labels)
         gradients = torch.autograd.grad(value, list(parameters.values()), allow_unused=True, materialize_grads=True)
     sensitivity = {name: (p.detach() * g).abs_() for (name, p), g in zip(parameters.items(), gradients, strict=True)}
-    total = torch.stack([s.sum() for s in sensitivity.values()]).sum()
+    total = _sum(sensitivity)
+    if torch.isinf(total) and all(torch.isfinite(s).all() for s in sensitivity.values()):  # a loss that is scaled up
+        largest = max(s.max() for s in sensitivity.values())
+        sensitivity = {name: s.div_(largest) for name, s in sensitivity.items()}
+        total = _sum(sensitivity)
     total = torch.where(total > 0, total, 1)
     return {name: s.div_(total) for name, s in sensitivity.items()}
+
+
+def _sum(sensitivity: Scores) -> torch.Tensor:
+    return torch.stack([s.sum() for s in sensitivity.values()]).sum()
 
 
 @register("snip", stage=Stage.AT_INIT, options=SnipOptions, redraw=True)
