@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from typing import TypeGuard
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from snip_cli.errors import ConfigError
 from snip_cli.models.effective import require_parameters
@@ -38,8 +39,9 @@ def prunable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     instead, in the same order.
 
     Raises:
-        ConfigError: a layer computes its weight from other parameters.
+        ConfigError: a layer computes its weight from other parameters, or has none yet.
     """
+    require_no_lazy_layer(model)
     chosen = _chosen.get()
     seen: dict[nn.Parameter, str] = {}
     for name, parameter in _by_rule(model) if chosen is None else model.named_parameters(remove_duplicate=False):
@@ -65,6 +67,15 @@ def weights_and_biases(layer: nn.Module) -> list[str]:
     if isinstance(layer, nn.RNNCellBase):
         return ["weight_ih", "weight_hh", "bias_ih", "bias_hh"]
     return PROJECTIONS if isinstance(layer, nn.MultiheadAttention) else ["weight", "bias"]
+
+
+def require_no_lazy_layer(model: nn.Module) -> None:
+    """Raise ConfigError if a layer does not know the shape of its weights yet."""
+    for path, layer in model.named_modules():
+        if any(is_lazy(each) for each in (*layer._parameters.values(), *layer._buffers.values())):
+            raise ConfigError(
+                f"Layer '{path or type(layer).__name__}' is lazy ({type(layer).__name__}) and has no weights yet: run one batch through the model first, as in model(inputs)."
+            )
 
 
 @contextmanager

@@ -133,7 +133,9 @@ def call_loss(loss: Callable[[Any, Any], Any], outputs: Any, labels: Any) -> Ten
     with _explained(
         f"The loss does not take outputs that are {describe(outputs)} and labels that are {describe(labels)}", how
     ):
-        value: object = loss(outputs, labels)
+        # Autograd keeps no tensor that was made under torch.inference_mode().
+        own = map_tensors(lambda tensor: tensor.clone() if tensor.is_inference() else tensor, labels)
+        value: object = loss(outputs, own)
     if not isinstance(value, Tensor):
         raise ConfigError(
             f"The loss must return a tensor of one number: got {value!r}, without a gradient. Return what torch.nn.functional.cross_entropy(outputs, labels) returns, for example."

@@ -8,8 +8,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from snip_cli.errors import ConfigError
 from snip_cli.models.effective import effective_weights
+from snip_cli.models.prunable import require_no_lazy_layer
 from snip_cli.runtime.streams import seeded
+
+
+def require_weights(model: nn.Module) -> None:
+    """Raise ConfigError if there are no weights to score, or none that can have a gradient."""
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"model must be a torch.nn.Module: got a value of type {type(model).__name__}.")
+    require_no_lazy_layer(model)
+    for name, tensor in chain(model.named_parameters(), model.named_buffers()):
+        if tensor.is_meta:
+            raise ConfigError(
+                f"'{name}' lies on the meta device and has no values: call model.to_empty(device='cpu') and load weights first."
+            )
+        if tensor.is_inference():
+            raise ConfigError(
+                f"'{name}' was made under torch.inference_mode() and cannot have a gradient: make or load the model outside of it."
+            )
 
 
 @contextmanager
@@ -18,7 +36,13 @@ def scoring_conditions(model: nn.Module, seed: int) -> Iterator[None]:
 
     Afterwards generators and model are as they were.
     """
-    with seeded(seed), left_as_it_was(model), full_precision(model), effective_weights(model):
+    with (
+        torch.inference_mode(False),
+        seeded(seed),
+        left_as_it_was(model),
+        full_precision(model),
+        effective_weights(model),
+    ):
         yield
 
 

@@ -10,7 +10,7 @@ from torch.nn.utils import parametrize
 from snip_cli.errors import ConfigError
 from snip_cli.models.effective import effective_shape, parametrized_names
 from snip_cli.models.names import same_names
-from snip_cli.models.prunable import PRUNABLE_LAYERS, weights_and_biases
+from snip_cli.models.prunable import PRUNABLE_LAYERS, require_no_lazy_layer, weights_and_biases
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,9 @@ def fit(model: nn.Module, mask: Mapping[str, Tensor]) -> list[tuple[Place, Tenso
     """Return the entries of `mask` with the places of `model` that they belong to, whatever the model is wrapped in.
 
     Raises:
-        ConfigError: the mask names a parameter that the model lacks, or whose shape is another.
+        ConfigError: the mask names a parameter that the model lacks, or whose shape is another, or a layer has no weights yet.
     """
+    require_no_lazy_layer(model)
     places = places_of(model)
     own = same_names(mask, places)
     for name, keep in mask.items():

@@ -12,10 +12,10 @@ from snip_cli import registry
 from snip_cli.config.sections import AUTO, check_sparsity
 from snip_cli.data.splits import Batch
 from snip_cli.errors import ConfigError
-from snip_cli.models.prunable import choose_prunable, out_of_reach, prunable_parameters
+from snip_cli.models.prunable import PRUNABLE_LAYERS, choose_prunable, out_of_reach, prunable_parameters
 from snip_cli.pruning.ablation import INVERT, SHUFFLE_LAYERS, check_ablation, invert, shuffle_layers
 from snip_cli.pruning.batches import AnyBatch, read_batches
-from snip_cli.pruning.conditions import scoring_conditions
+from snip_cli.pruning.conditions import require_weights, scoring_conditions
 from snip_cli.pruning.mask import Mask, kept_count, top_mask
 from snip_cli.pruning.method import (
     Biases,
@@ -72,6 +72,7 @@ def prune(
         raise ConfigError(
             f"method '{method}' trains the network between its pruning steps, which prune() does not: use `snip-run method={method}`."
         )
+    require_weights(model)
     batches = read_batches(batch)
     draws = generator or torch.Generator().manual_seed(0)
     if draws.device.type != "cpu":
@@ -122,8 +123,14 @@ def check_request(method: Method, model: nn.Module, sparsity: Sparsity) -> int |
     parameters = prunable_parameters(model).values()
     total = sum(parameter.numel() for parameter in parameters)
     if total == 0:
+        frozen = any(isinstance(layer, PRUNABLE_LAYERS) for layer in model.modules())
         raise ConfigError(
-            f"method '{method.name}' does not fit this model: it has no convolution, linear or recurrent layer to prune."
+            f"method '{method.name}' does not fit this model: "
+            + (
+                "all parameters that could be pruned are frozen. Call model.requires_grad_() first."
+                if frozen
+                else "it has no convolution, linear or recurrent layer to prune."
+            )
         )
     check_sparsity(sparsity)
     if sparsity == AUTO:
