@@ -4,7 +4,10 @@ import json
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
+import snip_cli
 from snip_cli.commands.snip_run import main
 from snip_cli.runfolder import checkpoint
 from snip_cli.training.stacked.trainer import StackedTrainer
@@ -92,3 +95,28 @@ def test_a_trained_network_is_pruned_there(method, deterministic, tmp_path):
     assert main([*QUICK, f"output_dir={tmp_path}", *settings, *few, *own]) == 0
     [metrics] = map(read_metrics, tmp_path.glob(f"{name}-*"))
     assert 0 < metrics["sparsity"] <= 0.3
+
+
+class Dropped(nn.Module):
+    """Dropout between layers, between the layers of an LSTM, and noise from each device."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.out = nn.LSTM(8, 16, 2, batch_first=True, dropout=0.5), nn.Linear(16, 4)
+
+    def forward(self, x):
+        hidden = self.lstm(x.unsqueeze(1) + torch.randn(8).to(x.device))[0][:, -1]
+        return self.out(F.dropout(hidden, training=self.training) + torch.randn(16, device=x.device))
+
+
+def test_the_same_call_prunes_alike_and_moves_no_global_generator():
+    model = Dropped().cuda()
+    batch = torch.randn(32, 8).cuda(), torch.randint(4, (32,)).cuda()
+    masks = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state(), torch.cuda.get_rng_state()
+        masks.append(snip_cli.prune(model, batch, F.cross_entropy, sparsity=0.5))
+        after = torch.get_rng_state(), torch.cuda.get_rng_state()
+        assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
+    assert all(torch.equal(masks[0][name], masks[1][name]) for name in masks[0])

@@ -14,10 +14,13 @@ from torch import Tensor, nn
 from snip_cli.config import reading as configuration
 from snip_cli.config.schema import Config
 from snip_cli.errors import ConfigError
+from snip_cli.models.names import same_names
 from snip_cli.runtime.files import load_tensors
 
 # The number of batches that batch-norm has seen. Older files lack it, and nothing here uses it.
 COUNTER = "num_batches_tracked"
+# The number of models that AveragedModel has averaged.
+AVERAGED = "n_averaged"
 
 
 def load_weights(model: nn.Module, name: str, weights: str) -> None:
@@ -45,6 +48,7 @@ def load_weights(model: nn.Module, name: str, weights: str) -> None:
         raise ConfigError(
             f"pretrained={weights} does not exist: give the path of a state dict or of a run's checkpoint.pt{others}."
         )
+    state = without_wrappers(state, model.state_dict())
     check_fit(model.state_dict(), state, f"pretrained={weights} does not fit this {name}")
     model.load_state_dict(state, strict=False)  # only the counter may be missing
 
@@ -187,18 +191,28 @@ def state_dict(content: Any, path: Path) -> dict[str, Tensor]:
 
 
 def check_fit(own: dict[str, Tensor], state: dict[str, Tensor], complaint: str) -> None:
-    """Raise ConfigError, which begins with `complaint` and names the first difference, unless `state` has the keys and
-    shapes of `own`.
+    """Raise ConfigError, which begins with `complaint` and names the first missing and the first surplus key, or the first
+    other shape, unless `state` has the keys and shapes of `own`.
     """
-    for key in [*own, *state]:
-        if key.endswith(COUNTER):
-            continue
-        if key not in state:
-            problem = f"it has no '{key}'"
-        elif key not in own:
-            problem = f"the model has no '{key}'"
-        elif own[key].shape != state[key].shape:
-            problem = f"its '{key}' has shape {tuple(state[key].shape)}, the model's has {tuple(own[key].shape)}"
-        else:
-            continue
-        raise ConfigError(f"{complaint}: {problem}; choose weights of this model, image size and number of classes.")
+    keys = [[key for key in each if not key.endswith(COUNTER)] for each in (own, state)]
+    missing = [f"it has no '{key}'" for key in keys[0] if key not in state]
+    surplus = [f"the model has no '{key}'" for key in keys[1] if key not in own]
+    misshapen = [
+        f"its '{key}' has shape {tuple(state[key].shape)}, the model's has {tuple(own[key].shape)}"
+        for key in keys[0]
+        if key in state and own[key].shape != state[key].shape
+    ]
+    problems = [*missing[:1], *surplus[:1]] or misshapen[:1]
+    if problems:
+        raise ConfigError(
+            f"{complaint}: {' and '.join(problems)}; choose weights of this model, image size and number of classes."
+        )
+
+
+def without_wrappers(state: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return `state` under the names of the model's `own` state, if DataParallel, torch.compile or averaging renamed it."""
+    names = same_names(state, own)
+    renamed = {names.get(key, key): value for key, value in state.items()}
+    if any(names[key] != key for key in names):
+        renamed.pop(AVERAGED, None)
+    return renamed

@@ -6,12 +6,15 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from snip_cli.config.sections import check_sparsity
 from snip_cli.errors import ConfigError, RunError
+from snip_cli.models.effective import mask_effective
 
 # The README imports it from here.
 from snip_cli.models.prunable import prunable_parameters as prunable_parameters
+from snip_cli.pruning.fitting import fit
 from snip_cli.runfolder.results import LayerCount
 
 Mask = dict[str, Tensor]
@@ -64,14 +67,17 @@ def top_mask(scores: Mapping[str, Tensor], kept: int) -> Mask:
 def apply_mask(model: nn.Module, mask: Mapping[str, Tensor]) -> None:
     """Set every pruned parameter of `model` to zero.
 
+    A parametrized weight gets a further parametrization, which sets the pruned entries of its effective value to zero.
+
     Raises:
-        ConfigError: the mask names a parameter that the model lacks, or whose shape is another.
+        ConfigError: the mask names a parameter that the model lacks, or whose shape is another. Nothing is set then.
     """
-    parameters = dict(model.named_parameters())
-    for name, keep in mask.items():
-        if name not in parameters or parameters[name].shape != keep.shape:
-            raise ConfigError(f"The mask does not fit the model at '{name}': it was made for another architecture.")
-        parameters[name].mul_(keep.to(parameters[name].device))
+    for place, keep in fit(model, mask):
+        if parametrize.is_parametrized(place.layer, place.name):
+            mask_effective(place.layer, place.name, keep)
+        else:
+            parameter = getattr(place.layer, place.name)
+            parameter.mul_(keep.to(parameter.device))
 
 
 def layer_counts(mask: Mapping[str, Tensor]) -> list[LayerCount]:

@@ -1,6 +1,7 @@
 """Model, batches, loss → mask, by any registered method that needs no training in between."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,8 +12,10 @@ from snip_cli import registry
 from snip_cli.config.sections import AUTO, check_sparsity
 from snip_cli.data.splits import Batch
 from snip_cli.errors import ConfigError
-from snip_cli.models.prunable import prunable_parameters
+from snip_cli.models.prunable import PRUNABLE_LAYERS, choose_prunable, out_of_reach, prunable_parameters
 from snip_cli.pruning.ablation import INVERT, SHUFFLE_LAYERS, check_ablation, invert, shuffle_layers
+from snip_cli.pruning.batches import AnyBatch, read_batches
+from snip_cli.pruning.conditions import require_weights, scoring_conditions
 from snip_cli.pruning.mask import Mask, kept_count, top_mask
 from snip_cli.pruning.method import (
     Biases,
@@ -30,27 +33,33 @@ from snip_cli.pruning.method import (
 
 def prune(
     model: nn.Module,
-    batch: Batch | Sequence[Batch],
-    loss: Loss,
+    batch: AnyBatch | Iterable[AnyBatch],
+    loss: Callable[[Any, Any], Tensor],
     *,
     method: str = "snip",
     sparsity: Sparsity = 0.9,
     generator: torch.Generator | None = None,
+    prunable: Iterable[str] | None = None,
     **options: object,
 ) -> Mask:
     """Return the mask, by parameter name, that removes `sparsity` of the model's m prunable parameters.
 
     A method that scores connections keeps exactly κ = round(m · (1 − sparsity)). One that removes whole groups of connections comes as
-    close to that as its groups and limits allow. The model is left as it is: weights, gradients, modes and buffers.
+    close to that as its groups and limits allow. The model is left as it is, also if an error is raised: weights, gradients, modes, all
+    buffers and attributes.
     `apply_mask(model, mask)` sets what the mask prunes to zero.
 
     Args:
-        model: any module with convolution, linear or recurrent layers.
-        batch: (inputs, labels) on the model's device, or a list of such batches.
+        model: any module with convolution, linear, recurrent or attention layers, or with other parameters that `prunable` names.
+        batch: (inputs, labels) on the model's device, or a list of such batches. `inputs` is what the model is called with: a tensor, a
+            tuple of positional arguments or a dictionary of named ones.
         loss: (outputs, labels) → scalar, the mean over the batch, for example `torch.nn.functional.cross_entropy`.
         method: name of a registered method; `options` are its own.
         sparsity: fraction of the prunable parameters to remove, in [0, 1), or `auto` if the method finds it.
-        generator: for methods that draw; by default one with a fixed seed.
+        generator: on the CPU, for methods that draw; by default one with a fixed seed. The forward pass (dropout, noise) draws from global
+            generators that are seeded with its initial seed, and these are put back afterwards: the same call gives the same mask.
+        prunable: names of the parameters that may be pruned, or patterns such as `encoder.*`; by default the weights and biases of
+            convolution, linear, recurrent and attention layers. A warning says if these leave out whole matrices.
 
     Raises:
         ConfigError: unknown method or option, a sparsity out of range, a method that trains between its steps, or a model that the
@@ -63,10 +72,18 @@ def prune(
         raise ConfigError(
             f"method '{method}' trains the network between its pruning steps, which prune() does not: use `snip-run method={method}`."
         )
-    # A DataLoader gives one batch as a list of two tensors.
-    batches = [batch] if isinstance(batch, tuple | list) and isinstance(batch[0], Tensor) else batch
-    request = Request(sparsity, generator or torch.Generator().manual_seed(0))
-    return run_method(model, batches, loss, chosen, request, options).mask  # type: ignore[arg-type]
+    require_weights(model)
+    batches = read_batches(batch)
+    draws = generator or torch.Generator().manual_seed(0)
+    if draws.device.type != "cpu":
+        raise ConfigError(
+            f"generator must be on the CPU, so that every device gets the same mask: got one on {draws.device}. Use torch.Generator().manual_seed(SEED)."
+        )
+    request = Request(sparsity, draws)
+    with scoring_conditions(model, draws.initial_seed()), choose_prunable(model, prunable):
+        if prunable is None and (limit := out_of_reach(model)):
+            warnings.warn(f"{limit}. Choose others with prunable=[...].", stacklevel=2)
+        return run_method(model, batches, loss, chosen, request, options).mask
 
 
 def run_method(
@@ -106,8 +123,14 @@ def check_request(method: Method, model: nn.Module, sparsity: Sparsity) -> int |
     parameters = prunable_parameters(model).values()
     total = sum(parameter.numel() for parameter in parameters)
     if total == 0:
+        frozen = any(isinstance(layer, PRUNABLE_LAYERS) for layer in model.modules())
         raise ConfigError(
-            f"method '{method.name}' does not fit this model: it has no convolution, linear or recurrent layer to prune."
+            f"method '{method.name}' does not fit this model: "
+            + (
+                "all parameters that could be pruned are frozen. Call model.requires_grad_() first."
+                if frozen
+                else "it has no convolution, linear or recurrent layer to prune."
+            )
         )
     check_sparsity(sparsity)
     if sparsity == AUTO:

@@ -1,5 +1,6 @@
 """The mask of one seed before training: the network that is scored, the images it is scored with, and the steps that are kept."""
 
+import logging
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, replace
@@ -15,12 +16,14 @@ from snip_cli.data.sample import class_balanced_sample
 from snip_cli.data.splits import Batch, Data, Split, saliency_batches
 from snip_cli.models.building import State, drawn_model
 from snip_cli.models.pretrained import hash_of
-from snip_cli.models.prunable import prunable_parameters
+from snip_cli.models.prunable import out_of_reach, prunable_parameters
 from snip_cli.pruning import prune
 from snip_cli.pruning.method import Gives, Pruned, Request, find_method
 from snip_cli.run.ancestors import previous_mask
 from snip_cli.runfolder.steps import FORMAT, NO_STEPS, Steps
 from snip_cli.runtime.streams import generator
+
+log = logging.getLogger("snip_cli")
 
 
 def find_mask(config: Config, seed: int, data: Data, trained: State | None = None) -> tuple[Pruned, float]:
@@ -34,6 +37,8 @@ def find_mask(config: Config, seed: int, data: Data, trained: State | None = Non
         return Pruned(
             {name: torch.ones(p.shape, dtype=torch.bool) for name, p in prunable_parameters(model).items()}
         ), 0.0
+    if seed == config.seed and (limit := out_of_reach(model)):
+        log.warning("%s", limit)
     # The forward pass may draw from the global generator, as dropout does.
     torch.manual_seed(generator(seed, "scoring").initial_seed())
     method, loss = find_method(config.method.name), F.cross_entropy

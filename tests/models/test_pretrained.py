@@ -9,6 +9,7 @@ import pytest
 import torch
 import torchvision
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from snip_cli import registry
 from snip_cli.errors import ConfigError
@@ -195,14 +196,33 @@ def edited(change):
         (edited(lambda state: state.pop("1.running_var")), "it has no '1.running_var'"),
         (edited(lambda state: state.update(extra=torch.ones(1))), "the model has no 'extra'"),
         ({}, "it has no '0.weight'"),
+        (
+            {f"net.{key}": value for key, value in network().state_dict().items()},
+            "it has no '0.weight' and the model has no 'net.0.weight'",
+        ),
     ],
-    ids=["classes", "missing", "extra", "empty"],
+    ids=["classes", "missing", "extra", "empty", "other names"],
 )
 def test_weights_of_another_model_are_refused_with_the_first_key_that_does_not_fit(state, problem, tmp_path):
     path = stored(tmp_path / "weights.pt", state)
     assert refusal(network(), "mine", path) == (
         f"pretrained={path} does not fit this mine: {problem}; choose weights of this model, image size and number of classes."
     )
+
+
+WRAPPERS = {
+    "data parallel": nn.DataParallel,
+    "compiled": lambda model: torch.compile(model, backend="eager"),
+    "averaged": AveragedModel,
+    "data parallel, averaged": lambda model: AveragedModel(nn.DataParallel(model)),
+}
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_the_state_of_a_wrapped_model_is_loaded_under_its_own_names(wrapper, tmp_path):
+    source, model = network(), network()
+    load_weights(model, "mine", stored(tmp_path / "weights.pt", WRAPPERS[wrapper](source).state_dict()))
+    assert same(model, source.state_dict())
 
 
 def test_torchvisions_weights_are_downloaded_and_their_hash_checked(monkeypatch):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from snip_cli.data.splits import Batch
 from snip_cli.errors import ConfigError
 from snip_cli.pruning.after_training.layer_pairs import inference
+from snip_cli.pruning.batches import call_model
 
 log = logging.getLogger("snip_cli")
 
@@ -81,7 +82,7 @@ def run_with_hooks(model: nn.Module, batches: Iterable[Batch], hooks: Mapping[st
     try:
         with inference(model):
             for images, _ in batches:
-                model(images)
+                call_model(model, images)
     finally:
         for handle in handles:
             handle.remove()

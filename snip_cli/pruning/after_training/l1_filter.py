@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from snip_cli.data.splits import Batch
 from snip_cli.errors import ConfigError
 from snip_cli.models.prunable import prunable_parameters
-from snip_cli.pruning.after_training.layer_pairs import Pair, find_pairs, inference, inputs_per_channel
+from snip_cli.pruning.after_training.layer_pairs import Pair, example_of, find_pairs, inference, inputs_per_channel
 from snip_cli.pruning.mask import Mask
 from snip_cli.pruning.method import Biases, Gives, Loss, Pruned, Request, Stage, Start, register
 from snip_cli.pruning.options import NoOptions
@@ -50,7 +50,7 @@ def l1_filter(model: nn.Module, batches: Iterable[Batch], loss: Loss, request: R
 
     Raises ConfigError if the model has no such filters.
     """
-    example = next(iter(batches))[0][:1]
+    example = example_of(batches)
     sparsity = float(request.sparsity)
     parameters = prunable_parameters(model)
     pairs = [

@@ -13,8 +13,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from snip_cli.data.splits import Batch
 from snip_cli.errors import ConfigError
-from snip_cli.models.prunable import PRUNABLE_LAYERS
+from snip_cli.models.prunable import PRUNABLE_LAYERS, prunable_parameters
 
 # Choices of `find_pairs` and of the methods' option `pairs`.
 PAIRS = ("all", "published")
@@ -43,7 +44,7 @@ def find_pairs(model: nn.Module, example_1CHW: Tensor, *, which: str = "all") ->
     The parent of a layer is the layer that ran before it, as in the authors' code: additions by shortcuts are ignored, and depthwise
     convolutions, which keep channels apart, are passed through. There are three exceptions. A layer that reads the same tensor as an
     earlier layer (the convolution of a shortcut, beside its block's first) has the parent of that layer. A layer whose inputs are not the
-    channels of the layer before it (after a concatenation) has no pair. A frozen layer is never a child, as it is not pruned.
+    channels of the layer before it (after a concatenation) has no pair. A layer that is not pruned, such as a frozen one, is never a child.
 
     Args:
         model: any network of plain convolutions and linear layers; it is left unchanged.
@@ -59,8 +60,8 @@ def find_pairs(model: nn.Module, example_1CHW: Tensor, *, which: str = "all") ->
     assert which in PAIRS
     calls = run_once(model, example_1CHW)
     pairs = consecutive_pairs(calls) if which == "all" else published_pairs(calls)
-    trained = {call.name for call in calls if call.layer.weight.requires_grad}
-    pairs = [pair for pair in pairs if pair.child in trained]
+    prunable = prunable_parameters(model)
+    pairs = [pair for pair in pairs if f"{pair.child}.weight" in prunable]
     if not pairs:
         raise ConfigError(
             "The model has no two consecutive convolution or linear layers to compare: choose another model, or method=snip."
@@ -86,6 +87,16 @@ def parent_channels(model: nn.Module, pair: Pair) -> int:
 def child_inputs(model: nn.Module, pair: Pair) -> int:
     """Return the child's number of input channels."""
     return model.get_parameter(f"{pair.child}.weight").shape[1]
+
+
+def example_of(batches: Iterable[Batch]) -> Tensor:
+    """Return the first image of the first batch, 1×C×H×W; raises ConfigError if the model has several inputs."""
+    images: object = next(iter(batches))[0]
+    if not isinstance(images, Tensor):
+        raise ConfigError(
+            f"This method compares the layers of models that take one tensor, but the inputs are a {type(images).__name__}: choose method=snip, random or magnitude."
+        )
+    return images[:1]
 
 
 @contextmanager

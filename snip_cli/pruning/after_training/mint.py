@@ -27,7 +27,7 @@ from snip_cli.pruning.after_training.activations import (
     sample_activations,
 )
 from snip_cli.pruning.after_training.connections import Bounds, group_pair
-from snip_cli.pruning.after_training.layer_pairs import PAIRS, find_pairs, layer_names
+from snip_cli.pruning.after_training.layer_pairs import PAIRS, example_of, find_pairs, layer_names
 from snip_cli.pruning.after_training.selection import prune_connections
 from snip_cli.pruning.method import Biases, Gives, Loss, Pruned, Request, Stage, Start, register
 from snip_cli.pruning.options import option
@@ -65,7 +65,7 @@ def mint(model: nn.Module, batches: Iterable[Batch], loss: Loss, request: Reques
 
     Raises ConfigError if the network or its activations do not fit.
     """
-    example = next(iter(batches))[0][:1]
+    example = example_of(batches)
     pairs = find_pairs(model, example, which=options.pairs)
     grouped = {pair.child: group_pair(model, pair, options.groups) for pair in pairs}
     activations = request.steps.do("activations", lambda: sample_activations(model, batches, layer_names(pairs)))

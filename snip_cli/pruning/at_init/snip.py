@@ -10,6 +10,7 @@ from torch import nn
 from snip_cli.data.splits import Batch
 from snip_cli.errors import RunError
 from snip_cli.models.prunable import prunable_parameters
+from snip_cli.pruning.batches import call_loss, call_model
 from snip_cli.pruning.method import Loss, Scores, Stage, register
 from snip_cli.pruning.options import option
 
@@ -29,7 +30,8 @@ def scoring_mode(model: nn.Module) -> Iterator[None]:
     """Put the model in training mode but batch-norm in inference mode, as the released code does; restore all modes afterwards.
 
     Inference mode for the whole model would fail: cuDNN has no backward pass of a recurrent network there. On a GPU, products are
-    computed in full float32 and convolutions deterministically, because the last bits of a score decide which connection stays.
+    computed in full float32 and convolutions deterministically, because the last bits of a score decide which connection stays. A recurrent
+    layer with dropout does without cuDNN, whose dropout goes on from call to call and ignores seeds.
     """
     precision = torch.get_float32_matmul_precision()
     modes = {module: module.training for module in model.modules()}
@@ -39,7 +41,8 @@ def scoring_mode(model: nn.Module) -> Iterator[None]:
             module.eval()
     torch.set_float32_matmul_precision("highest")
     try:
-        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        own_dropout = any(isinstance(module, nn.RNNBase) and module.dropout > 0 for module in modes)
+        with torch.backends.cudnn.flags(enabled=not own_dropout, deterministic=True, allow_tf32=False):
             yield
     finally:
         torch.set_float32_matmul_precision(precision)
@@ -55,12 +58,20 @@ def connection_sensitivity(model: nn.Module, batch: Batch, loss: Loss) -> Scores
     inputs, labels = batch
     parameters = prunable_parameters(model)
     with scoring_mode(model), torch.enable_grad():
-        value = loss(model(inputs), labels)
+        value = call_loss(loss, call_model(model, inputs), labels)
         gradients = torch.autograd.grad(value, list(parameters.values()), allow_unused=True, materialize_grads=True)
     sensitivity = {name: (p.detach() * g).abs_() for (name, p), g in zip(parameters.items(), gradients, strict=True)}
-    total = torch.stack([s.sum() for s in sensitivity.values()]).sum()
+    total = _sum(sensitivity)
+    if torch.isinf(total) and all(torch.isfinite(s).all() for s in sensitivity.values()):  # a loss that is scaled up
+        largest = max(s.max() for s in sensitivity.values())
+        sensitivity = {name: s.div_(largest) for name, s in sensitivity.items()}
+        total = _sum(sensitivity)
     total = torch.where(total > 0, total, 1)
     return {name: s.div_(total) for name, s in sensitivity.items()}
+
+
+def _sum(sensitivity: Scores) -> torch.Tensor:
+    return torch.stack([s.sum() for s in sensitivity.values()]).sum()
 
 
 @register("snip", stage=Stage.AT_INIT, options=SnipOptions, redraw=True)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from snip_cli.data.splits import Batch
 from snip_cli.pruning.after_training.activations import require_enough_images, sample_activations
 from snip_cli.pruning.after_training.connections import GroupedPair, group_pair
-from snip_cli.pruning.after_training.layer_pairs import PAIRS, find_pairs, layer_names
+from snip_cli.pruning.after_training.layer_pairs import PAIRS, example_of, find_pairs, layer_names
 from snip_cli.pruning.after_training.selection import prune_connections
 from snip_cli.pruning.after_training.snacs.acmi import layer_information
 from snip_cli.pruning.after_training.snacs.limits import layer_limit
@@ -77,7 +77,7 @@ def snacs(model: nn.Module, batches: Iterable[Batch], loss: Loss, request: Reque
 
     Raises ConfigError if the network or its activations do not fit.
     """
-    example = next(iter(batches))[0][:1]
+    example = example_of(batches)
     pairs = find_pairs(model, example, which=options.pairs)
     grouped = {pair.child: group_pair(model, pair, options.groups) for pair in pairs}
     scaled = scaled_weights(model)
