@@ -3,7 +3,8 @@
 Compaction (network.py) and the effective sparsity (paths.py) both walk this graph: forwards to find the channels that
 are constant, backwards to find the channels that the output depends on.
 
-Shapes: C channels of a tensor (its axis 1, so features after a flatten); O outputs and I inputs of a layer.
+Shapes: C channels of a tensor (its axis 1, so features after a flatten; the last axis behind a linear layer on several
+rows per image); O outputs and I inputs of a layer.
 """
 
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ class Channels:
     links: pairs (input node, channel_C). Channel c of this tensor is made from channel channel_C[c] of that input
         alone; -1 means from none.
     reads (O, I): whether output o of a layer has a weight for input i. None for an operation without weights.
+    source: what a layer with `reads` reads.
+    axis: the axis of the tensor that its channels lie on.
     needed (C,): whether the network's output depends on the channel.
     kept (C,): whether compaction keeps the channel.
     """
@@ -27,6 +30,8 @@ class Channels:
     constant: Tensor
     links: list[tuple[fx.Node, Tensor]] = field(default_factory=list)
     reads: Tensor | None = None
+    source: "Channels | None" = None
+    axis: int = 1
 
     def __post_init__(self) -> None:
         self.needed = torch.zeros_like(self.constant, dtype=torch.bool)
@@ -43,14 +48,14 @@ ChannelMap = dict[fx.Node, Channels]
 
 def mark_needed(found: ChannelMap) -> None:
     """Mark the channels that the output depends on, from the last operation to the first. Keep the essential ones."""
-    for node, channels in reversed(found.items()):
+    for channels in reversed(found.values()):
         essential_C = channels.essential
         channels.kept |= essential_C
         for source, channel_C in channels.links:
             read = channel_C[essential_C]
             found[source].needed[read[read >= 0]] = True
-        if channels.reads is not None:
-            found[first_input(node)].needed |= channels.reads[essential_C].any(dim=0)
+        if channels.reads is not None and channels.source is not None:
+            channels.source.needed |= channels.reads[essential_C].any(dim=0)
 
 
 def shape_of(node: fx.Node) -> tuple[int, ...]:
@@ -84,9 +89,16 @@ def followed_input(node: fx.Node, found: ChannelMap) -> fx.Node | None:
     return source if isinstance(source, fx.Node) and source in found else None
 
 
-def one_to_one(node: fx.Node, constant_C: Tensor) -> Channels:
+def unknown(count: int) -> Channels:
+    """Return channels that vary and stay."""
+    channels = Channels(torch.full((count,), torch.nan, dtype=torch.float64))
+    channels.needed[:] = channels.kept[:] = True
+    return channels
+
+
+def one_to_one(node: fx.Node, constant_C: Tensor, axis: int = 1) -> Channels:
     """Return the channels of an operation that makes each output channel from the input channel of the same number."""
-    return Channels(constant_C, [(first_input(node), torch.arange(len(constant_C)))])
+    return Channels(constant_C, [(first_input(node), torch.arange(len(constant_C)))], axis=axis)
 
 
 def has_state(module: nn.Module) -> bool:

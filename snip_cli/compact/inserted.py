@@ -17,7 +17,7 @@ class Ones(nn.Module):
 
 
 class Selected(nn.Module):
-    """Selects the features that the next layer reads, by number; N×I → N×`count`."""
+    """Selects the features that the next layer reads, by number; N×…×I → N×…×`count`."""
 
     feature: Tensor
 
@@ -26,4 +26,4 @@ class Selected(nn.Module):
         self.register_buffer("feature", torch.zeros(count, dtype=torch.int64))
 
     def forward(self, features_NI: Tensor) -> Tensor:
-        return features_NI.index_select(1, self.feature)
+        return features_NI.index_select(-1, self.feature)

@@ -8,7 +8,7 @@ import copy
 import torch
 from torch import Tensor, fx, nn
 
-from snip_cli.compact.graph import Channels, one_to_one, shape_of
+from snip_cli.compact.graph import Channels, one_to_one, shape_of, unknown
 from snip_cli.compact.inserted import Ones, Selected
 from snip_cli.models.prunable import is_depthwise
 from snip_cli.models.tensorflow import SameConv2d
@@ -31,19 +31,32 @@ Mixing = nn.modules.conv._ConvNd | nn.Linear
 def with_weights(node: fx.Node, layer: nn.Module, source: Channels) -> Channels | None:
     """Return the output channels of a layer with weights in inference mode; None for a layer of an unknown kind."""
     kind, channels, rank = type(layer), len(source.constant), len(shape_of(node))
+    if isinstance(layer, nn.Linear) and kind is nn.Linear:
+        return _mix(layer, _features(layer, source, rank), axis=rank - 1)
+    if isinstance(layer, nn.PReLU) and kind is nn.PReLU and layer.num_parameters == 1:
+        constant_C = layer.weight.detach() * source.constant.clamp(max=0) + source.constant.clamp(min=0)
+        return one_to_one(node, constant_C, source.axis)
+    if source.axis != 1:
+        return None
     if isinstance(layer, nn.modules.conv._ConvNd) and kind in CONVOLUTIONS:
         if channels != layer.in_channels or rank != len(layer.kernel_size) + 2:
             return None
         if is_depthwise(layer):
             return _filter_each(node, layer, source)
         return _mix(layer, source) if layer.groups == 1 else None
-    if isinstance(layer, nn.Linear) and kind is nn.Linear and rank == 2:
-        return _mix(layer, source)
     if isinstance(layer, nn.modules.batchnorm._BatchNorm) and kind in NORMS and channels == layer.num_features:
         return _normalise(node, layer, source)
-    if isinstance(layer, nn.PReLU) and kind is nn.PReLU and layer.num_parameters == 1:
-        return one_to_one(node, layer.weight.detach() * source.constant.clamp(max=0) + source.constant.clamp(min=0))
     return None
+
+
+def _features(layer: nn.Linear, source: Channels, rank: int) -> Channels:
+    """The features that a linear layer reads from the last of `rank` axes. Where the channels lie on another axis,
+    nothing is known of the features, and all stay.
+    """
+    if source.axis == rank - 1 and len(source.constant) == layer.in_features:
+        return source
+    source.needed[:] = source.kept[:] = True
+    return unknown(layer.in_features)
 
 
 def shrink(layer: nn.Module, source: Channels, own: Channels) -> tuple[Size, State] | None:
@@ -102,7 +115,7 @@ def _pads_zeros(layer: nn.modules.conv._ConvNd) -> bool:
     return layer.padding_mode == "zeros" and layer.padding != "valid" and any(layer.padding)
 
 
-def _mix(layer: Mixing, source: Channels) -> Channels:
+def _mix(layer: Mixing, source: Channels, axis: int = 1) -> Channels:
     """A convolution of one group or a linear layer: an output is constant if everything that it reads is constant."""
     weight_OIK = _outputs_first(layer).double()
     weight_OIK = weight_OIK.reshape(*weight_OIK.shape[:2], -1)
@@ -114,7 +127,7 @@ def _mix(layer: Mixing, source: Channels) -> Channels:
     if layer.bias is not None:
         value_O = value_O + layer.bias.detach()
     varies_O = (reads_OI & varies_I).any(dim=1)
-    return Channels(value_O.masked_fill(varies_O, torch.nan), reads=reads_OI)
+    return Channels(value_O.masked_fill(varies_O, torch.nan), reads=reads_OI, source=source, axis=axis)
 
 
 def _filter_each(node: fx.Node, layer: nn.Conv2d, source: Channels) -> Channels:

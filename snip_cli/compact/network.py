@@ -13,12 +13,12 @@ from snip_cli.compact import recurrent
 from snip_cli.compact.graph import (
     ChannelMap,
     Channels,
-    first_input,
     followed_input,
     has_state,
     is_plain,
     mark_needed,
     shape_of,
+    unknown,
 )
 from snip_cli.compact.inserted import Ones, Selected
 from snip_cli.compact.layers import Size, State, resize, shrink, with_weights
@@ -94,7 +94,7 @@ def _shrunk(model: nn.Module, shape: tuple[int, ...], graph: fx.GraphModule, fou
         if not isinstance(layer, nn.modules.conv._ConvNd | nn.Linear | nn.modules.batchnorm._BatchNorm):
             continue
         name, known = str(node.target), bool(channels.links) or channels.reads is not None
-        if known and (change := shrink(layer, found[first_input(node)], channels)) is not None:
+        if known and (change := shrink(layer, channels.source or channels, channels)) is not None:
             sizes[name] = change[0]
             state = {key: tensor for key, tensor in state.items() if not key.startswith(f"{name}.")}
             state |= {f"{name}.{key}": tensor for key, tensor in change[1].items()}
@@ -138,9 +138,9 @@ def _find_kept(graph: fx.GraphModule) -> tuple[ChannelMap, list[str]]:
     found: ChannelMap = {}
     stopped = []
     for node in graph.graph.nodes:
-        channels = _channels(node, graph, found)
+        channels, source = _channels(node, graph, found), followed_input(node, found)
         if channels is None:  # an unknown operation: its inputs and its output stay as they are
-            if "size" in node.meta and not counts_channels(node):
+            if "size" in node.meta and not counts_channels(node, found[source].axis if source else 1):
                 continue
             if _holds_back(node, graph, found):
                 stopped.append(describe(node, graph, _remark(node, graph)))
@@ -149,10 +149,9 @@ def _find_kept(graph: fx.GraphModule) -> tuple[ChannelMap, list[str]]:
                     found[source].needed[:] = found[source].kept[:] = True
             if len(shape := shape_of(node)) < 2:
                 continue
-            channels = Channels(torch.full((shape[1],), torch.nan, dtype=torch.float64))
-            channels.needed[:] = channels.kept[:] = True
-        elif any(source.op == "get_attr" for source, _ in channels.links) and _holds_back(node, graph, found):
-            stopped.append(describe(node, graph, "with a stored tensor"))
+            channels = unknown(shape[1])
+        elif remark := _kept_although_followed(channels, source, found):
+            stopped += [describe(node, graph, remark)] if _holds_back(node, graph, found) else []
         found[node] = channels
     mark_needed(found)
     _keep_linked(found)
@@ -183,6 +182,15 @@ def _holds_back(node: fx.Node, graph: fx.GraphModule, found: ChannelMap) -> bool
         return True
     weight = getattr(graph.get_submodule(str(node.target)), "weight", None) if node.op == "call_module" else None
     return isinstance(weight, torch.Tensor) and weight.dim() > 1 and not bool(weight.flatten(1).any(dim=1).all())
+
+
+def _kept_although_followed(channels: Channels, source: fx.Node | None, found: ChannelMap) -> str:
+    """Why an operation that is followed keeps all channels of its input; "" if it does not."""
+    if any(linked.op == "get_attr" for linked, _ in channels.links):
+        return "with a stored tensor"
+    if source is None or channels.source is None or channels.source is found[source]:
+        return ""
+    return "" if found[source].constant.isnan().all() else "along another axis than the channels"
 
 
 def _remark(node: fx.Node, graph: fx.GraphModule) -> str:

@@ -11,11 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
 
-from snip_cli.compact.graph import ChannelMap, Channels, first_input, followed_input, has_state, shape_of
+from snip_cli.compact.graph import ChannelMap, Channels, first_input, followed_input, has_state, one_to_one, shape_of
 from snip_cli.compact.observe import Call
 
 # They make every pixel from pixels of the same channel, so that a constant stays what it is.
+COPIES = ("clone", "alias", "detach")
 POOLS = (
+    *COPIES,
     *("max_pool2d_with_indices", "max_pool3d_with_indices", "adaptive_max_pool2d", "adaptive_max_pool3d"),
     *(
         "_adaptive_avg_pool2d",
@@ -27,7 +29,7 @@ POOLS = (
     *("upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "_upsample_nearest_exact2d"),
     *("upsample_bicubic2d", "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa"),
     *("reflection_pad1d", "reflection_pad2d", "reflection_pad3d"),
-    *("replication_pad1d", "replication_pad2d", "replication_pad3d", "clone", "alias", "detach"),
+    *("replication_pad1d", "replication_pad2d", "replication_pad3d"),
 )
 # They act along the axes that their second argument names.
 ALONG_AXES = ("mean", "amax", "amin", "slice", "select", "squeeze", "unsqueeze", "flip")
@@ -38,8 +40,10 @@ def without_weights(node: fx.Node, graph: fx.GraphModule, found: ChannelMap) -> 
     """Return the channels of an operation that has no weights; None if it has some or its effect on channels is
     unknown.
     """
-    if len(shape_of(node)) < 2:
+    if len(shape_of(node)) < 2 or (node.op == "call_module" and has_state(graph.get_submodule(str(node.target)))):
         return None
+    if any(found[each].axis != 1 for each in node.all_input_nodes if each in found):
+        return _unmoved(node, found) or _pointwise(node, graph, found)
     if node.target in CONCATENATIONS:
         return _concatenate(node, found)
     source = followed_input(node, found)
@@ -47,8 +51,6 @@ def without_weights(node: fx.Node, graph: fx.GraphModule, found: ChannelMap) -> 
         return _flatten(node, found[source])
     if source is not None and (padded := pad(node, found[source].constant)) is not None:
         return padded
-    if "calls" not in node.meta or (node.op == "call_module" and has_state(graph.get_submodule(str(node.target)))):
-        return None
     return _pixelwise(node, found) or _pointwise(node, graph, found)
 
 
@@ -85,22 +87,34 @@ def _pointwise(node: fx.Node, graph: fx.GraphModule, found: ChannelMap) -> Chann
         return None
     numbers = {each: value for each in node.all_input_nodes if (value := _number(each, graph)) is not None}
     sources = [each for each in node.all_input_nodes if each not in numbers]
-    whole = shape_of(node)
-    if not sources or any(each not in found or not _is_aligned(shape_of(each), whole) for each in sources):
+    if not sources or any(each not in found for each in sources):
+        return None
+    axis = found[sources[0]].axis
+    if any(found[each].axis != axis or not _is_aligned(each, node, axis) for each in sources):
         return None
     constants = {each: found[each].constant.to(_type(each), copy=True) for each in sources}
-    constant_C = _evaluated(node, graph, {**numbers, **constants})
+    constant_C = _evaluated(node, graph, {**numbers, **constants}, shape_of(node)[axis])
     varies_C = torch.stack([found[each].constant.isnan() for each in sources]).any(dim=0)
     constant_C = constant_C.masked_fill(varies_C, torch.nan)
     if len(calls) == 1 and calls[0].name in ("mul", "mul_"):
         zero_C = torch.stack([found[each].constant == 0 for each in sources]).any(dim=0)
         constant_C = constant_C.masked_fill(zero_C, 0.0)
-    return Channels(constant_C, [(each, torch.arange(whole[1])) for each in sources])
+    return Channels(constant_C, [(each, torch.arange(len(constant_C))) for each in sources], axis=axis)
 
 
-def _is_aligned(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
+def _is_aligned(source: fx.Node, node: fx.Node, axis: int) -> bool:
     """Whether a tensor has the channels of a result; its pixels may be repeated."""
-    return len(shape) == len(whole) and shape[1] == whole[1]
+    shape, whole = shape_of(source), shape_of(node)
+    return len(shape) == len(whole) and shape[axis] == whole[axis]
+
+
+def _unmoved(node: fx.Node, found: ChannelMap) -> Channels | None:
+    """The same tensor or a copy of it; None for anything else."""
+    source = followed_input(node, found)
+    copies = all(call.name in COPIES for call in node.meta["calls"])
+    if source is None or not copies or node.all_input_nodes != [source] or shape_of(node) != shape_of(source):
+        return None
+    return one_to_one(node, found[source].constant, found[source].axis)
 
 
 def _type(node: fx.Node) -> torch.dtype:
@@ -120,7 +134,7 @@ def _number(source: fx.Node, graph: fx.GraphModule) -> Tensor | None:
     return unknown if stored.is_meta else stored.detach().double().reshape(())
 
 
-def _evaluated(node: fx.Node, graph: fx.GraphModule, values: dict[fx.Node, Tensor]) -> Tensor:
+def _evaluated(node: fx.Node, graph: fx.GraphModule, values: dict[fx.Node, Tensor], count: int) -> Tensor:
     """What an operation makes of its inputs' constants, (C,); NaN where that is unknown."""
     args: Any = fx.map_arg(node.args, lambda each: values[each])
     kwargs: Any = fx.map_arg(node.kwargs, lambda each: values[each])
@@ -129,7 +143,7 @@ def _evaluated(node: fx.Node, graph: fx.GraphModule, values: dict[fx.Node, Tenso
         function = graph.get_submodule(str(node.target))
     else:
         function = getattr(torch.Tensor, node.target) if isinstance(node.target, str) else node.target
-    unknown_C = torch.full(shape_of(node)[1:2], torch.nan, dtype=torch.float64)
+    unknown_C = torch.full((count,), torch.nan, dtype=torch.float64)
     try:
         result = function(*args, **kwargs)
     except Exception:  # a user's own function may need the shape of an image

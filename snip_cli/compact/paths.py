@@ -184,7 +184,7 @@ def _read(layer: MaskedLayer, source: Channels) -> Channels:
     """A layer's output channels: reached if the layer reads an input that is reached."""
     reads_OI = layer.reads()
     reached_O = (reads_OI & source.constant.isnan()).any(dim=1)
-    return Channels(torch.where(reached_O, torch.nan, 0.0).double(), reads=reads_OI)
+    return Channels(torch.where(reached_O, torch.nan, 0.0).double(), reads=reads_OI, source=source)
 
 
 def _on_paths(found: ChannelMap, layers: dict[str, MaskedLayer], mask: Mask) -> Mask:

@@ -60,25 +60,25 @@ def _form(old: tuple[int, ...], new: tuple[int, ...], *, copied: bool) -> tuple[
     return None
 
 
-def counts_channels(node: fx.Node) -> bool:
-    """Return whether an operation whose output is no tensor may read how many channels its input has."""
+def counts_channels(node: fx.Node, axis: int = 1) -> bool:
+    """Return whether an operation whose output is no tensor may read how many channels its input has on its `axis`."""
     size = node.meta.get("size")
     if isinstance(size, torch.Size):
-        return any(_takes_channels(user, len(size)) for user in node.users)
+        return any(_takes_channels(user, len(size), axis) for user in node.users)
     if isinstance(size, torch.dtype | torch.device):
         return False
     if node.target in ("dim", "ndimension") or (node.target is getattr and node.args[1] == "ndim"):
         return False
-    axis = node.args[1] if node.target == "size" and len(node.args) == 2 else None
+    asked = node.args[1] if node.target == "size" and len(node.args) == 2 else None
     source = node.args[0] if node.args else None
-    if isinstance(axis, int) and isinstance(source, fx.Node) and shape_of(source):
-        return axis % len(shape_of(source)) == 1
+    if isinstance(asked, int) and isinstance(source, fx.Node) and shape_of(source):
+        return asked % len(shape_of(source)) == axis
     return True
 
 
-def _takes_channels(user: fx.Node, axes: int) -> bool:
-    """Whether an operation that reads a shape of so many axes takes the number of channels from it."""
+def _takes_channels(user: fx.Node, axes: int, axis: int) -> bool:
+    """Whether an operation that reads a shape of so many axes takes the length of `axis` from it."""
     index = user.args[1] if user.target is operator.getitem else slice(None)
     if isinstance(index, int):
-        return index % axes == 1
-    return not isinstance(index, slice) or 1 in range(axes)[index]
+        return index % axes == axis
+    return not isinstance(index, slice) or axis in range(axes)[index]

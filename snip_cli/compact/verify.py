@@ -138,11 +138,11 @@ def _first_difference(reference: Reference, smaller: nn.Module, graph: fx.GraphM
     for node, other in zip(graph.graph.nodes, smaller.graph.nodes, strict=True):
         if node not in found or not isinstance(whole.get(node), Tensor):
             continue
-        channels, expected = found[node], whole[node]
-        if not isinstance(given := part.get(other), Tensor) or given.shape[1] != int(channels.kept.sum()):
+        channels, given = found[node], part.get(other)
+        if not isinstance(given, Tensor) or given.shape[channels.axis] != int(channels.kept.sum()):
             return describe(node, graph)
-        ours = [expected[:, channels.essential]]
-        theirs = [given[:, channels.essential[channels.kept]]]
+        ours = [whole[node].movedim(channels.axis, 0)[channels.essential]]
+        theirs = [given.movedim(channels.axis, 0)[channels.essential[channels.kept]]]
         if largest_excess(ours, theirs, reference.tolerance) > 0:
             return describe(node, graph)
     return "its output"

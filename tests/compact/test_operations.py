@@ -40,7 +40,7 @@ def check(model, shape, left, stopped=()):
     result = compact(model, shape)
     batch = images(shape, count=4)
     torch.testing.assert_close(result.network(batch), model(batch), rtol=0, atol=EXACT)
-    assert result.network.first.out_channels == left
+    assert len(result.network.first.weight) == left
     assert result.stopped == list(stopped)
 
 
@@ -127,7 +127,7 @@ def test_operations_that_mix_or_count_channels_keep_all_and_are_named(name):
     assert result.stopped[0] == said
 
 
-@pytest.mark.parametrize("layer", [nn.GroupNorm(2, 8), nn.Conv2d(8, 8, 1, groups=2), nn.PReLU(8)])
+@pytest.mark.parametrize("layer", [nn.GroupNorm(2, 8), nn.Conv2d(8, 8, 1, groups=2), nn.PReLU(8), nn.Linear(8, 8)])
 def test_layers_that_are_not_followed_are_named(layer):
     result = compact(emptied(Between(lambda x, layer: layer(x), layer=layer)), IMAGE)
     assert result.network.first.out_channels == 8
@@ -262,3 +262,51 @@ class Signal(nn.Module):
 )
 def test_signals_and_volumes_are_followed(layers):
     check(emptied(Signal(*layers)), (2, 16) if layers[0] is nn.Conv1d else (2, 4, 4, 4), 4)
+
+
+class Rows(nn.Module):
+    """Two linear layers on every row of N×T×6, with something between them."""
+
+    def __init__(self, between, **layers):
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 8), nn.Linear(8, 3)
+        self.between, self.others = between, nn.ModuleDict(layers)
+
+    def forward(self, x):
+        return self.second(self.between(self.first(x), **self.others))
+
+
+ALONG_ROWS = {
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "sum with a number": lambda x: x + 1,
+    "sum with itself": lambda x: x + F.relu(x),
+    "product with itself": lambda x: x * torch.sigmoid(x),
+    "copy": lambda x: x.clone().contiguous(),
+}
+# With 8 rows, the rows and the features cannot be told apart by their number.
+ROWS = [(4, 6), (8, 6), (3, 4, 6)]
+
+
+@pytest.mark.parametrize("shape", ROWS)
+@pytest.mark.parametrize("name", ALONG_ROWS)
+def test_features_of_several_rows_are_followed(name, shape):
+    check(emptied(Rows(ALONG_ROWS[name])), shape, 4)
+
+
+ACROSS_ROWS = {
+    "softmax": (lambda x: x.softmax(-1), "softmax"),
+    "roll": (lambda x: x.roll(1, -1), "roll"),
+    "flip": (lambda x: x.flip(-1), "flip"),
+    "mean of rows": (lambda x: x.mean(1), "mean"),
+    "number of features": (lambda x: x / x.size(-1), "size"),
+    "one row": (lambda x: x[:, 0], "getitem"),
+    "rows after rows": (lambda x: torch.cat([x, x], 1), "cat"),
+}
+
+
+@pytest.mark.parametrize("shape", ROWS)
+@pytest.mark.parametrize("name", ACROSS_ROWS)
+def test_operations_on_rows_that_are_not_followed_are_named(name, shape):
+    function, said = ACROSS_ROWS[name]
+    check(emptied(Rows(function)), shape, 8, [said])
