@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from snip_cli import registry
 from snip_cli.commands.console import exit_code_of
-from snip_cli.errors import ConfigError
+from snip_cli.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,6 +23,10 @@ examples:
 """
 
 
+# The largest difference of outputs in float32 that counts as rounding, relative to the largest output.
+ROUNDING = 1e-3
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `snip-export` with `arguments` (default: those of the process) and return the exit code."""
     return exit_code_of("snip-export", functools.partial(run_command, parser().parse_args(arguments)))
@@ -31,8 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run_command(flags: argparse.Namespace) -> int:
     """Export what the flags ask for and return the exit code."""
     registry.load_all(flags.config_dir)
-    seed = export(flags.run, flags.file, seed=flags.seed, masked=flags.masked)
-    print(f"seed {seed} of {flags.run}  →  {flags.file}")
+    seed, notes = export(flags.run, flags.file, seed=flags.seed, masked=flags.masked)
+    print(f"seed {seed} of {flags.run}  →  {flags.file}", *notes, sep="\n")
     return 0
 
 
@@ -40,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     command = argparse.ArgumentParser(
         prog="snip-export",
-        description="Write the network of a finished run as ONNX, for batches of any size. "
+        description="Write the network of a finished run as ONNX, in float32 and for batches of any size. "
         "Units that its mask has emptied are removed first.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -55,8 +59,11 @@ def parser() -> argparse.ArgumentParser:
     return command
 
 
-def export(run: Path, file: Path, *, seed: int | None = None, masked: bool = False) -> int:
-    """Write the network of one seed as ONNX, with input `images` (N×C×H×W) and output `outputs`; return the seed.
+def export(run: Path, file: Path, *, seed: int | None = None, masked: bool = False) -> tuple[int, list[str]]:
+    """Write the network of one seed as ONNX, with input `images` (N×C×H×W) and output `outputs`, in float32; return the
+    seed and what the user should know about the file.
+
+    Where onnxruntime is installed, its outputs are compared with the network's before anything is written.
 
     Args:
         run: the folder of a finished run.
@@ -65,28 +72,43 @@ def export(run: Path, file: Path, *, seed: int | None = None, masked: bool = Fal
         masked: write the whole network with its zeros, instead of the smaller one.
 
     Raises:
-        ConfigError: the run is not finished or has no such seed, the file cannot be written, or ONNX is not installed.
+        ConfigError: the run is not finished or has no such seed, the network cannot be made smaller or exported, the
+            file cannot be written, or ONNX is not installed.
+        RunError: the smaller or the exported network gives other outputs.
     """
     if not (find_spec("onnx") and find_spec("onnxscript")):
         raise ConfigError("ONNX is not installed here: pip install 'snip-run[export]'.")
     if not file.parent.is_dir() or file.is_dir():
         raise ConfigError(f"{file} cannot be written: name a file in an existing folder.")
+    import torch
+
     from snip_cli.compact import compact, files
+    from snip_cli.compact.network import stopped_sentence
+    from snip_cli.compact.tracing import data_type
     from snip_cli.runfolder.record import read_finished
     from snip_cli.runtime.files import write_atomically
 
     finished = read_finished(run)
     seed = finished.config.seed if seed is None else seed
     shape = tuple(finished.config.dataset.shape)
-    network = files.masked_model(finished, seed)
+    network, notes = files.masked_model(finished, seed), []
     if not masked:
-        network = compact(network, shape).network
+        smaller = compact(network, shape)
+        network = smaller.network
+        notes += [stopped_sentence(smaller.stopped)] if smaller.stopped else []
+    if data_type(network) == torch.float64:
+        network = network.to(torch.float32)
+        notes.append("written in float32, because onnxruntime has no convolution and no recurrent layer for float64")
     content = as_onnx(network, shape)
+    if find_spec("onnxruntime"):
+        check_onnx(content, network, shape)
+    else:
+        notes.append("not checked, because onnxruntime is not installed here: pip install onnxruntime")
     try:
         write_atomically(file, lambda opened: opened.write(content))
     except OSError as error:
         raise ConfigError(f"{file} cannot be written ({error.strerror}): name another file.") from error
-    return seed
+    return seed, notes
 
 
 def as_onnx(network: "nn.Module", shape: tuple[int, ...]) -> bytes:
@@ -122,6 +144,34 @@ def as_onnx(network: "nn.Module", shape: tuple[int, ...]) -> bytes:
             "This network fixes the size of its batch: write x.shape[0] instead of len(x) in its forward pass."
         )
     return model.SerializeToString()
+
+
+def check_onnx(content: bytes, network: "nn.Module", shape: tuple[int, ...]) -> None:
+    """Compare what onnxruntime makes of random images with the network's outputs.
+
+    Raises:
+        ConfigError: onnxruntime cannot run the file.
+        RunError: the outputs differ by more than rounding.
+    """
+    import torch
+    from onnxruntime import InferenceSession
+
+    from snip_cli.compact.verify import largest_excess
+
+    images_NCHW = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))
+    try:
+        session = InferenceSession(content, providers=["CPUExecutionProvider"])
+        outputs = session.run(["outputs"], {"images": images_NCHW.numpy()})
+    except Exception as error:  # onnxruntime has no common class for its errors
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"onnxruntime cannot run the exported network ({reason}): export another network.") from error
+    with torch.no_grad():
+        expected = [network(images_NCHW)]
+    difference = largest_excess(expected, [torch.from_numpy(each) for each in outputs], ROUNDING)
+    if difference > 0:
+        raise RunError(
+            f"onnxruntime's outputs differ from the network's by {difference:.2g} of the largest, more than rounding, so nothing is written: update onnx, onnxscript and onnxruntime."
+        )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """Compaction: a smaller network with the same outputs, also rebuilt from its stored sizes and state."""
 
 import copy
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -11,15 +13,19 @@ from snip_cli.compact import recurrent
 from snip_cli.compact.graph import (
     ChannelMap,
     Channels,
-    constant_padding,
-    first_input,
     followed_input,
+    has_state,
+    is_plain,
     mark_needed,
     shape_of,
-    trace,
-    without_weights,
+    unknown,
 )
-from snip_cli.compact.layers import Ones, Selected, Size, State, resize, shrink, with_weights
+from snip_cli.compact.inserted import Ones, Selected
+from snip_cli.compact.layers import Size, State, resize, shrink, with_weights
+from snip_cli.compact.operations import constant_padding, without_weights
+from snip_cli.compact.reshape import counts_channels
+from snip_cli.compact.tracing import trace
+from snip_cli.compact.verify import check_same, describe, inference_copy, make_reference
 from snip_cli.models.recurrent import RowByRow
 
 
@@ -31,43 +37,68 @@ class Compact:
     pads: for each padding, how many channels it adds before and after. `rebuild` needs these, the sizes and the state.
     layers: one record per layer: its inputs and outputs before and after, and how many outputs stay although they are
         empty.
+    stopped: the operations that compaction does not follow and that hold back empty channels.
     """
 
     network: nn.Module
     sizes: dict[str, Size]
     pads: list[list[int]] = field(default_factory=list)
     layers: list[dict[str, Any]] = field(default_factory=list)
+    stopped: list[str] = field(default_factory=list)
+
+
+def stopped_sentence(stopped: Sequence[str], most: int = 5) -> str:
+    """Return the sentence about the operations that kept empty channels from being removed."""
+    more = f" and {len(stopped) - most} more" if len(stopped) > most else ""
+    return f"some empty channels stay, because compaction does not follow {'; '.join(stopped[:most])}{more}"
 
 
 @torch.no_grad()
 def compact(model: nn.Module, shape: tuple[int, ...]) -> Compact:
-    """Remove every unit and channel that is constant or that nothing reads, for images of `shape` (channels, height,
-    width).
+    """Remove every unit and channel that is constant or that nothing reads, for inputs of `shape` (without the batch;
+    for images: channels, height, width).
 
     A constant moves into the bias of the layer that reads it or, before zero padding, into one channel of ones. A
-    channel that is added to a channel that stays, as in a residual network, stays too. In inference mode the outputs
-    are equal up to rounding. `model` is not changed.
+    channel that is added to a channel that stays, as in a residual network, stays too. Around an operation that is not
+    followed everything stays; `stopped` names it. In inference mode the outputs are equal up to rounding, which is
+    checked on random inputs. `model` is not changed; masks of `torch.nn.utils.prune` become zeros.
 
-    Raises ConfigError if torch.fx cannot follow the forward pass.
+    Raises:
+        ConfigError: the network does not take inputs of `shape`, its outputs are random, or torch.fx cannot follow its
+            forward pass.
+        RunError: the smaller network's outputs differ from the masked network's.
     """
-    model = copy.deepcopy(model).cpu().eval()
-    if isinstance(model, RowByRow):
-        sizes, state = recurrent.shrink(model)
-        layers = [_record(name, layer, sizes.get(name)) for name, layer in model.named_children()]
-        return Compact(rebuild(model, shape, sizes, [], state), sizes, layers=layers)
-    graph = _trace(model, shape)
-    found = _find_kept(graph)
+    model = inference_copy(model)
+    reference = make_reference(model, shape)
+    exact = reference.model
+    if isinstance(exact, RowByRow):
+        sizes, state = recurrent.shrink(exact)
+        layers = [_record(name, layer, sizes.get(name)) for name, layer in exact.named_children()]
+        made = Compact(rebuild(exact, shape, sizes, [], state), sizes, layers=layers)
+        check_same(reference, made.network, None, {})
+    else:
+        graph = _trace(exact, shape)
+        found, stopped = _find_kept(graph)
+        made = replace(_shrunk(exact, shape, graph, found), stopped=stopped)
+        check_same(reference, made.network, graph, found)
+    if exact is model:
+        return made
+    return replace(made, network=rebuild(model, shape, made.sizes, made.pads, made.network.state_dict()))
+
+
+def _shrunk(model: nn.Module, shape: tuple[int, ...], graph: fx.GraphModule, found: ChannelMap) -> Compact:
+    """The network with the kept channels alone."""
     sizes, state, layers = {}, graph.state_dict(), []
     for node, channels in found.items():
         layer = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
-        if not isinstance(layer, nn.Conv2d | nn.Linear | nn.modules.batchnorm._BatchNorm):
+        if not isinstance(layer, nn.modules.conv._ConvNd | nn.Linear | nn.modules.batchnorm._BatchNorm):
             continue
         name, known = str(node.target), bool(channels.links) or channels.reads is not None
-        if known and (change := shrink(layer, found[first_input(node)], channels)) is not None:
+        if known and (change := shrink(layer, channels.source or channels, channels)) is not None:
             sizes[name] = change[0]
             state = {key: tensor for key, tensor in state.items() if not key.startswith(f"{name}.")}
             state |= {f"{name}.{key}": tensor for key, tensor in change[1].items()}
-        if isinstance(layer, nn.Conv2d | nn.Linear):
+        if isinstance(layer, nn.modules.conv._ConvNd | nn.Linear):
             held = int((channels.kept & ~channels.essential).sum()) if known else 0
             layers.append(_record(name, layer, sizes.get(name), held))
     pads = _kept_pads(graph, found)
@@ -99,19 +130,28 @@ def _trace(model: nn.Module, shape: tuple[int, ...]) -> fx.GraphModule:
     return trace(model, shape, leaves=(Ones, Selected))
 
 
-def _find_kept(graph: fx.GraphModule) -> ChannelMap:
-    """Find the channels of every tensor in the graph, and which of them must stay for the output to be the same."""
+def _find_kept(graph: fx.GraphModule) -> tuple[ChannelMap, list[str]]:
+    """Find the channels of every tensor in the graph, which of them must stay for the output to be the same, and the
+    operations that are not followed although they hold back empty channels.
+    """
+    _mark_shared(graph)
     found: ChannelMap = {}
+    stopped = []
     for node in graph.graph.nodes:
-        channels = _channels(node, graph, found)
+        channels, source = _channels(node, graph, found), followed_input(node, found)
         if channels is None:  # an unknown operation: its inputs and its output stay as they are
+            if "size" in node.meta and not counts_channels(node, found[source].axis if source else 1):
+                continue
+            if _holds_back(node, graph, found):
+                stopped.append(describe(node, graph, _remark(node, graph)))
             for source in node.all_input_nodes:
                 if source in found:
                     found[source].needed[:] = found[source].kept[:] = True
             if len(shape := shape_of(node)) < 2:
                 continue
-            channels = Channels(torch.full((shape[1],), torch.nan, dtype=torch.float64))
-            channels.needed[:] = channels.kept[:] = True
+            channels = unknown(shape[1])
+        elif remark := _kept_although_followed(channels, source, found):
+            stopped += [describe(node, graph, remark)] if _holds_back(node, graph, found) else []
         found[node] = channels
     mark_needed(found)
     _keep_linked(found)
@@ -119,25 +159,72 @@ def _find_kept(graph: fx.GraphModule) -> ChannelMap:
         if channels.reads is not None and not channels.kept.any():
             channels.kept[0] = True  # a layer needs at least one unit
             _keep_linked(found)
-    return found
+    return found, stopped
 
 
 def _channels(node: fx.Node, graph: fx.GraphModule, found: ChannelMap) -> Channels | None:
     """Return the channels of one operation's output; None if it is unknown how the operation treats channels."""
+    if not is_plain(node, graph):
+        return None
     source = followed_input(node, found)
     if source is not None and node.op == "call_module" and len(shape_of(node)) >= 2:
         layer = graph.get_submodule(str(node.target))
-        if any(True for _ in layer.parameters()) or isinstance(layer, nn.modules.batchnorm._BatchNorm):
-            return None if _is_shared(node, layer, graph) else with_weights(node, layer, found[source])
+        if has_state(layer) or isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            return None if node.meta["shared"] else with_weights(node, layer, found[source])
     return without_weights(node, graph, found)
 
 
-def _is_shared(node: fx.Node, layer: nn.Module, graph: fx.GraphModule) -> bool:
-    """Whether a layer's parameters are used at another place too."""
-    own = list(layer.parameters())
-    twice = sum(other.op == "call_module" and other.target == node.target for other in graph.graph.nodes) > 1
-    everyone = [id(p) for part in graph.modules() for p in part.parameters(recurse=False)]
-    return bool(own) and (twice or any(everyone.count(id(p)) > 1 for p in own))
+def _holds_back(node: fx.Node, graph: fx.GraphModule, found: ChannelMap) -> bool:
+    """Whether an operation that is not followed reads constant channels, or is a layer with outputs that read nothing."""
+    if node.op == "output":
+        return False
+    if any(not found[source].constant.isnan().all() for source in node.all_input_nodes if source in found):
+        return True
+    weight = getattr(graph.get_submodule(str(node.target)), "weight", None) if node.op == "call_module" else None
+    return isinstance(weight, torch.Tensor) and weight.dim() > 1 and not bool(weight.flatten(1).any(dim=1).all())
+
+
+def _kept_although_followed(channels: Channels, source: fx.Node | None, found: ChannelMap) -> str:
+    """Why an operation that is followed keeps all channels of its input; "" if it does not."""
+    if any(linked.op == "get_attr" for linked, _ in channels.links):
+        return "with a stored tensor"
+    if source is None or channels.source is None or channels.source is found[source]:
+        return ""
+    return "" if found[source].constant.isnan().all() else "along another axis than the channels"
+
+
+def _remark(node: fx.Node, graph: fx.GraphModule) -> str:
+    """Why an operation is not followed, where its name does not say it."""
+    if node.meta.get("unclear"):
+        return "changed in place"
+    layer = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
+    if layer is None:
+        return ""
+    if not is_plain(node, graph):
+        return "with a hook or a forward pass of its own"
+    if node.meta["shared"]:
+        return "whose parameters are used elsewhere too"
+    return f"of {layer.groups} groups" if getattr(layer, "groups", 1) != 1 else ""
+
+
+def _mark_shared(graph: fx.GraphModule) -> None:
+    """Mark the layers whose parameters or buffers are used at another place too: another size would not fit there."""
+    nodes = list(graph.graph.nodes)
+    called = Counter(node.target for node in nodes if node.op == "call_module")
+    used = Counter(
+        id(tensor)
+        for part in graph.modules()
+        for tensor in (*part.parameters(recurse=False), *part.buffers(recurse=False))
+    )
+    for node in nodes:
+        if node.op == "get_attr":  # an operation that reads a tensor by name instead of through its layer
+            module, _, name = str(node.target).rpartition(".")
+            used[id(getattr(graph.get_submodule(module), name))] += 1
+    for node in nodes:
+        if node.op == "call_module":
+            layer = graph.get_submodule(str(node.target))
+            shared = any(used[id(tensor)] > 1 for tensor in (*layer.parameters(), *layer.buffers()))
+            node.meta["shared"] = shared or (called[node.target] > 1 and has_state(layer))
 
 
 def _keep_linked(found: ChannelMap) -> None:
@@ -174,7 +261,7 @@ def _record(name: str, layer: nn.Module, size: Size | None, held: int = 0) -> di
     elif isinstance(layer, nn.Linear):
         inputs, outputs = layer.in_features, layer.out_features
     else:
-        assert isinstance(layer, nn.Conv2d)
+        assert isinstance(layer, nn.modules.conv._ConvNd)
         inputs, outputs = layer.in_channels, layer.out_channels
     after = size or {"inputs": inputs, "outputs": outputs}
     record = {"name": name, "inputs": [inputs, after["inputs"]], "outputs": [outputs, after["outputs"]]}

@@ -11,10 +11,8 @@ Shapes: O outputs and I inputs of a layer, J inputs of one group, K pixels of a 
 import copy
 from dataclasses import dataclass
 from functools import cached_property
-from math import prod
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from snip_cli.compact import recurrent
@@ -22,22 +20,20 @@ from snip_cli.compact.graph import (
     ChannelMap,
     Channels,
     first_input,
-    flatten,
     followed_input,
-    is_tensor,
+    is_plain,
     mark_needed,
     one_to_one,
-    pad,
     shape_of,
-    trace,
-    without_weights,
 )
+from snip_cli.compact.operations import without_weights
+from snip_cli.compact.reshape import counts_channels
+from snip_cli.compact.tracing import trace
 from snip_cli.models.prunable import prunable_parameters
 from snip_cli.models.recurrent import RowByRow
 from snip_cli.pruning.mask import Mask, layer_counts
 
-Layer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
-RESHAPES = ("view", "reshape", torch.reshape)
+Layer = nn.Linear | nn.modules.conv._ConvNd
 
 
 class Paths:
@@ -90,13 +86,14 @@ class Paths:
 @dataclass(frozen=True)
 class MaskedLayer:
     """A convolution or linear layer: the names of its prunable parameters (None if absent or frozen) and its weight's
-    mask.
+    mask, in a transposed convolution with outputs before inputs.
     """
 
     weight: str | None
     bias: str | None
     keep_OJK: Tensor
     groups: int
+    transposed: bool
 
     def reads(self) -> Tensor:
         """(O, I): whether output o has a kept weight for input i."""
@@ -118,8 +115,9 @@ def _masked_layers(model: nn.Module, mask: Mask) -> dict[str, MaskedLayer]:
         if isinstance(layer, Layer):
             weight = names.get(layer.weight)
             keep = torch.ones(layer.weight.shape, dtype=torch.bool) if weight is None else mask[weight]
-            keep_OJK = keep.reshape(*keep.shape[:2], -1)
-            made[path] = MaskedLayer(weight, names.get(layer.bias), keep_OJK, getattr(layer, "groups", 1))
+            keep_OJK, transposed = keep.reshape(*keep.shape[:2], -1), getattr(layer, "transposed", False)
+            keep_OJK = keep_OJK.transpose(0, 1) if transposed else keep_OJK
+            made[path] = MaskedLayer(weight, names.get(layer.bias), keep_OJK, getattr(layer, "groups", 1), transposed)
     return made
 
 
@@ -136,11 +134,13 @@ def _follow(graph: fx.GraphModule, layers: dict[str, MaskedLayer]) -> ChannelMap
                 return None
             for source in node.all_input_nodes:
                 found[source].needed[:] = True
-        elif is_tensor(node) and node.op != "get_attr":
+        elif node.op == "get_attr" or "size" in node.meta:
+            if "size" in node.meta and counts_channels(node):
+                return None
+        else:
             channels = _channels(node, graph, layers, found)
             if channels is None:
                 return None
-            channels.constant = torch.where(channels.constant.isnan(), torch.nan, 0.0)
             found[node] = channels
     mark_needed(found)
     return found
@@ -151,31 +151,40 @@ def _channels(
 ) -> Channels | None:
     """Return the channels of one operation's output; None if it is unknown how the operation treats channels."""
     shape = shape_of(node)
+    if len(shape) < 2 or not is_plain(node, graph):
+        return None
     if node.op == "placeholder":
         return Channels(torch.full((shape[1],), torch.nan, dtype=torch.float64))
     source = followed_input(node, found)
-    if source is None:
-        return None
-    if node.op == "call_module":
+    if source is not None and node.op == "call_module":
         module = graph.get_submodule(str(node.target))
         if isinstance(module, Layer):
             # A linear layer on several rows has its channels in the last axis, not in the second.
             whole = len(shape) == 2 if isinstance(module, nn.Linear) else len(shape) > 2
-            return _read(layers[str(node.target)], found[source]) if whole else None
+            layer = layers[str(node.target)]
+            # A transposed convolution of groups stores the outputs of one group alone.
+            return _read(layer, found[source]) if whole and not (layer.transposed and layer.groups > 1) else None
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             return one_to_one(node, found[source].constant)
-    if node.target is F.pad:
-        return pad(node, found[source].constant, 0.0)  # no input reaches the padding, whatever its value
-    if node.target in RESHAPES and shape[1:] == (prod(shape_of(source)[1:]),):
-        return flatten(node, found[source])
-    return without_weights(node, graph, found)
+    channels = without_weights(node, graph, found)
+    return None if channels is None else _reached(channels, found)
+
+
+def _reached(channels: Channels, found: ChannelMap) -> Channels:
+    """The same channels, of which the input reaches those that are made from one that it reaches, whatever a constant
+    there does to them.
+    """
+    reached_C = torch.zeros_like(channels.needed)
+    for source, channel_C in channels.links:
+        reached_C |= found[source].constant.isnan()[channel_C] & (channel_C >= 0)
+    return Channels(torch.where(reached_C, torch.nan, 0.0).double(), channels.links)
 
 
 def _read(layer: MaskedLayer, source: Channels) -> Channels:
     """A layer's output channels: reached if the layer reads an input that is reached."""
     reads_OI = layer.reads()
     reached_O = (reads_OI & source.constant.isnan()).any(dim=1)
-    return Channels(torch.where(reached_O, torch.nan, 0.0).double(), reads=reads_OI)
+    return Channels(torch.where(reached_O, torch.nan, 0.0).double(), reads=reads_OI, source=source)
 
 
 def _on_paths(found: ChannelMap, layers: dict[str, MaskedLayer], mask: Mask) -> Mask:
@@ -187,7 +196,8 @@ def _on_paths(found: ChannelMap, layers: dict[str, MaskedLayer], mask: Mask) -> 
         layer, essential_O = layers[str(node.target)], channels.essential
         if layer.weight is not None:
             on_OJK = layer.on_path(found[first_input(node)].constant.isnan(), essential_O)
-            on_path[layer.weight] |= on_OJK.view_as(on_path[layer.weight])
+            on_OJK = on_OJK.transpose(0, 1) if layer.transposed else on_OJK
+            on_path[layer.weight] |= on_OJK.reshape(on_path[layer.weight].shape)
         if layer.bias is not None:
             on_path[layer.bias] |= mask[layer.bias] & essential_O
     return on_path

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from snip_cli.compact import files
 from snip_cli.compact.measure import count, table_rows, time_forward
-from snip_cli.compact.network import Compact, compact
+from snip_cli.compact.network import Compact, compact, stopped_sentence
 from snip_cli.config.schema import Config
 from snip_cli.data.loading import load_data
 from snip_cli.errors import RunError
@@ -113,7 +113,7 @@ def measure(config: Config, seed: int, masked: nn.Module, compacted: Compact, im
             "processor_milliseconds": {str(size): own[size][1] for size in BATCHES},
         }
     entry["timed_rounds"] = {str(size): times[size][1] for size in BATCHES}
-    return {**entry, "layers": compacted.layers}
+    return {**entry, "layers": compacted.layers, "stopped": compacted.stopped}
 
 
 def on_device(network: nn.Module, device: torch.device) -> nn.Module:
@@ -156,3 +156,5 @@ def log_table(entry: dict[str, Any]) -> None:
     """Log the table of one seed."""
     table = tabulate(table_rows(entry), headers="keys", tablefmt="simple", disable_numparse=True, stralign="right")
     log.info("\nseed %d: outputs differ by at most %.1e\n%s", entry["seed"], entry["max_difference"], table)
+    if entry["stopped"]:
+        log.info("%s", stopped_sentence(entry["stopped"]))

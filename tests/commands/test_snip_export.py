@@ -1,5 +1,6 @@
 """snip-export writes a file that onnxruntime runs, for any batch, with the outputs of the network; each error is one line."""
 
+import dataclasses
 import functools
 
 import numpy
@@ -10,7 +11,7 @@ from torch import nn
 from snip_cli.commands import snip_export as export
 from snip_cli.compact import files
 from snip_cli.compact.network import compact
-from snip_cli.errors import ConfigError
+from snip_cli.errors import ConfigError, RunError
 from snip_cli.runfolder.record import read_finished
 from tests.compact.emptied import Conditional, Residual, half_emptied
 from tests.models.test_models import EXPECTED, build
@@ -69,6 +70,36 @@ def test_channels_of_ones_paddings_and_recurrent_layers_can_be_exported(make, tm
     file = tmp_path / "network.onnx"
     file.write_bytes(export.as_onnx(compact(model, shape).network, shape))
     agrees(file, model, shape)
+
+
+@pytest.mark.parametrize("model", ["lenet_5_caffe", "gru_s"])
+def test_float64_is_written_as_float32_and_said(model, tmp_path, capsys):
+    folder = run_quick(tmp_path, "sparsity=0.98", f"model={model}", "dtype=float64")
+    capsys.readouterr()
+    file = tmp_path / "network.onnx"
+    assert export.main([str(folder), str(file)]) == 0
+    assert "written in float32, because onnxruntime has no convolution" in capsys.readouterr().out
+    agrees(file, files.masked_model(read_finished(folder), 0).float(), (1, 28, 28))
+
+
+def test_a_file_that_onnxruntime_cannot_run_or_runs_otherwise_is_refused():
+    network = convolutions().eval()
+    content = export.as_onnx(network, (2, 6, 6))
+    export.check_onnx(content, network, (2, 6, 6))
+    with pytest.raises(RunError, match="onnxruntime's outputs differ from the network's by"):
+        export.check_onnx(content, convolutions().eval(), (2, 6, 6))
+    with pytest.raises(ConfigError, match="onnxruntime cannot run the exported network"):
+        export.check_onnx(export.as_onnx(network.double(), (2, 6, 6)), network.double(), (2, 6, 6))
+
+
+def test_what_kept_channels_and_a_check_that_was_not_made_are_said(finished, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(export, "find_spec", lambda name: name != "onnxruntime")
+    smaller = compact(files.masked_model(read_finished(finished), 0), (1, 28, 28))
+    monkeypatch.setattr("snip_cli.compact.compact", lambda *_: dataclasses.replace(smaller, stopped=["roll in body"]))
+    assert export.main([str(finished), str(tmp_path / "network.onnx")]) == 0
+    said = capsys.readouterr().out
+    assert "because compaction does not follow roll in body" in said
+    assert "not checked, because onnxruntime is not installed here" in said
 
 
 def test_each_error_is_one_line(finished, tmp_path, capsys):

@@ -214,7 +214,7 @@ def test_padding_channels_go_if_the_channels_added_to_them_are_empty():
 
 
 class Gated(nn.Module):
-    """A product of two convolutions' outputs, which compaction does not follow."""
+    """A product of two convolutions' outputs."""
 
     def __init__(self):
         super().__init__()
@@ -226,13 +226,23 @@ class Gated(nn.Module):
         return self.after(self.left(x) * self.right(x))
 
 
+class Turned(Gated):
+    """The same, with the channels of one factor in another order, which compaction does not follow."""
+
+    def forward(self, x):
+        x = self.before(x)
+        return self.after(self.left(x) * self.right(x).roll(1, dims=1))
+
+
 @torch.no_grad()
-def test_around_an_unknown_operation_everything_stays():
-    model = lived_in(Gated())
+@pytest.mark.parametrize("kind, left", [(Gated, 3), (Turned, 4)])
+def test_a_product_is_followed_and_around_an_unknown_operation_everything_stays(kind, left):
+    model = lived_in(kind())
     for layer in (model.before, model.left, model.right):
         layer.weight[0] = 0
     result = compact(model, IMAGE)
-    assert outputs_of(result) == {"before": 4, "left": 4, "right": 4, "after": 3}
+    assert outputs_of(result) == {"before": 4, "left": left, "right": left, "after": 3}
+    assert result.stopped == ([] if kind is Gated else ["roll"])
     assert largest_difference(model, result.network, IMAGE) < EXACT
 
 

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from snip_cli import registry
-from snip_cli.compact.graph import trace
 from snip_cli.compact.paths import Paths
+from snip_cli.compact.tracing import trace
 from snip_cli.models.prunable import prunable_parameters
 from snip_cli.models.recurrent import RowByRow
 from tests.compact.emptied import Conditional, Residual
@@ -146,7 +146,7 @@ def test_a_frozen_layer_connects_everything_and_is_not_counted():
 
 
 class Gated(nn.Module):
-    """A product of two layers, an operation that is not followed."""
+    """A product of two layers."""
 
     def __init__(self):
         super().__init__()
@@ -156,11 +156,38 @@ class Gated(nn.Module):
         return self.head(self.left(x) * self.right(x))
 
 
+def test_a_product_leads_on_from_either_factor():
+    """The first output of the left layer reads nothing, and the second of the right one."""
+    model = Gated()
+    mask = all_but(model, ("left.weight", 0), ("right.weight", 1))
+    assert effective_counts(model, mask, IMAGE) == {"left": 2 * 3, "right": 2 * 3, "head": 3 + 1}
+
+
 class Joined(Gated):
-    """The channels of two layers one after another."""
+    """The channels of two layers one after another, of which the head reads a part."""
 
     def forward(self, x):
         return self.head(torch.cat([self.left(x), self.right(x)], dim=1)[:, :3])
+
+
+class Decoder(nn.Module):
+    """The upper end of a U-Net: a transposed convolution, beside what it is joined to."""
+
+    def __init__(self):
+        super().__init__()
+        self.down, self.up, self.head = nn.Conv2d(2, 3, 3, 2, 1), nn.ConvTranspose2d(3, 4, 2, 2), nn.Conv2d(6, 1, 1)
+
+    def forward(self, x):
+        return self.head(torch.cat([x, self.up(self.down(x).clamp(min=0))], dim=1))
+
+
+def test_joined_channels_and_a_transposed_convolution_are_followed():
+    model = Decoder()
+    # Channel 1 of the first layer reads nothing; nothing reads channel 3 of the second, which is 5 of the joined ones.
+    mask = all_but(model, ("down.weight", 1), ("head.weight", (slice(None), 5)))
+    expected = {"down": 2 * 18 + 2, "up": 2 * 3 * 4 + 3, "head": 5 + 1}
+    assert effective_counts(model, mask, IMAGE) == expected
+    assert not effective_mask(model, mask, IMAGE)["up.weight"][1].any()
 
 
 class Halved(Gated):
@@ -182,7 +209,7 @@ class Tokens(nn.Module):
         return self.linear(x.flatten(2)).flatten(1)
 
 
-@pytest.mark.parametrize("kind", [Conditional, Gated, Joined, Halved, Tokens])
+@pytest.mark.parametrize("kind", [Conditional, Joined, Halved, Tokens])
 def test_a_network_that_cannot_be_followed_is_unknown_unless_nothing_is_pruned(kind):
     model = kind()
     mask = all_but(model)
