@@ -14,12 +14,11 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-import torch
 from tqdm import tqdm
 
 from snip_cli.errors import ConfigError
 from snip_cli.runtime.environment import git_state
-from snip_cli.runtime.files import load_tensors, write_atomically
+from snip_cli.runtime.files import load_tensors, save_tensors, write_atomically
 
 log = logging.getLogger("snip_cli")
 
@@ -98,7 +97,7 @@ class Steps:
             if not self._take(path):
                 started = time.perf_counter()
                 done = Done(compute(), time.perf_counter() - started, self._commit)
-                write_atomically(path, lambda file: torch.save(vars(done), file))
+                save_tensors(path, vars(done))
                 log.debug("step %s is done", name)
                 return done.result, False
         done = _read(path)

@@ -1,19 +1,33 @@
-"""Files that a crash cannot leave half written, and readers that name what is damaged. Only `load_tensors` imports torch."""
+"""Files that a crash cannot leave half written, and readers that name what is damaged.
 
+Only `save_tensors` and `load_tensors` import torch.
+"""
+
+import hashlib
 import json
 import os
 import tempfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from snip_cli.errors import ConfigError
 
+CHUNK = 2**20
+# The first bytes of what `torch.save` writes. Files of PyTorch before 1.6 are no zip archives and hold no checksum.
+ZIP = b"PK\x03\x04"
+# The attribute of a folder, which the CRC does not cover. PyTorch does not read the content of such a member.
+DIRECTORY = 0x10
+# What `save_tensors` adds at the end of the archive. Its length is no power of 2, so that a flipped bit cannot make it 0.
+COMMENT = "sha256:{}"
+COMMENT_SIZE = len(COMMENT.format(hashlib.sha256().hexdigest()))
+
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file so that after a crash at any moment it holds either the old content or the new, never a part."""
     temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
+    with temporary.open("w+b") as file:
         write(file)
         file.flush()
         os.fsync(file.fileno())
@@ -54,8 +68,19 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return content
 
 
+def save_tensors(path: Path, content: Any) -> None:
+    """Write tensors and plain Python for `load_tensors`, with a hash of the file by which it notices any change."""
+    import torch
+
+    def write(file: BinaryIO) -> None:
+        torch.save(content, file)
+        _append_hash(file)
+
+    write_atomically(path, write)
+
+
 def load_tensors(path: Path, remedy: str) -> Any:
-    """Return what `torch.save` wrote, on the CPU. Nothing but tensors and plain Python is unpickled.
+    """Return what `save_tensors` or `torch.save` wrote, on the CPU. Nothing but tensors and plain Python is unpickled.
 
     Args:
         path: the file.
@@ -63,15 +88,58 @@ def load_tensors(path: Path, remedy: str) -> Any:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ConfigError: the file is damaged or holds something else.
+        ConfigError: the file cannot be read, has changed since it was written, or holds something else.
     """
     import torch
 
     try:
+        if not _is_intact(path):
+            raise ConfigError(f"{path} is damaged: its content does not match its checksum; {remedy}.")
         return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
+    except (FileNotFoundError, ConfigError):
         raise
+    except (PermissionError, IsADirectoryError) as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror}): {remedy}.") from error
     except Exception as error:  # torch.load raises whatever its unpickler and the zip reader meet
         raise ConfigError(
             f"{path} is damaged, or holds more than tensors and plain Python, and cannot be read: {remedy}."
         ) from error
+
+
+def _append_hash(file: BinaryIO) -> None:
+    """Append a hash of the whole file as the comment of the zip archive, which other readers ignore."""
+    file.seek(-2, os.SEEK_END)  # the length of the comment, which is the last field of an archive without one
+    file.write(COMMENT_SIZE.to_bytes(2, "little"))
+    size = file.tell()
+    file.seek(0)
+    file.write(_comment_on(file, size))
+
+
+def _is_intact(path: Path) -> bool:
+    """Return whether a file is as it was written, as far as its checksums show. `torch.load` does not check them.
+
+    `save_tensors` adds a hash of the whole file. Earlier versions and other programs leave a CRC of each member of the
+    archive.
+    """
+    with path.open("rb") as file:
+        if file.read(len(ZIP)) != ZIP:
+            return True
+        with zipfile.ZipFile(file) as archive:
+            if archive.comment:
+                size = file.seek(0, os.SEEK_END) - COMMENT_SIZE
+                file.seek(0)
+                return _comment_on(file, size) == archive.comment
+            members = archive.infolist()
+            if any(member.external_attr & DIRECTORY for member in members):
+                return False
+            # After torch.serialization.set_crc32_options(False), PyTorch writes 0 for each CRC.
+            return not any(member.CRC for member in members) or archive.testzip() is None
+
+
+def _comment_on(file: BinaryIO, size: int) -> bytes:
+    """Return the comment for an archive, with a hash of the next `size` bytes."""
+    found = hashlib.sha256()
+    while chunk := file.read(min(CHUNK, size)):
+        found.update(chunk)
+        size -= len(chunk)
+    return COMMENT.format(found.hexdigest()).encode()

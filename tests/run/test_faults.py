@@ -196,6 +196,23 @@ def test_a_checkpoint_that_is_corrupt_or_foreign_is_refused(content, tmp_path, c
     assert file.read_bytes() == before
 
 
+@pytest.mark.parametrize("file", ["checkpoint.pt", "mask.pt"])
+def test_a_flipped_bit_in_a_finished_run_is_reported_by_whoever_reads_it(file, tmp_path, capsys):
+    command = [*QUICK, f"output_dir={tmp_path}"]
+    assert main(command) == 0
+    folder = only_run(tmp_path)
+    path = folder / file
+    changed = bytearray(path.read_bytes())
+    changed[len(changed) // 2] ^= 1
+    path.write_bytes(changed)
+    for arguments in ([f"eval={folder}"], [*command, "seeds=2"]):
+        assert main(arguments) == 2
+        said = capsys.readouterr().err
+        assert f"{path} is damaged: its content does not match its checksum; restore it, or delete the folder" in said
+        assert said.count("\n") == 1
+    assert path.read_bytes() == changed
+
+
 def test_a_damaged_record_is_refused(tmp_path, capsys):
     command = [*QUICK, f"output_dir={tmp_path}"]
     assert main(command) == 0
