@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from snip_cli.errors import SnipError
+from snip_cli.runtime.signals import Terminated, signals_raised
 
 log = logging.getLogger("snip_cli")
 
@@ -21,20 +22,21 @@ def exit_code_of(command: str, work: Callable[[], int], *, when_stopped: str = "
     Args:
         command: the name that messages on standard error begin with.
         work: returns the exit code, or raises.
-        when_stopped: what to print after Ctrl-C, unless the KeyboardInterrupt has a message.
+        when_stopped: what to print after Ctrl-C or a signal, unless the KeyboardInterrupt has a message.
 
     Returns:
-        What `work` returns, 2 for a ConfigError, 1 for any other error and for a closed pipe, 130 after Ctrl-C.
+        What `work` returns, 2 for a ConfigError, 1 for any other error and for a closed pipe, 130 after Ctrl-C, 143 after SIGTERM.
     """
     try:
-        return work()
+        with signals_raised():
+            return work()
     except SnipError as error:
         rank = int(os.environ.get("RANK", 0))  # under torchrun
         print(f"{command}{f' (process {rank})' if rank else ''}: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt as stop:
         print(f"\n{command}: {str(stop) or when_stopped}", file=sys.stderr)
-        return INTERRUPTED
+        return stop.exit_code if isinstance(stop, Terminated) else INTERRUPTED
     except BrokenPipeError:  # the reader of the output, such as `head`, has closed it
         sys.stdout = None  # otherwise Python reports at exit that it cannot flush
         return SnipError.exit_code

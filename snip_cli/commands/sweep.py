@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import os
 import shlex
 import shutil
 import sys
@@ -16,7 +17,7 @@ from omegaconf import DictConfig
 from snip_cli import registry
 from snip_cli.commands.console import console
 from snip_cli.commands.dry_run import print_plan
-from snip_cli.commands.launchers import launch, runs_elsewhere
+from snip_cli.commands.launchers import launch, runs_elsewhere, runs_in_children
 from snip_cli.commands.plan import common_output_dir, one_job_per_folder, plan, title_jobs
 from snip_cli.config.composition import Job, Sweep
 from snip_cli.config.hydra_internals import Hydra
@@ -34,6 +35,7 @@ from snip_cli.run.pipeline import run
 from snip_cli.runfolder import record
 from snip_cli.runtime.device import find_device
 from snip_cli.runtime.files import make_writable
+from snip_cli.runtime.signals import ending_with
 
 log = logging.getLogger("snip_cli")
 
@@ -65,7 +67,8 @@ def do_sweep(hydra: Hydra, sweep: Sweep, config_dir: Path | None) -> int:
     log.info("%s", plan(jobs, runs, waiting))
     overrides = [[*job.overrides, "hydra.mode=RUN"] for job in waiting]
     titles = title_jobs(waiting, jobs)
-    task = functools.partial(do_job, titles=titles, config_dir=config_dir, arguments=sys.argv[1:])
+    parent = os.getpid() if runs_in_children(sweep.master) else None
+    task = functools.partial(do_job, titles=titles, config_dir=config_dir, arguments=sys.argv[1:], parent=parent)
     returns = launch(hydra, sweep.master, overrides, task) if waiting else []
     failures = find_failures(waiting, returns)
     print_results(output_dir, runs, failures)
@@ -75,7 +78,11 @@ def do_sweep(hydra: Hydra, sweep: Sweep, config_dir: Path | None) -> int:
 
 
 def do_job(
-    composed: DictConfig, titles: Sequence[str], config_dir: Path | None, arguments: Sequence[str]
+    composed: DictConfig,
+    titles: Sequence[str],
+    config_dir: Path | None,
+    arguments: Sequence[str],
+    parent: int | None,
 ) -> str | None:
     """Do one job, in the process that the launcher chose.
 
@@ -84,12 +91,13 @@ def do_job(
         titles: the first line to log, of every launched job.
         config_dir: the folder of the user's own files.
         arguments: those of the sweep's command, for `env.json`. Another process has the arguments of its launcher.
+        parent: the process id of the sweep, if this process is to end with it.
 
     Returns:
         What failed, in one sentence, so that the sweep continues; None if nothing failed.
     """
     sys.argv[1:] = arguments
-    with console():
+    with ending_with(parent), console():
         log.info("%s", titles[HydraConfig.get().job.num])
         try:
             registry.load_all(config_dir)

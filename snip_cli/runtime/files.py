@@ -73,7 +73,10 @@ def save_tensors(path: Path, content: Any) -> None:
     import torch
 
     def write(file: BinaryIO) -> None:
-        torch.save(content, file)
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:  # PyTorch covers a full disk, or Ctrl-C, by an error of its own
+            raise error.__context__ or error from None
         _append_hash(file)
 
     write_atomically(path, write)

@@ -4,6 +4,7 @@ import pytest
 
 from snip_cli.commands.console import exit_code_of
 from snip_cli.errors import ConfigError, RunError
+from snip_cli.runtime.signals import Terminated
 
 
 def fail(error):
@@ -20,6 +21,7 @@ def fail(error):
         (RunError("The loss is not finite."), 1, "snip-x: The loss is not finite.\n"),
         (KeyboardInterrupt(), 130, "\nsnip-x: stopped; go on.\n"),
         (KeyboardInterrupt("the jobs continue"), 130, "\nsnip-x: the jobs continue\n"),
+        (Terminated(15), 143, "\nsnip-x: stopped; go on.\n"),
     ],
 )
 def test_an_expected_error_is_one_line_and_an_exit_code(error, code, printed, capsys):
