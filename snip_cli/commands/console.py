@@ -1,5 +1,6 @@
 """What a command prints while it works, and what becomes of the errors that it raises: a message and an exit code."""
 
+import errno
 import logging
 import os
 import sys
@@ -29,7 +30,10 @@ def exit_code_of(command: str, work: Callable[[], int], *, when_stopped: str = "
     """
     try:
         with signals_raised():
-            return work()
+            code = work()
+            if sys.stdout is not None:
+                sys.stdout.flush()  # at exit it would be too late to report a failure
+            return code
     except SnipError as error:
         rank = int(os.environ.get("RANK", 0))  # under torchrun
         print(f"{command}{f' (process {rank})' if rank else ''}: {error}", file=sys.stderr)
@@ -41,6 +45,10 @@ def exit_code_of(command: str, work: Callable[[], int], *, when_stopped: str = "
         sys.stdout = None  # otherwise Python reports at exit that it cannot flush
         return SnipError.exit_code
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:
+            sys.stdout = None
+            print(f"{command}: the output cannot be written ({error.strerror}): free space there.", file=sys.stderr)
+            return SnipError.exit_code
         notes = getattr(error, "__notes__", [])
         if not notes:  # a run notes where its log holds the traceback
             traceback.print_exc()
@@ -49,12 +57,17 @@ def exit_code_of(command: str, work: Callable[[], int], *, when_stopped: str = "
 
 
 class ConsoleHandler(logging.StreamHandler[TextIO]):
-    """A stream handler that raises BrokenPipeError. The base class would print a traceback for every line instead."""
+    """A stream handler that raises BrokenPipeError. The base class would print a traceback for every line instead.
+
+    A line that a full disk does not take is lost; a run's own log has it too.
+    """
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
-        if isinstance(sys.exc_info()[1], BrokenPipeError):
+        error = sys.exc_info()[1]
+        if isinstance(error, BrokenPipeError):
             raise
-        super().handleError(record)
+        if not isinstance(error, OSError):
+            super().handleError(record)
 
 
 @contextmanager

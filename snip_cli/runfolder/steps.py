@@ -12,13 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 from snip_cli.errors import ConfigError
 from snip_cli.runtime.environment import git_state
-from snip_cli.runtime.files import load_tensors, save_tensors, write_atomically
+from snip_cli.runtime.files import load_tensors, save_tensors, write_bytes
 
 log = logging.getLogger("snip_cli")
 
@@ -134,7 +134,7 @@ class Steps:
                 try:
                     os.link(found, path)
                 except OSError:  # another file system, or one without links
-                    write_atomically(path, partial(_put, found.read_bytes()))
+                    write_bytes(path, found.read_bytes())
                 level = logging.DEBUG if other in self._taken else logging.INFO
                 log.log(level, "uses finished steps of %s", other.parent.parent.name)
                 self._taken.add(other)
@@ -149,10 +149,6 @@ NO_STEPS = Steps()
 def since(started: float) -> str:
     """Return the time since `started` in words."""
     return f"{time.perf_counter() - started:.0f} s"
-
-
-def _put(content: bytes, file: BinaryIO) -> None:
-    file.write(content)
 
 
 def _is_whole(path: Path) -> bool:

@@ -1,6 +1,6 @@
 """Files that a crash cannot leave half written, and readers that name what is damaged.
 
-Only `save_tensors` and `load_tensors` import torch.
+Only `write_tensors` and `load_tensors` import torch.
 """
 
 import hashlib
@@ -8,11 +8,12 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from snip_cli.errors import ConfigError
+from snip_cli.errors import ConfigError, RunError
 
 CHUNK = 2**20
 # The first bytes of what `torch.save` writes. Files of PyTorch before 1.6 are no zip archives and hold no checksum.
@@ -24,23 +25,51 @@ COMMENT = "sha256:{}"
 COMMENT_SIZE = len(COMMENT.format(hashlib.sha256().hexdigest()))
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Within this context, a failure to write a file of a run's folder is a RunError: one sentence with the path."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and not path.parent.is_dir():
+            raise RunError(
+                f"The folder {path.parent} was deleted while it was written to: start the same command again."
+            ) from error
+        remedy = "free space there or make it writable, and start the same command again"
+        raise RunError(f"{path} cannot be written ({error.strerror or error}): {remedy}.") from error
+
+
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file so that after a crash at any moment it holds either the old content or the new, never a part."""
+    """Write a file so that after a crash at any moment it holds either the old content or the new, never a part.
+
+    Raises OSError if that fails; then no part is left.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w+b") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("w+b") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
     if os.name == "posix":  # other systems cannot open a folder to synchronise it
         folder = os.open(path.parent, os.O_RDONLY)
         os.fsync(folder)
         os.close(folder)
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write bytes with `write_atomically`. Raises RunError if that fails."""
+    with writing(path):
+        write_atomically(path, lambda file: file.write(content))
+
+
 def write_text(path: Path, text: str) -> None:
-    """Write text with `write_atomically`."""
-    write_atomically(path, lambda file: file.write(text.encode()))
+    """Write text with `write_atomically`. Raises RunError if that fails."""
+    write_bytes(path, text.encode())
 
 
 def make_writable(folder: Path) -> None:
@@ -69,17 +98,23 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def save_tensors(path: Path, content: Any) -> None:
-    """Write tensors and plain Python for `load_tensors`, with a hash of the file by which it notices any change."""
+    """Write tensors and plain Python for `load_tensors`, with a hash of the file by which it notices any change.
+
+    Raises RunError if the file cannot be written.
+    """
+    with writing(path):
+        write_atomically(path, lambda file: write_tensors(file, content))
+
+
+def write_tensors(file: BinaryIO, content: Any) -> None:
+    """Write to an open file what `save_tensors` promises."""
     import torch
 
-    def write(file: BinaryIO) -> None:
-        try:
-            torch.save(content, file)
-        except RuntimeError as error:  # PyTorch covers a full disk, or Ctrl-C, by an error of its own
-            raise error.__context__ or error from None
-        _append_hash(file)
-
-    write_atomically(path, write)
+    try:
+        torch.save(content, file)
+    except RuntimeError as error:  # PyTorch covers a full disk, or Ctrl-C, by an error of its own
+        raise error.__context__ or error from None
+    _append_hash(file)
 
 
 def load_tensors(path: Path, remedy: str) -> Any:

@@ -1,14 +1,17 @@
 """Files of tensors: any changed bit is noticed, and what other programs and earlier versions wrote is still read."""
 
+import io
+import os
 import random
 import tarfile
 import zipfile
+from contextlib import contextmanager
 
 import pytest
 import torch
 
-from snip_cli.errors import ConfigError
-from snip_cli.runtime.files import load_tensors, save_tensors
+from snip_cli.errors import ConfigError, RunError
+from snip_cli.runtime.files import load_tensors, save_tensors, write_tensors, write_text
 from tests.run.test_earlier_versions import ARCHIVE
 
 CONTENT = {0: {"fc.weight": torch.rand(3, 5, generator=torch.Generator().manual_seed(0)) > 0.5}}
@@ -131,3 +134,48 @@ def test_a_file_of_something_else_is_one_sentence(content, tmp_path):
 def test_a_folder_in_place_of_a_file_is_not_called_damaged(tmp_path):
     with pytest.raises(ConfigError, match=r"cannot be read \(Is a directory\): restore it\.$"):
         read(tmp_path)
+
+
+@contextmanager
+def files_up_to(size):
+    """Within this context, a file that grows beyond `size` bytes cannot be written, as on a full disk."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
+@pytest.mark.parametrize("size", [0, 100, 70_000])
+def test_a_full_disk_is_one_sentence_and_leaves_the_earlier_file(size, tmp_path):
+    path = tmp_path / "mask.pt"
+    save_tensors(path, CONTENT)
+    large = {0: torch.ones(100, 1000)}
+    with files_up_to(size), pytest.raises(RunError) as error:
+        save_tensors(path, large)
+    remedy = "free space there or make it writable, and start the same command again"
+    assert str(error.value) == f"{path} cannot be written (File too large): {remedy}."
+    assert [file.name for file in tmp_path.iterdir()] == ["mask.pt"]
+    assert is_same(read(path))
+
+
+def test_a_folder_that_was_deleted_is_said_to_be(tmp_path):
+    with pytest.raises(RunError, match=r"^The folder \S+/run was deleted while it was written to: start the same"):
+        write_text(tmp_path / "run" / "metrics.json", "{}")
+
+
+def test_ctrl_c_while_a_file_is_written_is_ctrl_c(tmp_path):
+    """PyTorch's writer raises an error of its own when a write fails."""
+
+    class Interrupted(io.BytesIO):
+        def write(self, content):
+            if self.tell() > 100:
+                raise KeyboardInterrupt
+            return super().write(content)
+
+    with pytest.raises(KeyboardInterrupt):
+        write_tensors(Interrupted(), CONTENT)
