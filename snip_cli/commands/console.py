@@ -7,8 +7,10 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TextIO
 
+from snip_cli.config.quoting import in_home
 from snip_cli.errors import SnipError
 from snip_cli.runtime.signals import Terminated, signals_raised
 
@@ -54,6 +56,11 @@ def exit_code_of(command: str, work: Callable[[], int], *, when_stopped: str = "
             traceback.print_exc()
         print("; ".join([f"{command}: unexpected {type(error).__name__}: {error}", *notes]), file=sys.stderr)
         return SnipError.exit_code
+
+
+def path(text: str) -> Path:
+    """Return the path that an argument names, with the user's home folder for `~`."""
+    return Path(in_home(text))
 
 
 class ConsoleHandler(logging.StreamHandler[TextIO]):
