@@ -24,6 +24,11 @@ def runs_elsewhere(master: DictConfig) -> bool:
     return str(master.hydra.launcher._target_).endswith(".SlurmLauncher")
 
 
+def runs_in_children(master: DictConfig) -> bool:
+    """Return whether the launcher does the jobs in processes that this one starts itself."""
+    return str(master.hydra.launcher._target_).endswith(".JoblibLauncher")
+
+
 def launch(
     hydra: Hydra, master: DictConfig, overrides: Sequence[Sequence[str]], task: TaskFunction
 ) -> Sequence[JobReturn]:
@@ -44,12 +49,12 @@ def launch(
         with failures_returned() if "submitit" in type(launcher).__module__ else nullcontext():
             returns: Sequence[JobReturn] = launcher.launch([list(job) for job in overrides], initial_job_idx=0)
             return returns
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         if runs_elsewhere(master):
-            raise KeyboardInterrupt(
+            stop.args = (
                 "the jobs continue in the cluster (`squeue --me`, `scancel JOB`). "
-                "Once they are done, the same command shows their table."
-            ) from None
+                "Once they are done, the same command shows their table.",
+            )
         raise
     except Exception as error:  # such as a worker process that was killed; the folders show which jobs are done
         log.error("the launcher failed: %s: %s", type(error).__name__, " ".join(str(error).split()))

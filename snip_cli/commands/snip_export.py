@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from snip_cli import registry
-from snip_cli.commands.console import exit_code_of
+from snip_cli.commands.console import exit_code_of, path
 from snip_cli.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
@@ -49,12 +49,12 @@ def parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("run", type=Path, metavar="RUN", help="the run's folder, as snip-run prints it")
-    command.add_argument("file", type=Path, metavar="FILE.onnx", help="the file to write; an existing file is replaced")
+    command.add_argument("run", type=path, metavar="RUN", help="the run's folder, as snip-run prints it")
+    command.add_argument("file", type=path, metavar="FILE.onnx", help="the file to write; an existing file is replaced")
     command.add_argument("--seed", type=int, help="which replicate (default: the run's first)")
     command.add_argument("--masked", action="store_true", help="keep the whole network, with its zeros")
     command.add_argument(
-        "--config-dir", type=Path, metavar="DIR", help="the folder of your own models, as for snip-run"
+        "--config-dir", type=path, metavar="DIR", help="the folder of your own models, as for snip-run"
     )
     return command
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from snip_cli.commands.console import exit_code_of
+from snip_cli.commands.console import exit_code_of, path
 from snip_cli.commands.mean_image import mean_training_image
 from snip_cli.errors import ConfigError
 from snip_cli.report.cells import Cell, cells
@@ -183,7 +183,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "folders",
         metavar="folder",
-        type=Path,
+        type=path,
         nargs="*",
         default=[Path("runs")],
         help="output_dir of snip-run, or single runs in it (default: runs)",
@@ -195,35 +195,35 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--format", choices=("text", "csv", "markdown", "latex"), default="text")
     made.add_argument(
-        "--figure", type=Path, metavar="FILE.png", help="draw error against sparsity, with a band over seeds"
+        "--figure", type=path, metavar="FILE.png", help="draw error against sparsity, with a band over seeds"
     )
     made.add_argument(
         "--masks",
-        type=Path,
+        type=path,
         metavar="FILE.png",
         help="draw how many weights of the first layer each pixel keeps (first seed; layers that are linear on the pixels)",
     )
     made.add_argument(
         "--batch-sizes",
-        type=Path,
+        type=path,
         metavar="FILE.png",
         help="draw the masks for each size of the saliency batch, and the errors below",
     )
     made.add_argument(
         "--curves",
-        type=Path,
+        type=path,
         metavar="FILE.png",
         help="draw training loss, training error (where schedule.train_error=true) and test error against iteration",
     )
     made.add_argument(
         "--limits",
-        type=Path,
+        type=path,
         metavar="FILE.png",
         help="draw and print each layer's upper limit, for one run of SNACS",
     )
     made.add_argument(
         "--records",
-        type=Path,
+        type=path,
         metavar="DIR",
         help="copy settings, environment and results of each finished run to DIR/FOLDER, without tensors and names of this machine; "
         "seeds that DIR holds already are kept",

@@ -16,6 +16,7 @@ from snip_cli import __version__, registry
 from snip_cli.commands.console import console, exit_code_of
 from snip_cli.config.composition import CONFIG_NAME, Composer, composer
 from snip_cli.config.hydra_internals import argument_parser
+from snip_cli.config.quoting import in_home, quote_path
 from snip_cli.config.reading import load
 from snip_cli.config.renamed import notices, rename_override
 from snip_cli.errors import ConfigError
@@ -52,7 +53,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
             flag = f"--{name.replace('_', '-')}"
             raise ConfigError(f"{flag} is not supported; --config-dir DIR adds configurations of your own.")
     flags.config_dir = Path(flags.config_dir).expanduser() if flags.config_dir else None
-    flags.overrides = [rename_override(override) for override in flags.overrides]
+    renamed = [rename_override(override) for override in flags.overrides]
+    flags.overrides = [quote_path(override, several=flags.multirun) for override in renamed]
     return flags
 
 
@@ -103,7 +105,7 @@ def start_one(composed: DictConfig, flags: argparse.Namespace) -> None:
         check_evaluation(flags.overrides)
         from snip_cli.commands.evaluate import evaluate_again
 
-        evaluate_again(Path(composed.eval), device=config.device, root=config.dataset.root)
+        evaluate_again(Path(in_home(str(composed.eval))), device=config.device, root=config.dataset.root)
     elif config.dry_run:
         from snip_cli.commands.dry_run import print_plan
 

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import os
 import shlex
 import shutil
 import sys
@@ -15,13 +16,14 @@ from omegaconf import DictConfig
 
 from snip_cli import registry
 from snip_cli.commands.console import console
-from snip_cli.commands.dry_run import print_plan, state
-from snip_cli.commands.launchers import launch, runs_elsewhere
+from snip_cli.commands.dry_run import print_plan
+from snip_cli.commands.launchers import launch, runs_elsewhere, runs_in_children
+from snip_cli.commands.plan import common_output_dir, one_job_per_folder, plan, title_jobs
 from snip_cli.config.composition import Job, Sweep
 from snip_cli.config.hydra_internals import Hydra
 from snip_cli.config.reading import load
 from snip_cli.config.schema import Config
-from snip_cli.errors import ConfigError, RunError, SnipError
+from snip_cli.errors import RunError, SnipError
 from snip_cli.models.pretrained import with_weights_hash
 from snip_cli.report.cells import cells
 from snip_cli.report.figures.errors import write_curves
@@ -33,6 +35,7 @@ from snip_cli.run.pipeline import run
 from snip_cli.runfolder import record
 from snip_cli.runtime.device import find_device
 from snip_cli.runtime.files import make_writable
+from snip_cli.runtime.signals import ending_with
 
 log = logging.getLogger("snip_cli")
 
@@ -64,7 +67,8 @@ def do_sweep(hydra: Hydra, sweep: Sweep, config_dir: Path | None) -> int:
     log.info("%s", plan(jobs, runs, waiting))
     overrides = [[*job.overrides, "hydra.mode=RUN"] for job in waiting]
     titles = title_jobs(waiting, jobs)
-    task = functools.partial(do_job, titles=titles, config_dir=config_dir, arguments=sys.argv[1:])
+    parent = os.getpid() if runs_in_children(sweep.master) else None
+    task = functools.partial(do_job, titles=titles, config_dir=config_dir, arguments=sys.argv[1:], parent=parent)
     returns = launch(hydra, sweep.master, overrides, task) if waiting else []
     failures = find_failures(waiting, returns)
     print_results(output_dir, runs, failures)
@@ -73,50 +77,12 @@ def do_sweep(hydra: Hydra, sweep: Sweep, config_dir: Path | None) -> int:
     return RunError.exit_code if failures else 0
 
 
-def common_output_dir(configs: Sequence[Config]) -> Path:
-    """Return the folder that all jobs write to; raise ConfigError if they differ."""
-    folders = sorted({config.output_dir for config in configs})
-    if len(folders) > 1:
-        raise ConfigError(
-            f"output_dir must be one folder for the whole sweep: got {', '.join(folders)}. Run a sweep for each."
-        )
-    return Path(folders[0])
-
-
-def one_job_per_folder(jobs: Sequence[Job]) -> list[Job]:
-    """Return one job for each run folder: of the jobs that share a folder, the one with the most seeds."""
-    runs: dict[Path, Job] = {}
-    for job in jobs:
-        held = runs.setdefault(job.config.folder, job)
-        if job.config.seeds > held.config.seeds:
-            runs[job.config.folder] = job
-    return list(runs.values())
-
-
-def plan(jobs: Sequence[Job], runs: Sequence[Job], waiting: Sequence[Job]) -> str:
-    """Return the plan of the sweep in words: how many jobs, and for each run its state, its folder and its settings."""
-    shared = f" in {len(runs)} runs (some share one, as methods do at sparsity 0)" if len(runs) < len(jobs) else ""
-    lines = [f"{len(jobs)} job{'s' * (len(jobs) > 1)}{shared}, {len(runs) - len(waiting)} done already:"]
-    lines += [f"  {state(job.config):8} {job.config.folder}  {own_settings(job, jobs)}".rstrip() for job in runs]
-    return "\n".join(lines)
-
-
-def own_settings(job: Job, jobs: Sequence[Job]) -> str:
-    """Return the overrides of a job that not all jobs of the sweep have; an empty string for a single job."""
-    return " ".join(word for word in job.overrides if not all(word in other.overrides for other in jobs))
-
-
-def title_jobs(waiting: Sequence[Job], jobs: Sequence[Job]) -> list[str]:
-    """Return the first line that each waiting job logs: its number and its own settings."""
-    total = len(waiting)
-    return [
-        " · ".join(filter(None, (f"run {number} of {total}", own_settings(job, jobs))))
-        for number, job in enumerate(waiting, 1)
-    ]
-
-
 def do_job(
-    composed: DictConfig, titles: Sequence[str], config_dir: Path | None, arguments: Sequence[str]
+    composed: DictConfig,
+    titles: Sequence[str],
+    config_dir: Path | None,
+    arguments: Sequence[str],
+    parent: int | None,
 ) -> str | None:
     """Do one job, in the process that the launcher chose.
 
@@ -125,12 +91,13 @@ def do_job(
         titles: the first line to log, of every launched job.
         config_dir: the folder of the user's own files.
         arguments: those of the sweep's command, for `env.json`. Another process has the arguments of its launcher.
+        parent: the process id of the sweep, if this process is to end with it.
 
     Returns:
         What failed, in one sentence, so that the sweep continues; None if nothing failed.
     """
     sys.argv[1:] = arguments
-    with console():
+    with ending_with(parent), console():
         log.info("%s", titles[HydraConfig.get().job.num])
         try:
             registry.load_all(config_dir)

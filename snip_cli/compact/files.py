@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from snip_cli import registry
@@ -14,7 +13,7 @@ from snip_cli.models.building import build_model
 from snip_cli.pruning.mask import apply_mask
 from snip_cli.runfolder.record import RunRecord, read_finished
 from snip_cli.runtime.device import data_type
-from snip_cli.runtime.files import load_tensors, write_atomically
+from snip_cli.runtime.files import load_tensors, save_tensors
 
 FORMAT = "snip-run compact 1"
 
@@ -41,7 +40,7 @@ def save(folder: Path, compacted: Mapping[int, Compact]) -> None:
         for seed, one in compacted.items()
     }
     content = {"format": FORMAT, "networks": networks}
-    write_atomically(folder / "compact.pt", lambda file: torch.save(content, file))
+    save_tensors(folder / "compact.pt", content)
 
 
 def load(folder: str | Path, *, seed: int | None = None) -> nn.Module:

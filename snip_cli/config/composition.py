@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from snip_cli.config.hydra_internals import Hydra, open_hydra, split_sweep
+from snip_cli.config.quoting import PATHS, as_typed
 from snip_cli.config.reading import load
 from snip_cli.config.renamed import rename_override
 from snip_cli.config.schema import Config
@@ -109,12 +110,16 @@ class Composer:
         if isinstance(error, MissingConfigException):
             return missing_choice(error)
         if isinstance(error, OverrideParseException):
-            given = error.override
-            return f"'{given}' is not a setting: write key=value, and quote characters that the shell interprets."
+            given = str(error.override)
+            if "=" in given and (typed := as_typed(given)):
+                return f"The value in '{given}' has characters with a meaning of their own: to take it as text, write {typed}"
+            return f"'{given}' is not a setting: write key=value."
         if match := re.search(r"Ambiguous value for argument '(.+?)'", text):
             remedy = "add -m to run them all."
             if match[1].startswith("seeds="):
                 remedy = "seeds is how many: write seeds=3 for the seeds 0, 1 and 2, or seed=5 for seed 5 alone."
+            elif match[1].partition("=")[0].lstrip("+") in PATHS:
+                remedy = f"add -m to run them all, or write {as_typed(match[1])} for one path with a comma."
             return f"'{match[1]}' has several values: {remedy}"
         if match := re.search(r"Could not append to config\. An item is already at '(.+?)'", text):
             return f"'{match[1]}' exists already: write {match[1]}=VALUE without a plus."

@@ -57,6 +57,18 @@ def settings_of(section: Any, *, as_hashed: bool = False, name: str = "") -> dic
     return found
 
 
+def not_hashed(section: Any, prefix: str = "") -> dict[str, Any]:
+    """Return the settings of a dataclass that take no part in the hash, by dotted name."""
+    found: dict[str, Any] = {}
+    for spec in fields(section):
+        value = getattr(section, spec.name)
+        if is_dataclass(value):
+            found |= not_hashed(value, f"{prefix}{spec.name}.")
+        elif spec.metadata.get("when") == "never":
+            found[prefix + spec.name] = value
+    return found
+
+
 def _whole(value: Any) -> Any:
     """Return a float without a fractional part as an int, so that an option written as 1 or as 1.0 has one hash."""
     return int(value) if isinstance(value, float) and value.is_integer() else value

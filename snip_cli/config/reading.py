@@ -10,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from snip_cli.config.fingerprint import default_of
+from snip_cli.config.quoting import in_home
 from snip_cli.config.renamed import rename_settings
 from snip_cli.config.schema import Config
 from snip_cli.config.sections import AUTO, Dataset, Init, Method, Model, Schedule, require, require_value
@@ -54,6 +55,8 @@ def load(composed: DictConfig) -> Config:
         sections[key] = None if values.get(key) is None else _section(key, schema, values[key])
     if pretrained := plain.get("pretrained"):
         sections["model"] = _pretrained(sections["model"], pretrained)
+    sections["dataset"] = replace(sections["dataset"], root=in_home(sections["dataset"].root))
+    sections["model"] = replace(sections["model"], weights=in_home(sections["model"].weights))
     if "batch_size" not in values["method"]:
         sections["method"] = replace(sections["method"], batch_size=sections["schedule"].batch_size)
     if sections["method"].ablation == "redraw":  # another name for the setting `redraw`
@@ -62,7 +65,8 @@ def load(composed: DictConfig) -> Config:
     scalars = [
         spec for key, spec in known.items() if key not in sections and (key in values or spec.default is MISSING)
     ]
-    return Config(**sections, **{spec.name: _typed(spec.name, values.get(spec.name), spec.type) for spec in scalars})
+    typed = {spec.name: _typed(spec.name, values.get(spec.name), spec.type) for spec in scalars}
+    return Config(**sections, **typed | {"output_dir": in_home(typed["output_dir"])})
 
 
 def read(path: Path) -> Config:

@@ -56,9 +56,21 @@ def check_header(path: Path) -> None:
     try:
         Image.open(path).close()
     except Exception as error:  # PIL raises OSError, SyntaxError, struct.error and more, depending on the format
-        raise ConfigError(
-            f"{path} is not an image ({' '.join(str(error).split())}): copy it again or delete it."
-        ) from error
+        raise unreadable(path, error, "is not an image") from error
+
+
+def unreadable(path: Path, error: Exception, complaint: str) -> ConfigError:
+    """Return the error for a file that Pillow cannot read; `complaint` is what is wrong in most cases."""
+    reason = " ".join(str(error).split())
+    remedy = "copy it again or delete it"
+    if isinstance(error, Image.DecompressionBombError):
+        complaint, remedy = "is too large", "scale it down or delete it"
+        reason = reason.partition(",")[0]  # the rest is about attacks
+    elif isinstance(error, PermissionError):
+        complaint, reason, remedy = "cannot be read", error.strerror or reason, "make it readable"
+    elif isinstance(error, MemoryError):
+        complaint, reason, remedy = "does not fit into memory", "out of memory", "scale it down or delete it"
+    return ConfigError(f"{path} {complaint} ({reason}): {remedy}.")
 
 
 def decode_one(path: Path, height: int, width: int) -> numpy.ndarray:
@@ -86,9 +98,5 @@ def open_rgb(path: Path) -> Image.Image:
             return file.convert("RGB")
     except ConfigError:
         raise
-    except (
-        Exception
-    ) as error:  # PIL raises OSError, SyntaxError, ValueError, struct.error and more, depending on the format
-        raise ConfigError(
-            f"{path} cannot be decoded ({' '.join(str(error).split())}): copy it again or delete it."
-        ) from error
+    except Exception as error:  # PIL raises OSError, SyntaxError, ValueError, struct.error and more
+        raise unreadable(path, error, "cannot be decoded") from error

@@ -19,7 +19,7 @@ def image_folder(root: Path, *, folder: str, size: int) -> Raw:
     """
     if size < 1:
         raise ConfigError(f"dataset.size, the height and width in pixels, must be at least 1: got {size}.")
-    base = root / folder
+    base = root / Path(folder).expanduser()
     if not (base / "train").is_dir():
         raise ConfigError(
             f"The folder {base / 'train'} does not exist: put the images there as train/CLASS/*, or set dataset.folder or dataset.root."

@@ -58,7 +58,7 @@ def list_validation(folder: Path, classes: list[str]) -> Listing:
         raise ConfigError(f"{annotations} cannot be read ({error}): {again}.") from error
     class_of = {fields[0]: fields[1] for line in lines if len(fields := line.split("\t")) >= 2}
     label_of = {name: label for label, name in enumerate(classes)}
-    paths = images_in(folder / "images")
+    paths, _ = images_in(folder / "images")
     for path in paths:
         if class_of.get(path.name) not in label_of:
             raise ConfigError(f"{annotations} names no training class for {path.name}: {again}.")

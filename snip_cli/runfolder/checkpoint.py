@@ -5,12 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from snip_cli.errors import ConfigError
 from snip_cli.runfolder.results import SeedResult, read_metrics
-from snip_cli.runtime.files import load_tensors, write_atomically
+from snip_cli.runtime.files import load_tensors, save_tensors
 
 FORMAT = "snip-run 1"
 
@@ -39,12 +38,12 @@ def save(folder: Path, saved: Saved) -> None:
     content = {"format": FORMAT, "run": folder.name, "weights": saved.weights, "results": results}
     if saved.training:
         content["training"] = saved.training
-    write_atomically(folder / "checkpoint.pt", lambda file: torch.save(content, file))
+    save_tensors(folder / "checkpoint.pt", content)
 
 
 def save_masks(folder: Path, saved: Saved) -> None:
     """Write `mask.pt`: per seed the bool mask by parameter name, True = kept."""
-    write_atomically(folder / "mask.pt", lambda file: torch.save(saved.masks, file))
+    save_tensors(folder / "mask.pt", saved.masks)
 
 
 def load(folder: Path, run: str | None = None) -> Saved:
@@ -86,7 +85,7 @@ def load_masks(folder: Path) -> dict[int, Mask]:
 def save_early(folder: Path, iteration: int, weights: Mapping[int, State]) -> None:
     """Add the weights of seeds after an early `iteration`, from which a later run may restart, to `early-ITERATION.pt`."""
     everything = load_early(folder, iteration) | dict(weights)
-    write_atomically(folder / f"early-{iteration}.pt", lambda file: torch.save(everything, file))
+    save_tensors(folder / f"early-{iteration}.pt", everything)
 
 
 def load_early(folder: Path, iteration: int) -> dict[int, State]:

@@ -1,10 +1,13 @@
-"""TensorBoard events, written with TensorBoard's own writer: one event file per folder, no stray sub-runs, no torch.
+"""TensorBoard events, written with TensorBoard's own format of records: one event file per folder, no stray sub-runs, no torch.
 
 Shapes: U units, I = C·H·W inputs of an image of C channels, H×W pixels.
 """
 
 import io
+import itertools
 import math
+import os
+import platform
 import struct
 import time
 from collections.abc import Mapping, Sequence
@@ -12,35 +15,50 @@ from pathlib import Path
 from typing import Any
 
 import numpy
-from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.event_pb2 import Event, SourceMetadata
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 from tensorboard.plugins.histogram import metadata as histogram_metadata
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from tensorboard.plugins.hparams import summary_v2 as hparams
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
+from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util.tensor_util import make_tensor_proto
 
 from snip_cli.config.schema import Config
 from snip_cli.runfolder.record import read_evaluations
 from snip_cli.runfolder.results import Evaluation, LayerCount, Metrics, SeedResult
-from snip_cli.runtime.files import read_json
+from snip_cli.runtime.files import read_json, writing
 
+# In the names of the event files of this process.
+_numbers = itertools.count()
 HPARAM_METRIC = "test_error_mean"
 # TensorBoard shows five columns at first; those that are marked as differing come before others.
 HPARAMS_THAT_DIFFER = ("method", "model", "dataset", "sparsity")
 
 
 class EventFile:
-    """A folder's only event file; opening it removes older ones."""
+    """A folder's only event file; opening it removes older ones. Raises RunError where it cannot be written.
+
+    TensorBoard's `EventFileWriter` writes in a thread, which shows a traceback of its own when the disk is full.
+    """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.glob("events.out.tfevents.*"):
-            old.unlink(missing_ok=True)
-        self._writer = EventFileWriter(str(folder))
+        name = f"events.out.tfevents.{int(time.time())}.{platform.node()}.{os.getpid()}.{next(_numbers)}"
+        self._path = folder / name
+        with writing(self._path):
+            folder.mkdir(parents=True, exist_ok=True)
+            for old in folder.glob("events.out.tfevents.*"):
+                old.unlink(missing_ok=True)
+            self._records = RecordWriter(self._path.open("wb"))
+        source = SourceMetadata(writer="snip-run")
+        self._write(Event(wall_time=time.time(), file_version="brain.Event:2", source_metadata=source))
+
+    def _write(self, event: Event) -> None:
+        with writing(self._path):
+            self._records.write(event.SerializeToString())
+            self._records.flush()
 
     def summary(self, summary: Any, step: int = 0) -> None:
-        self._writer.add_event(Event(wall_time=time.time(), step=step, summary=summary))
+        self._write(Event(wall_time=time.time(), step=step, summary=summary))
 
     def scalar(self, tag: str, value: float, step: int, description: str = "") -> None:
         about = SummaryMetadata(summary_description=description)
@@ -54,7 +72,8 @@ class EventFile:
         self.summary(Summary(value=[Summary.Value(tag=tag, image=image, metadata=about)]), step)
 
     def close(self) -> None:
-        self._writer.close()
+        with writing(self._path):
+            self._records.close()
 
 
 class RunEvents:

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from snip_cli.errors import ConfigError
-from snip_cli.runtime.files import make_writable
+from snip_cli.runtime.files import make_writable, writing
 
 log = logging.getLogger("snip_cli")
 
@@ -66,9 +67,22 @@ def _lock(path: Path, *, wait: bool) -> FileLock:
     return lock
 
 
+class LogFile(logging.FileHandler):
+    """`run.log`. A line that cannot be written is lost; the run itself reports a full disk, at the next file that counts."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
+
+
 @contextmanager
 def _log_to(path: Path) -> Iterator[None]:
-    handler = logging.FileHandler(path)
+    with writing(path):
+        handler = LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     handler.setLevel(logging.DEBUG)
     log.setLevel(logging.DEBUG)  # a cluster's worker has no command line that sets it

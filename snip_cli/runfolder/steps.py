@@ -12,14 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
-import torch
 from tqdm import tqdm
 
 from snip_cli.errors import ConfigError
 from snip_cli.runtime.environment import git_state
-from snip_cli.runtime.files import load_tensors, write_atomically
+from snip_cli.runtime.files import load_tensors, save_tensors, write_bytes
 
 log = logging.getLogger("snip_cli")
 
@@ -98,7 +97,7 @@ class Steps:
             if not self._take(path):
                 started = time.perf_counter()
                 done = Done(compute(), time.perf_counter() - started, self._commit)
-                write_atomically(path, lambda file: torch.save(vars(done), file))
+                save_tensors(path, vars(done))
                 log.debug("step %s is done", name)
                 return done.result, False
         done = _read(path)
@@ -135,7 +134,7 @@ class Steps:
                 try:
                     os.link(found, path)
                 except OSError:  # another file system, or one without links
-                    write_atomically(path, partial(_put, found.read_bytes()))
+                    write_bytes(path, found.read_bytes())
                 level = logging.DEBUG if other in self._taken else logging.INFO
                 log.log(level, "uses finished steps of %s", other.parent.parent.name)
                 self._taken.add(other)
@@ -150,10 +149,6 @@ NO_STEPS = Steps()
 def since(started: float) -> str:
     """Return the time since `started` in words."""
     return f"{time.perf_counter() - started:.0f} s"
-
-
-def _put(content: bytes, file: BinaryIO) -> None:
-    file.write(content)
 
 
 def _is_whole(path: Path) -> bool:

@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from snip_cli.errors import ConfigError, RunError
+from snip_cli.runtime.signals import ending_with
 
 Plain = TypeVar("Plain")
 
@@ -86,8 +87,9 @@ def process_group(device: torch.device, batch_size: int) -> Iterator[ProcessGrou
     check_divisible(batch_size, size)
     signal.signal(signal.SIGTERM, stop)  # torchrun sends it to the other processes when one dies
     try:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-        yield ProcessGroup(rank, size)
+        with ending_with(os.getppid()):  # a torchrun that is killed stops nobody
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+            yield ProcessGroup(rank, size)
     except RuntimeError as error:
         if isinstance(error, RunError) or not lost_another(error):
             raise

@@ -1,9 +1,13 @@
 """What a command prints and returns when it fails; the same for all three commands."""
 
+from contextlib import suppress
+from pathlib import Path
+
 import pytest
 
 from snip_cli.commands.console import exit_code_of
 from snip_cli.errors import ConfigError, RunError
+from snip_cli.runtime.signals import Terminated
 
 
 def fail(error):
@@ -20,6 +24,7 @@ def fail(error):
         (RunError("The loss is not finite."), 1, "snip-x: The loss is not finite.\n"),
         (KeyboardInterrupt(), 130, "\nsnip-x: stopped; go on.\n"),
         (KeyboardInterrupt("the jobs continue"), 130, "\nsnip-x: the jobs continue\n"),
+        (Terminated(15), 143, "\nsnip-x: stopped; go on.\n"),
     ],
 )
 def test_an_expected_error_is_one_line_and_an_exit_code(error, code, printed, capsys):
@@ -55,3 +60,14 @@ def test_a_closed_pipe_is_silent(capsys, monkeypatch):
     monkeypatch.setattr("sys.stdout", None)  # restores it afterwards
     assert exit_code_of("snip-x", fail(BrokenPipeError())) == 1
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a file of Linux")
+def test_output_that_a_full_disk_does_not_take_is_one_sentence(capsys, monkeypatch):
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr("sys.stdout", full)
+        assert exit_code_of("snip-x", lambda: print("a table") or 0) == 1
+        with suppress(OSError):
+            full.close()
+    printed = "snip-x: the output cannot be written (No space left on device): free space there.\n"
+    assert capsys.readouterr().err == printed

@@ -4,17 +4,19 @@ import json
 import os
 import re
 import shlex
+import signal
 import sys
 from importlib.util import find_spec
 
 import pytest
+from filelock import FileLock
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 
 from snip_cli.commands.snip_report import main as report
 from snip_cli.commands.snip_run import main
 from snip_cli.config.composition import CONFIGS
-from tests.snip_run import QUICK, read_metrics
+from tests.snip_run import QUICK, read_metrics, start, wait_until
 
 LAUNCHERS = sorted(path.stem for path in (CONFIGS / "hydra" / "launcher").glob("*.yaml"))
 PAIR = [*QUICK, "-m", "sparsity=0,0.9"]
@@ -118,6 +120,20 @@ def cluster(monkeypatch):
 
     monkeypatch.setattr(SlurmLauncher, "launch", launch)
     return taken
+
+
+@extra
+def test_the_workers_of_a_sweep_end_with_it(tmp_path):
+    endless = ["schedule.iterations=1000000", "schedule.evaluate_every=1000000"]
+    sweep = start([*PAIR, *endless, "hydra/launcher=processes", f"output_dir={tmp_path}"])
+    wait_until(lambda: len(list(tmp_path.rglob("checkpoint.pt"))) == 2 or sweep.poll() is not None)
+    sweep.kill()
+    said, complaints = sweep.communicate()  # until the workers, which hold the pipes, have ended
+    assert sweep.returncode == -signal.SIGKILL
+    assert "Traceback" not in said + complaints
+    for folder in tmp_path.glob("*/"):
+        with FileLock(folder / ".lock", timeout=0):
+            pass
 
 
 DYING = """

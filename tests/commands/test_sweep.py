@@ -1,5 +1,7 @@
 """A sweep: plan, jobs, table and curves; the second time it skips finished runs."""
 
+import json
+
 import pytest
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
@@ -115,3 +117,44 @@ def test_impossible_sweeps_are_refused(arguments, phrase, tmp_path, capsys, monk
     monkeypatch.chdir(tmp_path)
     assert main([*QUICK, "-m", *arguments]) == 2
     assert phrase in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "values, given",
+    [
+        ("dataset.root=a,b", "a and b"),
+        ("device=cpu,auto", "cpu and auto"),
+        ("deterministic=false,true", "false and true"),
+        ("compile=true,false", "true and false"),
+        ("dry_run=false,true", "false and true"),
+        ("replicates=apart,stacked", "apart and stacked"),
+        ("schedule.checkpoint_every=5,6", "5 and 6"),
+        ("dataset.workers=1,2", "1 and 2"),
+    ],
+)
+def test_a_sweep_over_what_does_not_name_a_folder_is_refused(values, given, tmp_path, capsys):
+    others = ["dataset=ilsvrc2012"] if "workers" in values else QUICK
+    assert main([*others, "-m", "sparsity=0,0.9", values, f"output_dir={tmp_path / 'runs'}"]) == 2
+    said = capsys.readouterr().err
+    key = values.partition("=")[0]
+    assert f"{key} does not name a run's folder, so a sweep cannot have several values of it: got {given}. " in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("values", [["compact=false,true"], ["compact=true,false", "seeds=2,1"]])
+def test_of_jobs_with_one_folder_the_one_that_does_the_work_of_all_is_done(values, tmp_path, capsys):
+    assert main([*QUICK, "-m", "sparsity=0.9", *values, f"output_dir={tmp_path}"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"{2 ** len(values)} jobs in 1 run (jobs with the same folder share one), 0 done already:")
+    [compact] = tmp_path.glob("*/compact.json")
+    assert len(json.loads(compact.read_text())["seeds"]) == len(values)
+
+
+def test_jobs_of_which_none_does_the_work_of_all_are_refused(tmp_path, capsys):
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    for name, settings in {"many": "seeds: 3", "small": "seeds: 2\ncompact: true"}.items():
+        (tmp_path / "mine" / "experiment" / f"{name}.yaml").write_text(f"# @package _global_\n{settings}\n")
+    mine = ["--config-dir", str(tmp_path / "mine"), "-m", "experiment=many,small"]
+    assert main([*QUICK, *mine, f"output_dir={tmp_path / 'runs'}"]) == 2
+    assert "compact does not name a run's folder" in capsys.readouterr().err

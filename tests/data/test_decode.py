@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from snip_cli.data import decode as decoder
-from snip_cli.data.decode import decode
+from snip_cli.data.decode import check_header, decode
 from snip_cli.errors import ConfigError
 from tests.data.pictures import as_tensor, draw, one_sentence, pixels
 
@@ -146,3 +146,28 @@ def test_there_is_a_bar_on_a_terminal_only(terminal, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.stderr", stderr)
     decode([draw(tmp_path / "a.png")], 8, 8)
     assert ("decoding" in stderr.getvalue()) is terminal
+
+
+@pytest.mark.parametrize("read", [lambda path: decode([path], 8, 8), check_header], ids=["decode", "header"])
+def test_a_huge_image_is_called_too_large(read, tmp_path, monkeypatch):
+    path = draw(tmp_path / "a.png", height=30, width=20)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 299)
+    with pytest.raises(ConfigError) as error:
+        read(path)
+    said = "is too large (Image size (600 pixels) exceeds limit of 598 pixels): scale it down or delete it."
+    assert str(error.value) == f"{path} {said}"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(13, "Permission denied"), "cannot be read (Permission denied): make it readable."),
+        (MemoryError(), "does not fit into memory (out of memory): scale it down or delete it."),
+    ],
+)
+def test_a_file_that_may_be_whole_need_not_be_copied_again(error, said, tmp_path, monkeypatch):
+    def refuse(path):
+        raise error
+
+    monkeypatch.setattr(Image, "open", refuse)
+    assert refusal(tmp_path / "a.png") == f"{tmp_path / 'a.png'} {said}"

@@ -1,6 +1,8 @@
 """Every line of bad input: one clear sentence with the remedy, the right exit code, no traceback, nothing lost."""
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import pytest
 import torch
 
 from snip_cli.commands.snip_run import main
+from tests.runtime.test_files import files_up_to
 from tests.snip_run import QUICK, only_run, train_until_checkpoint
 
 CONFIGURATION = {
@@ -196,6 +199,23 @@ def test_a_checkpoint_that_is_corrupt_or_foreign_is_refused(content, tmp_path, c
     assert file.read_bytes() == before
 
 
+@pytest.mark.parametrize("file", ["checkpoint.pt", "mask.pt"])
+def test_a_flipped_bit_in_a_finished_run_is_reported_by_whoever_reads_it(file, tmp_path, capsys):
+    command = [*QUICK, f"output_dir={tmp_path}"]
+    assert main(command) == 0
+    folder = only_run(tmp_path)
+    path = folder / file
+    changed = bytearray(path.read_bytes())
+    changed[len(changed) // 2] ^= 1
+    path.write_bytes(changed)
+    for arguments in ([f"eval={folder}"], [*command, "seeds=2"]):
+        assert main(arguments) == 2
+        said = capsys.readouterr().err
+        assert f"{path} is damaged: its content does not match its checksum; restore it, or delete the folder" in said
+        assert said.count("\n") == 1
+    assert path.read_bytes() == changed
+
+
 def test_a_damaged_record_is_refused(tmp_path, capsys):
     command = [*QUICK, f"output_dir={tmp_path}"]
     assert main(command) == 0
@@ -313,3 +333,31 @@ def test_a_yaml_file_of_the_users_that_is_none(tmp_path, capsys):
     (tmp_path / "method" / "broken.yaml").write_text("name: [\n")
     assert main([*QUICK, "--config-dir", str(tmp_path), "method=broken", f"output_dir={tmp_path / 'runs'}"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
+@pytest.mark.parametrize("size, file", [(0, "config.yaml"), (2_000, r"\S+"), (600_000, "checkpoint.pt")])
+def test_a_full_disk_is_one_sentence_and_leaves_no_temporary_file(size, file, tmp_path, capsys):
+    with files_up_to(size):
+        assert main([*QUICK, f"output_dir={tmp_path}"]) == 1
+    said = capsys.readouterr()
+    assert re.fullmatch(rf"snip-run: {tmp_path}/\S+/{file} cannot be written \(File too large\): [^\n]+\n", said.err)
+    assert "Traceback" not in said.out
+    assert not list(tmp_path.rglob(".*.tmp"))
+    assert main([*QUICK, f"output_dir={tmp_path}"]) == 0
+
+
+def test_a_run_folder_that_is_deleted_meanwhile(tmp_path, capsys, monkeypatch):
+    from snip_cli.runfolder import checkpoint
+
+    save = checkpoint.save
+
+    def delete_first(folder, saved):
+        shutil.rmtree(folder)
+        save(folder, saved)
+
+    monkeypatch.setattr(checkpoint, "save", delete_first)
+    assert main([*QUICK, f"output_dir={tmp_path}"]) == 1
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"snip-run: The folder \S+ was deleted while it was written to: start [^\n]+\n", said)
+    assert list(tmp_path.iterdir()) == []

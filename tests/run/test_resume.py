@@ -6,6 +6,7 @@ import signal
 import pytest
 import torch
 
+from snip_cli.runfolder import checkpoint
 from tests.run.test_pipeline import without_seconds
 from tests.snip_run import only_run, read_metrics, start, wait_until
 
@@ -86,3 +87,15 @@ def equal(one, other):
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
     return one.dtype == other.dtype and torch.equal(one, other)
+
+
+def test_sigterm_ends_a_run_like_ctrl_c(tmp_path):
+    process = start([*COMMAND, "schedule.iterations=1000000", f"output_dir={tmp_path}"])
+    wait_until(lambda: list(tmp_path.rglob("checkpoint.pt")) or process.poll() is not None)
+    process.terminate()
+    _, complaints = process.communicate()
+    assert process.returncode == 143
+    assert complaints == "\nsnip-run: stopped; the same command continues from the last checkpoint or finished step.\n"
+    folder = only_run(tmp_path)
+    assert checkpoint.load(folder).training
+    assert not list(folder.rglob(".*.tmp"))

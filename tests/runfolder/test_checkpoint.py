@@ -4,7 +4,7 @@ import shutil
 import pytest
 import torch
 
-from snip_cli.errors import ConfigError
+from snip_cli.errors import ConfigError, RunError
 from snip_cli.runfolder import checkpoint
 from snip_cli.runfolder.checkpoint import Saved
 from snip_cli.runfolder.results import LayerCount, SeedResult
@@ -147,6 +147,6 @@ def test_a_save_that_breaks_off_leaves_the_earlier_one(folder, monkeypatch):
         raise OSError("no space left on device")
 
     monkeypatch.setattr(torch, "save", break_off)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(RunError, match="no space"):
         checkpoint.save(folder, Saved())
     assert checkpoint.load(folder).results == example().results

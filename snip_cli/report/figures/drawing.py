@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from snip_cli.errors import ConfigError
+from snip_cli.errors import ConfigError, RunError
 
 log = logging.getLogger("snip_cli")
 
@@ -52,11 +52,10 @@ def save(drawing: Drawing, path: Path, top: Path) -> list[Path]:
     drawing.figure.savefig(png, dpi=100, format="png")
     try:
         events = EventFile(top / "figures" / path.stem)
-    except OSError as error:
-        log.warning("%s cannot be written (%s): TensorBoard will not show the figure", top / "figures", error)
-        return written
-    events.image(path.stem, png.getvalue())
-    events.close()
+        events.image(path.stem, png.getvalue())
+        events.close()
+    except RunError as error:
+        log.warning("TensorBoard will not show the figure: %s", error)
     return written
 
 

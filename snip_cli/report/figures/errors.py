@@ -12,7 +12,7 @@ import numpy
 from filelock import FileLock
 
 from snip_cli.config.sections import AUTO
-from snip_cli.errors import ConfigError
+from snip_cli.errors import ConfigError, RunError
 from snip_cli.report.captions import common_and_own, extent, span, without
 from snip_cli.report.cells import Cell, cells, lines
 from snip_cli.report.figures.drawing import Drawing
@@ -132,8 +132,8 @@ def write_curves(output_dir: Path) -> list[Path]:
                 for cell in line:
                     file.scalar(TAG, statistics.fmean(cell.errors), round(cell.sparsity * STEPS))
                 file.close()
-            except OSError as error:
-                log.warning("a curve for TensorBoard is left out, because it cannot be written: %s", error)
+            except RunError as error:
+                log.warning("a curve for TensorBoard is left out: %s", error)
             else:
                 written.append(curve)
     return written
