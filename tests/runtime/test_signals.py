@@ -61,7 +61,7 @@ def test_in_another_thread_nothing_changes():
     assert found == [signal.SIG_DFL]
 
 
-@pytest.mark.parametrize("parent", [None, os.getpid()])
+@pytest.mark.parametrize("parent", [None, os.getpid()], ids=["no parent", "itself"])
 def test_a_process_that_ends_by_itself_watches_nobody(parent):
     threads = threading.active_count()
     with ending_with(parent):
