@@ -73,10 +73,7 @@ class Training(ABC):
         iteration: how many iterations are done.
         each: the progress of every replicate; up to date at evaluations and checkpoints.
         failed: by seed, the errors of the replicates that have diverged.
-        checkpoint_seconds: the least time between two checkpoints. A fast training would otherwise spend its time on them.
     """
-
-    checkpoint_seconds = 0.0
 
     def __init__(self, data: Data, schedule: Schedule, seeds: Sequence[int], group: ProcessGroup) -> None:
         self.data, self.schedule, self.seeds, self.group = data, schedule, list(seeds), group
@@ -112,7 +109,6 @@ class Training(ABC):
         end = schedule.iterations if until is None else min(until, schedule.iterations)
         origin = time.perf_counter() - self.seconds
         evaluated_at, evaluated_iteration = time.perf_counter(), self.iteration
-        saved_at = time.perf_counter()
         self._keep_weights(keep_at)
         if schedule.iterations == 0:
             self.finish()
@@ -123,8 +119,7 @@ class Training(ABC):
             done = self.iteration
             last = done == schedule.iterations
             must_evaluate = last or done % schedule.evaluate_every == 0
-            due = time.perf_counter() - saved_at >= self.checkpoint_seconds
-            must_save = done % schedule.checkpoint_every == 0 and not last and due
+            must_save = done % schedule.checkpoint_every == 0 and not last
             if last:
                 self.finish()
             if must_evaluate:
@@ -138,7 +133,6 @@ class Training(ABC):
                 self.check_weights()
                 checkpoint(self.states())
                 self.after_checkpoint()
-                saved_at = time.perf_counter()
 
     def next_event(self, end: int, keep_at: Iterable[int]) -> int:
         """Return the iteration after which there is something else to do than the next one."""

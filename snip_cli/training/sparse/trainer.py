@@ -60,8 +60,6 @@ class SparseNetwork(Protocol):
 class SparseTrainer(Training):
     """A network in training, in the form of a `SparseNetwork`; the model itself is up to date in what `weights` and `states` return."""
 
-    checkpoint_seconds = 5.0
-
     def __init__(
         self, model: nn.Module, network: SparseNetwork, mask: Mask, data: Data, schedule: Schedule, seed: int
     ) -> None:

@@ -78,9 +78,7 @@ def sparse(name, dtype=torch.float64, **changes):
     FixedMask(model, mask)
     numbers = next(model.parameters()).detach().numpy().dtype
     network = ChainNetwork(steps_of(model), mask, SHAPE, BATCH, numbers)
-    training = SparseTrainer(model, network, mask, data_of(dtype), settings(**changes), SEED)
-    training.checkpoint_seconds = 0.0
-    return training
+    return SparseTrainer(model, network, mask, data_of(dtype), settings(**changes), SEED)
 
 
 def train(training):
