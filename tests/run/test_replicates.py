@@ -5,6 +5,7 @@ import itertools
 import json
 import re
 
+import numpy
 import pytest
 import torch
 
@@ -12,6 +13,7 @@ from snip_cli.commands.snip_run import main
 from snip_cli.run import pipeline as run
 from snip_cli.run import seed as run_seed
 from snip_cli.runfolder.recorder import Recorder
+from snip_cli.training.sparse.trainer import SparseTrainer
 from snip_cli.training.stacked.trainer import StackedTrainer
 from tests.run.test_pipeline import without_seconds
 from tests.snip_run import QUICK, only_run, read_metrics, run_quick, train_until_checkpoint
@@ -158,7 +160,21 @@ def spoil_later(monkeypatch):
 
     def spoiled(*given):
         training = made(*given)
-        step, done = training.step, itertools.count(1)
+        done = itertools.count(1)
+        if isinstance(training, SparseTrainer):
+            advance = training.advance
+
+            def one_by_one(count, meter):
+                losses = []
+                for _ in range(count):
+                    losses.append(advance(1, meter))
+                    if training.seed == 1 and next(done) == 6:
+                        training.network.weights.fill(numpy.nan)
+                return torch.cat(losses)
+
+            training.advance = one_by_one
+            return training
+        step = training.step
 
         def spoiling(images, labels):
             losses = step(images, labels)
