@@ -11,13 +11,13 @@ from pathlib import Path
 
 import PIL
 import torch
-from filelock import FileLock
 from torch import Tensor
 
 from snip_cli.data.decode import check_header, decode, map_in_threads
 from snip_cli.data.folders import Listing
 from snip_cli.data.resident import Raw
 from snip_cli.runtime.files import write_atomically
+from snip_cli.runtime.locks import hold
 
 FOLDER = ".snip-run"
 VERSION = 1  # increase it when the output of `decode` changes
@@ -48,7 +48,7 @@ def decoded(base: Path, paths: Sequence[Path], height: int, width: int) -> Tenso
         return images
     try:
         kept.parent.mkdir(exist_ok=True)
-        held = FileLock(kept.parent / f"{size}.lock").acquire()
+        held = hold(kept.parent / f"{size}.lock", f"decoding the images in {base}")
     except OSError as error:
         warn_not_kept(kept.parent, error)
         return decode(paths, height, width)

@@ -4,9 +4,8 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from filelock import FileLock
-
 from snip_cli.errors import ConfigError
+from snip_cli.runtime.locks import hold
 
 
 def fetch_once(root: Path, name: str, fetch: Callable[[], object], is_there: Callable[[], bool], remedy: str) -> None:
@@ -25,7 +24,7 @@ def fetch_once(root: Path, name: str, fetch: Callable[[], object], is_there: Cal
     reason = "the downloaded files are incomplete"
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / f".{name}.lock"):
+        with hold(root / f".{name}.lock", f"fetching {name}"):
             if not is_there():
                 fetch()
         if is_there():

@@ -4,13 +4,14 @@ import logging
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from snip_cli.errors import ConfigError
 from snip_cli.runtime.files import make_writable, writing
+from snip_cli.runtime.locks import file_lock, hint, hold
 
 log = logging.getLogger("snip_cli")
 
@@ -34,37 +35,41 @@ def open_folder(path: Path, *, wait: bool = False) -> Iterator[Path]:
     """
     is_new = not path.exists()
     make_writable(path)
-    lock = _lock(path, wait=wait)
+    try:
+        lock = _lock(path, wait=wait)
+    except OSError as error:
+        raise ConfigError(
+            f"{path / '.lock'} cannot be locked ({error.strerror or error}): "
+            "delete it if no process is doing the run, or choose another output_dir."
+        ) from error
     refused = False
-    try:
-        with _log_to(path / "run.log"):
-            try:
-                yield path
-            except Exception as error:
-                refused = isinstance(error, ConfigError)
-                log.debug("failed", exc_info=True)
-                error.add_note(f"its traceback is in {path / 'run.log'}")
-                raise
-    finally:
-        if refused and is_new and not any((path / name).exists() for name in WORK):
-            # A folder that cannot be removed must not hide why the run was refused.
-            shutil.rmtree(path, ignore_errors=True)
-        lock.release()
+    with lock:
+        try:
+            with _log_to(path / "run.log"):
+                try:
+                    yield path
+                except Exception as error:
+                    refused = isinstance(error, ConfigError)
+                    log.debug("failed", exc_info=True)
+                    error.add_note(f"its traceback is in {path / 'run.log'}")
+                    raise
+        finally:
+            if refused and is_new and not any((path / name).exists() for name in WORK):
+                # A folder that cannot be removed must not hide why the run was refused.
+                shutil.rmtree(path, ignore_errors=True)
 
 
-def _lock(path: Path, *, wait: bool) -> FileLock:
-    """Return the lock of a folder, acquired; raises ConfigError if another process has it and this one is not to `wait`."""
-    lock = FileLock(path / ".lock")
+def _lock(path: Path, *, wait: bool) -> AbstractContextManager[object]:
+    """Acquire the lock of a folder. Raises ConfigError if another process has it and this one is not to `wait`."""
+    if wait:
+        return hold(path / ".lock", f"doing the run {path}")
+    lock = file_lock(path / ".lock")
     try:
-        lock.acquire(timeout=1)  # `wait_until_free` holds it for an instant
+        return lock.acquire(timeout=1)  # `wait_until_free` holds it for an instant
     except Timeout:
-        if not wait:
-            raise ConfigError(
-                f"Another process is doing the run {path}: wait for it, or choose another output_dir."
-            ) from None
-        log.info("waiting for another process that is doing the run %s", path)
-        lock.acquire(timeout=-1)
-    return lock
+        raise ConfigError(
+            f"Another process is doing the run {path}: wait for it, or choose another output_dir.{hint(lock)}"
+        ) from None
 
 
 class LogFile(logging.FileHandler):

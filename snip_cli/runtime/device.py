@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, Timeout
 
 from snip_cli.errors import ConfigError
+from snip_cli.runtime.locks import file_lock
 
 # One folder per user, because another user's lock files could not be opened. A user in a container may have a number
 # but no name.
@@ -71,7 +72,7 @@ def one_gpu() -> Iterator[int]:
         lock.release()
 
 
-def take_gpu(names: list[str]) -> tuple[FileLock, int]:
+def take_gpu(names: list[str]) -> tuple[BaseFileLock, int]:
     """Return a held lock and the index of its GPU: the first GPU whose first lock is free, else whose second lock is
     free, and so on.
     """
@@ -80,7 +81,7 @@ def take_gpu(names: list[str]) -> tuple[FileLock, int]:
     share = 0
     while True:
         for index, name in enumerate(names):
-            lock = FileLock(LOCKS / f"{name}-{share}.lock")
+            lock = file_lock(LOCKS / f"{name}-{share}.lock")
             try:
                 lock.acquire(timeout=0)
             except Timeout:

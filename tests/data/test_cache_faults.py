@@ -77,10 +77,10 @@ def test_where_nothing_can_be_written_a_warning_is_all(base, decodes, warnings):
 
 
 def test_a_lock_that_cannot_be_taken_is_a_warning(base, monkeypatch, warnings):
-    def refuse(self):
+    def refuse(path, work):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(cache.FileLock, "acquire", refuse)
+    monkeypatch.setattr(cache, "hold", refuse)
     assert torch.equal(read(base), EXPECTED)
     assert len(warnings) == 1
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy
-from filelock import FileLock
 
 from snip_cli.config.sections import AUTO
 from snip_cli.errors import ConfigError, RunError
@@ -18,6 +17,7 @@ from snip_cli.report.cells import Cell, cells, lines
 from snip_cli.report.figures.drawing import Drawing
 from snip_cli.report.records import read_folders
 from snip_cli.report.tables.errors import rows
+from snip_cli.runtime.locks import hold
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -120,7 +120,7 @@ def write_curves(output_dir: Path) -> list[Path]:
     found = lines(cells(read_folders(sorted(output_dir.glob("*")))))
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    with FileLock(output_dir / ".curves.lock"):
+    with hold(output_dir / ".curves.lock", f"writing the curves in {folder}"):
         for old in folder.glob("*/events.out.tfevents.*"):
             old.unlink(missing_ok=True)
         for line in found:
