@@ -17,6 +17,9 @@ from typing import Any, TypeVar
 
 from snip_cli.errors import ConfigError
 
+# Three such names and the rest of a run's name are not too long for a folder.
+LONGEST_NAME = 64
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -41,8 +44,18 @@ class Registry:
     def register(self, name: str) -> Callable[[Function], Function]:
         """Return a decorator that registers a function as `name`.
 
-        The decorator raises ConfigError if another function has that name.
+        The decorator raises ConfigError if another function has that name, or if no folder can have it.
         """
+        if (
+            not 1 <= len(name) <= LONGEST_NAME
+            or name.startswith(".")
+            or not name.isprintable()
+            or set(name) & set("/\\")
+        ):
+            raise ConfigError(
+                f"{self.kind} {name!r} cannot be registered, because its name becomes part of a folder's name: "
+                f"choose one of at most {LONGEST_NAME} characters, without / and \\, that does not begin with a dot."
+            )
 
         def add(function: Function) -> Function:
             taken = self._functions.get(name)
@@ -135,9 +148,9 @@ def load_folder(folder: Path) -> None:
         sys.modules[name] = module
         try:
             spec.loader.exec_module(module)
-        except Exception as error:
+        except BaseException as error:  # also SystemExit
             del sys.modules[name]
-            if isinstance(error, ConfigError):
+            if isinstance(error, ConfigError | KeyboardInterrupt):
                 raise
             raise ConfigError(
                 f"{path} cannot be imported: {type(error).__name__}: {error}. Correct it or move it out of the folder."

@@ -191,3 +191,18 @@ def test_a_users_method_may_not_take_the_name_of_a_builtin_one(user):
     method_file(user / "mine.py", "snip")
     with pytest.raises(ConfigError, match="method 'snip' is defined twice"):
         load_folder(user)
+
+
+@pytest.mark.parametrize(
+    "name", ["a/../../evil", "../evil", "a\\b", ".", "..", ".hidden", "", "a\nb", "a\0b", "a" * 65]
+)
+def test_a_name_that_no_folder_can_have_is_refused(name):
+    with pytest.raises(ConfigError, match="cannot be registered, because its name becomes part of a folder's name"):
+        Registry("method").register(name)(lambda: None)
+
+
+@pytest.mark.parametrize("name", ["snip", "my-method.v1", "é", "a b", "a" * 64])
+def test_other_names_are_accepted(name):
+    registry = Registry("method")
+    registry.register(name)(len)
+    assert registry.names() == [name]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from snip_cli.config.quoting import in_home
-from snip_cli.errors import SnipError
+from snip_cli.errors import RunError, SnipError
 from snip_cli.runtime.signals import Terminated, signals_raised
 
 log = logging.getLogger("snip_cli")
@@ -56,6 +56,18 @@ def exit_code_of(command: str, work: Callable[[], int], *, when_stopped: str = "
             traceback.print_exc()
         print("; ".join([f"{command}: unexpected {type(error).__name__}: {error}", *notes]), file=sys.stderr)
         return SnipError.exit_code
+
+
+@contextmanager
+def exits_reported() -> Iterator[None]:
+    """Within this context, code of the user's that ends the program is a RunError that names its line."""
+    try:
+        yield
+    except SystemExit as stop:
+        place = traceback.extract_tb(stop.__traceback__)[-1]
+        raise RunError(
+            f"{place.filename}, line {place.lineno}, ended the program (sys.exit({stop.code!r})): raise an error there instead."
+        ) from stop
 
 
 def path(text: str) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from snip_cli import registry
-from snip_cli.commands.console import exit_code_of, path
+from snip_cli.commands.console import exit_code_of, exits_reported, path
 from snip_cli.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run_command(flags: argparse.Namespace) -> int:
     """Export what the flags ask for and return the exit code."""
     registry.load_all(flags.config_dir)
-    seed, notes = export(flags.run, flags.file, seed=flags.seed, masked=flags.masked)
+    with exits_reported():
+        seed, notes = export(flags.run, flags.file, seed=flags.seed, masked=flags.masked)
     print(f"seed {seed} of {flags.run}  →  {flags.file}", *notes, sep="\n")
     return 0
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from snip_cli import __version__, registry
-from snip_cli.commands.console import console, exit_code_of
+from snip_cli.commands.console import console, exit_code_of, exits_reported
 from snip_cli.config.composition import CONFIG_NAME, Composer, composer
 from snip_cli.config.hydra_internals import argument_parser
 from snip_cli.config.quoting import in_home, quote_path
@@ -38,7 +38,10 @@ def run_command(arguments: list[str]) -> int:
     with console():
         flags = parse(arguments or ["experiment=quickstart"])
         with composer(flags.config_dir) as compose:
-            return 0 if answer(compose, flags) else start(compose, flags)
+            if answer(compose, flags):
+                return 0
+            with exits_reported():
+                return start(compose, flags)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -15,7 +15,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig
 
 from snip_cli import registry
-from snip_cli.commands.console import console
+from snip_cli.commands.console import console, exits_reported
 from snip_cli.commands.dry_run import print_plan
 from snip_cli.commands.launchers import launch, runs_elsewhere, runs_in_children
 from snip_cli.commands.plan import common_output_dir, one_job_per_folder, plan, title_jobs
@@ -100,13 +100,14 @@ def do_job(
     with ending_with(parent), console():
         log.info("%s", titles[HydraConfig.get().job.num])
         try:
-            registry.load_all(config_dir)
-            config = with_weights_hash(load(composed))
-            run(config)
-            if config.compact:
-                from snip_cli.compact.stage import compact_finished
+            with exits_reported():
+                registry.load_all(config_dir)
+                config = with_weights_hash(load(composed))
+                run(config)
+                if config.compact:
+                    from snip_cli.compact.stage import compact_finished
 
-                compact_finished(config)
+                    compact_finished(config)
         except SnipError as error:
             sentence = str(error)
         except Exception as error:

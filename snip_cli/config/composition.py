@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from snip_cli.config.hydra_internals import Hydra, open_hydra, split_sweep
-from snip_cli.config.quoting import PATHS, as_typed
+from snip_cli.config.quoting import PATHS, as_typed, is_text
 from snip_cli.config.reading import load
 from snip_cli.config.renamed import rename_override
 from snip_cli.config.schema import Config
@@ -26,6 +26,9 @@ CONFIGS = PACKAGE / "configs" if (PACKAGE / "configs").is_dir() else PACKAGE.par
 CONFIG_NAME = "config"
 # Of the extra `launch`; `processes` and `slurm` build on them.
 EXTRA_LAUNCHERS = ("joblib", "submitit_local", "submitit_slurm")
+
+# What Hydra and OmegaConf raise for overrides and files of the user's.
+REFUSALS = (HydraException, OmegaConfBaseException, YAMLError, AssertionError, ValueError, TypeError, RecursionError)
 
 # For the YAML of schedules: epochs → iterations, and a learning rate in proportion to the batch size.
 OmegaConf.register_new_resolver("epochs", lambda epochs, images, batch: round(epochs * images / batch), replace=True)
@@ -77,7 +80,9 @@ class Composer:
         """
         try:
             return self.hydra.compose_config(CONFIG_NAME, list(overrides), run_mode=mode)
-        except (HydraException, OmegaConfBaseException, YAMLError, AssertionError) as error:
+        except ConfigError:
+            raise
+        except REFUSALS as error:
             raise ConfigError(self.explain(error, typed or overrides)) from error
 
     def is_sweep(self, overrides: Sequence[str]) -> bool:
@@ -129,7 +134,21 @@ class Composer:
                 remedy = f"write ++{key}=VALUE if all of them have it, or else run the methods in separate commands."
                 return f"'{key}' is not known in a sweep over methods: {remedy}"
             return missing_setting(key, self.known_keys(overrides, key))
+        if "Config group override must be" in text and (sentence := self.no_choice(overrides)):
+            return sentence
         return " ".join(text.split())
+
+    def no_choice(self, overrides: Sequence[str]) -> str | None:
+        """Return the error for the first override that gives a group something else than the name of a choice."""
+        for override in overrides:
+            key, _, value = override.lstrip("+").partition("=")
+            group = key.partition("@")[0]
+            options = self.hydra.config_loader.get_group_options(group) if group else []
+            if options and not is_text(override):
+                return f"There is no {group} '{value}'{nearest(value, options)}; choose one of {', '.join(options)}."
+            if not group:
+                return f"'{override}' is not a setting: write key=value."
+        return None
 
     def known_keys(self, overrides: Sequence[str], unknown: str) -> list[str]:
         """Return every key that an override may name, under the chosen groups as far as they compose."""
@@ -137,7 +156,7 @@ class Composer:
         rest = [override for override, key in named.items() if key != unknown]
         try:
             composed = self.hydra.compose_config(CONFIG_NAME, rest, run_mode=RunMode.RUN)
-        except (HydraException, OmegaConfBaseException):
+        except REFUSALS:
             composed = self.hydra.compose_config(CONFIG_NAME, [], run_mode=RunMode.RUN)
         own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
         return list(flat_keys(OmegaConf.to_container(own)))

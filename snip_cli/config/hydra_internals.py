@@ -24,6 +24,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from snip_cli.config.renamed import rename_settings
+from snip_cli.errors import ConfigError
 
 
 class Repository(ConfigRepository):
@@ -33,10 +34,19 @@ class Repository(ConfigRepository):
     """
 
     def load_config(self, config_path: str) -> ConfigResult | None:
-        """Return the content of the YAML file called `config_path`, None if there is no such file."""
-        result = super().load_config(config_path)
-        if result is None or config_path.startswith("hydra/") or not isinstance(result.config, DictConfig):
+        """Return the content of the YAML file called `config_path`, None if there is no such file.
+
+        Raises ConfigError if it holds no settings.
+        """
+        try:
+            result = super().load_config(config_path)
+        except Exception as error:  # PyYAML and OmegaConf raise almost anything for a file of something else
+            reason = " ".join(str(error).split())
+            raise ConfigError(f"{self._file(config_path)} cannot be read as YAML ({reason}): correct it.") from error
+        if result is None or config_path.startswith("hydra/"):
             return result
+        if not isinstance(result.config, DictConfig):
+            raise ConfigError(f"{self._file(config_path)} must hold settings, as in key: value. It holds a list.")
         written = OmegaConf.to_container(result.config, resolve=False)
         assert isinstance(written, dict)
         package = result.header.get("package")
@@ -45,6 +55,10 @@ class Repository(ConfigRepository):
         if renamed != written:
             result.config = OmegaConf.create(renamed)
         return result
+
+    def _file(self, config_path: str) -> str:
+        paths = [source.path for source in self.get_sources() if source.is_config(config_path)]
+        return f"{paths[0]}/{config_path}.yaml"
 
 
 @contextmanager

@@ -41,6 +41,12 @@ def as_typed(override: str) -> str | None:
     return None if _parsed(text) is None else shlex.quote(text)
 
 
+def is_text(override: str) -> bool:
+    """Return whether Hydra takes the value of an override as text or as a list."""
+    parsed = _parsed(override)
+    return parsed is not None and (parsed.is_sweep_override() or isinstance(parsed.value(), str | list))
+
+
 def in_home(path: str) -> str:
     """Return a path with the user's home folder for `~`, which a shell does not replace after `key=`."""
     return os.path.expanduser(path)  # noqa: PTH111 (pathlib raises an error for the name of an unknown user)

@@ -71,12 +71,15 @@ def load(composed: DictConfig) -> Config:
 
 def read(path: Path) -> Config:
     """Return the configuration in the `config.yaml` of a run's folder; raise ConfigError."""
+    remedy = "delete it and metrics.json beside it, and the command that trained the run writes both again"
     try:
         composed = OmegaConf.load(path)
-    except (OSError, YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read ({error}): name a run's folder, as snip-run prints it.") from error
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path} does not exist: name a run's folder, as snip-run prints it.") from error
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+        raise ConfigError(f"{path} is damaged ({' '.join(str(error).split())}): {remedy}.") from error
     if not isinstance(composed, DictConfig):
-        raise ConfigError(f"{path} is not a configuration: name a run's folder, as snip-run prints it.")
+        raise ConfigError(f"{path} is damaged (it holds a list, not settings): {remedy}.")
     try:
         return load(composed)
     except ConfigError as error:

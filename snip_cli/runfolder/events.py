@@ -24,9 +24,9 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util.tensor_util import make_tensor_proto
 
 from snip_cli.config.schema import Config
-from snip_cli.runfolder.record import read_evaluations
+from snip_cli.runfolder.record import read_evaluations, read_findings
 from snip_cli.runfolder.results import Evaluation, LayerCount, Metrics, SeedResult
-from snip_cli.runtime.files import read_json, writing
+from snip_cli.runtime.files import writing
 
 # In the names of the event files of this process.
 _numbers = itertools.count()
@@ -109,7 +109,7 @@ class RunEvents:
 
     def _replay(self) -> None:
         """Write the finished seeds' masks and curves again, without images per second, which `metrics.csv` does not hold."""
-        findings = read_json(self._config.folder / "pruning.json") or {}
+        findings = read_findings(self._config.folder)
         for seed, result in self._finished.items():
             self.mask(seed, result.layers, self._masks.get(seed, {}), findings.get(str(seed), {}))
         for seed, row in read_evaluations(self._config.folder):

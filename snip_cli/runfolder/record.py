@@ -16,9 +16,10 @@ from snip_cli import registry
 from snip_cli.config import reading as configuration
 from snip_cli.config.schema import Config
 from snip_cli.errors import ConfigError
+from snip_cli.runfolder.forms import fits, shown
 from snip_cli.runfolder.results import COLUMNS, Environment, Evaluation, Metrics, SeedResult, read_metrics
 from snip_cli.runtime.environment import git_state
-from snip_cli.runtime.files import make_writable, read_json, write_text
+from snip_cli.runtime.files import damaged, make_writable, read_json, write_text
 
 if TYPE_CHECKING:
     from snip_cli.runfolder.checkpoint import Mask, Saved, State
@@ -88,22 +89,60 @@ def read_finished(folder: Path) -> RunRecord:
 
 
 def read_environment(folder: Path) -> Environment:
-    """Return the content of `env.json`; all unknown where there is no such file."""
-    return Environment.from_json(read_json(folder / "env.json") or {})
+    """Return the content of `env.json`; all unknown where there is no such file. Raises ConfigError where it is damaged."""
+    path = folder / "env.json"
+    try:
+        return Environment.from_json(read_json(path) or {})
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise damaged(path, error) from error
+
+
+def read_findings(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return the content of `pruning.json`, what a method found, by seed; nothing without that file.
+
+    Raises ConfigError where it is damaged.
+    """
+    path = folder / "pruning.json"
+    findings = read_json(path) or {}
+    for seed, found in findings.items():
+        layers = found.get("layers", {}) if isinstance(found, dict) else None
+        if layers is None or not fits(layers, dict[str, dict[str, Any]]):
+            raise damaged(path, f"'{seed}' is {shown(found)}")
+        for name, value in ((name, value) for layer in layers.values() for name, value in layer.items()):
+            if isinstance(value, dict) and not all(fits(value.get(k), list[float]) for k in ("edges", "counts")):
+                raise damaged(path, f"'{name}' is {shown(value)}")
+    return findings
+
+
+def compacted_seeds(folder: Path) -> set[int]:
+    """Return the seeds in `compact.json`; none without that file. Raises ConfigError where it is damaged."""
+    path = folder / "compact.json"
+    content = read_json(path)
+    if content is None:
+        return set()
+    entries = content.get("seeds")
+    if not fits(entries, list[dict[str, Any]]) or not all(fits(entry.get("seed"), int) for entry in entries or ()):
+        raise damaged(path, f"'seeds' is {shown(entries)}")
+    return {entry["seed"] for entry in entries or ()}
 
 
 def read_evaluations(folder: Path) -> list[tuple[int, Evaluation]]:
     """Return the rows of `metrics.csv` with the seed of each; none without that file. Raises ConfigError where it is damaged."""
     path = folder / "metrics.csv"
     try:
-        with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        if any(None in row or not {"seed", *COLUMNS} <= row.keys() for row in rows):
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+        if not {"seed", *COLUMNS} <= set(reader.fieldnames or ()):
+            raise ValueError("a column is missing")
+        if any(None in row for row in rows):
             raise ValueError("a row is incomplete")
         return [(int(row["seed"]), Evaluation.from_json(row)) for row in rows]
     except FileNotFoundError:
         return []
-    except (TypeError, ValueError) as error:
+    except (OSError, TypeError, ValueError, csv.Error) as error:
         raise ConfigError(
             f"{path} is damaged ({error}): delete it, and the same command continues without its rows."
         ) from error
@@ -181,5 +220,4 @@ def is_done(config: Config) -> bool:
     """Return whether the run is finished and, with `compact=true`, `compact.json` has all of its seeds too."""
     if not is_finished(config) or not config.compact:
         return is_finished(config)
-    compacted = {entry["seed"] for entry in (read_json(config.folder / "compact.json") or {}).get("seeds", [])}
-    return compacted >= set(config.all_seeds)
+    return compacted_seeds(config.folder) >= set(config.all_seeds)

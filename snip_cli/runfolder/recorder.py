@@ -26,7 +26,7 @@ from snip_cli.runfolder import checkpoint
 from snip_cli.runfolder.checkpoint import Mask, Saved, SavedSeed, State
 from snip_cli.runfolder.events import RunEvents
 from snip_cli.runfolder.folder import open_folder
-from snip_cli.runfolder.record import changed_files, read_evaluations
+from snip_cli.runfolder.record import changed_files, read_environment, read_evaluations, read_findings
 from snip_cli.runfolder.results import COLUMNS, Environment, Evaluation, LayerCount, Metrics, SeedResult
 from snip_cli.runtime.environment import environment
 from snip_cli.runtime.files import read_json, write_text
@@ -79,7 +79,7 @@ class Recorder:
     def _begin(self, device: str) -> None:
         write_text(self._path / "config.yaml", configuration.to_yaml(self.config))
         previous = read_json(self._path / "env.json") or {}
-        if changed := changed_files(Environment.from_json(previous)):
+        if changed := changed_files(read_environment(self._path)):
             log.warning(
                 "continues with another %s than before: delete %s to start over", ", ".join(changed), self._path
             )
@@ -106,7 +106,7 @@ class Recorder:
             if any(found.findings.values()):
                 self._write_json(
                     "pruning.json",
-                    {**(read_json(self._path / "pruning.json") or {}), str(seed): found.findings},
+                    {**read_findings(self._path), str(seed): found.findings},
                     indent=1,
                 )
             self._events.mask(seed, found.layers, in_numpy(found.mask), found.findings)

@@ -6,12 +6,12 @@ they are read as None. Nothing in this file imports torch.
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from snip_cli.errors import ConfigError
-from snip_cli.runtime.files import read_json
+from snip_cli.runfolder.forms import read_as, shown
+from snip_cli.runtime.files import damaged, read_json
 
 Json = Mapping[str, Any]
 
@@ -127,10 +127,12 @@ class SeedResult:
 
     @classmethod
     def from_json(cls, entry: Json) -> "SeedResult":
-        """Read an entry of `metrics.json` of any version. Raises TypeError where it lacks the seed or its test error."""
+        """Read an entry of `metrics.json` of any version. Raises ValueError where it is damaged."""
+        if not isinstance(entry, Mapping) or not isinstance(entry.get("layers", []), list):
+            raise ValueError(f"a seed is {shown(entry)}")
         known = {OLD_NAMES.get(name, name): value for name, value in entry.items()}
-        known["layers"] = [LayerCount(**layer) for layer in entry.get("layers", [])]
-        return cls(**{name: known[name] for name in (f.name for f in fields(cls)) if name in known})
+        known["layers"] = [read_as(LayerCount, layer) for layer in entry.get("layers", [])]
+        return read_as(cls, known)
 
     def to_json(self) -> dict[str, Any]:
         """Return all fields by name."""
@@ -169,10 +171,12 @@ class Metrics:
 
     @classmethod
     def from_json(cls, content: Json) -> "Metrics":
-        """Read `metrics.json` of any version. Raises KeyError or TypeError where it is damaged."""
-        seeds = [SeedResult.from_json(entry) for entry in content["seeds"]]
-        method, model, dataset = (content.get(name, "") for name in ("method", "model", "dataset"))
-        return cls(method, model, dataset, content.get("sparsity_requested", ""), seeds)
+        """Read `metrics.json` of any version. Raises ValueError where it is damaged."""
+        entries = content.get("seeds")
+        if not isinstance(entries, list) or not entries:
+            raise ValueError("it has no 'seeds'")
+        names = {"method": "", "model": "", "dataset": "", "sparsity_requested": ""}
+        return read_as(cls, {**names, **content, "seeds": [SeedResult.from_json(entry) for entry in entries]})
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of the file. Counts and sparsities beside `seeds` are those of the first seed."""
@@ -213,10 +217,8 @@ def read_metrics(folder: Path) -> Metrics | None:
     content = read_json(path)
     try:
         return None if content is None else Metrics.from_json(content)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(
-            f"{path} is damaged ({error}): delete it, and the command that trained the run writes it again."
-        ) from error
+    except ValueError as error:
+        raise damaged(path, error) from error
 
 
 @dataclass(frozen=True)
@@ -250,8 +252,8 @@ class Environment:
 
     @classmethod
     def from_json(cls, content: Json) -> "Environment":
-        """Read `env.json` of any version."""
-        return cls(**{f.name: content[f.name] for f in fields(cls) if f.name in content})
+        """Read `env.json` of any version. Raises ValueError where it is damaged."""
+        return read_as(cls, content)
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of the file, without what does not apply to this run."""

@@ -85,16 +85,23 @@ def make_writable(folder: Path) -> None:
 def read_json(path: Path) -> dict[str, Any] | None:
     """Return the JSON object in a file, or None where there is no file. Raises ConfigError where it is damaged."""
     try:
-        content = json.loads(path.read_text())
-        if not isinstance(content, dict):
-            raise ValueError(f"it holds a {type(content).__name__}, not an object")
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"{path} is damaged ({error}): delete it, and the command that trained the run writes it again."
-        ) from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror}): make it readable.") from error
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, error) from error
+    if not isinstance(content, dict):
+        raise damaged(path, f"it holds a {type(content).__name__}, not an object")
     return content
+
+
+def damaged(path: Path, reason: object) -> ConfigError:
+    """Return the error for a record of a run's folder that does not hold what it should."""
+    return ConfigError(
+        f"{path} is damaged ({reason}): delete it, and the command that trained the run writes it again."
+    )
 
 
 def save_tensors(path: Path, content: Any) -> None:

@@ -230,7 +230,7 @@ def test_a_file_that_is_not_a_configuration_is_refused(content, tmp_path):
 
 
 def test_the_error_names_a_missing_configuration(tmp_path):
-    with pytest.raises(ConfigError, match=r"config\.yaml cannot be read .*name a run's folder"):
+    with pytest.raises(ConfigError, match=r"config\.yaml does not exist: name a run's folder"):
         reading.read(tmp_path / "config.yaml")
 
 

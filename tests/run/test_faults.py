@@ -56,6 +56,11 @@ CONFIGURATION = {
         ["replicates=stacked is for networks without batch-norm", "use replicates=auto"],
     ),
     "a list of seeds": (["seeds=0,1,2"], ["seeds is how many: write seeds=3"]),
+    "no choice of a group": (["model=null"], ["no model 'null'", "choose one of alexnet_b"]),
+    "a number for a choice": (["method=1"], ["no method '1'", "choose one of gmp"]),
+    "a number for an experiment": (["experiment=3"], ["no experiment '3'", "quickstart"]),
+    "a number for a launcher": (["hydra/launcher=1"], ["no hydra/launcher '1'", "basic"]),
+    "no key": (["=3"], ["'=3' is not a setting: write key=value."]),
     "missing folder of one's own": (["--config-dir", "nowhere"], ["must be a folder: got nowhere"]),
 }
 
@@ -328,11 +333,62 @@ def test_a_flag_that_would_be_ignored_is_refused(flag, capsys):
     assert "is not supported" in capsys.readouterr().err
 
 
-def test_a_yaml_file_of_the_users_that_is_none(tmp_path, capsys):
-    (tmp_path / "method").mkdir()
-    (tmp_path / "method" / "broken.yaml").write_text("name: [\n")
-    assert main([*QUICK, "--config-dir", str(tmp_path), "method=broken", f"output_dir={tmp_path / 'runs'}"]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"name: [\n",
+        b"- a\n- b\n",
+        b"3",
+        b"\xff\xfe\x00",
+        b"name: \x00",
+        b"? [a]\n: b\n",
+        b"defaults: 3\nname: x\n",
+        b"&a [*a]\n",
+    ],
+)
+def test_a_yaml_file_of_the_users_that_is_none(content, tmp_path, capsys):
+    file = tmp_path / "method" / "broken.yaml"
+    file.parent.mkdir()
+    file.write_bytes(content)
+    mine = ["--config-dir", str(tmp_path), "method=broken"]
+    for command in ([*QUICK, *mine, f"output_dir={tmp_path / 'runs'}"], [*mine, "--help"]):
+        assert main(command) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert str(file) in said
+
+
+@pytest.mark.parametrize("code", ["import sys; sys.exit(3)", "exit()", "raise SystemExit", "1 / 0", "def f(:", "\0"])
+def test_a_python_file_of_the_users_that_ends_the_program(code, tmp_path, capsys):
+    (tmp_path / "broken.py").write_text(code)
+    assert main([*QUICK, "--config-dir", str(tmp_path), f"output_dir={tmp_path / 'runs'}"]) == 2
+    assert f"{tmp_path / 'broken.py'} cannot be imported: " in capsys.readouterr().err
+
+
+QUITTING = """
+import sys
+from snip_cli.registry import methods
+
+
+@methods.register("quitting")
+def quitting(model, batches, loss, generator):
+    sys.exit(4)
+"""
+
+
+def test_a_method_that_ends_the_program_fails_alone(tmp_path, capsys):
+    (tmp_path / "mine" / "method").mkdir(parents=True)
+    (tmp_path / "mine" / "method" / "quitting.yaml").write_text("name: quitting\n")
+    (tmp_path / "mine" / "quitting.py").write_text(QUITTING)
+    command = [*QUICK, "--config-dir", str(tmp_path / "mine"), f"output_dir={tmp_path / 'runs'}"]
+    sentence = (
+        f"{tmp_path / 'mine' / 'quitting.py'}, line 8, ended the program (sys.exit(4)): raise an error there instead."
+    )
+    assert main([*command, "method=quitting"]) == 1
+    assert capsys.readouterr().err == f"snip-run: {sentence}\n"
+    assert main([*command, "-m", "method=quitting,random"]) == 1
+    assert f"failed: {sentence}" in capsys.readouterr().out
+    assert len(list((tmp_path / "runs").rglob("metrics.json"))) == 1
 
 
 @pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")

@@ -3,15 +3,16 @@
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from tabulate import tabulate
 
 from snip_cli.errors import ConfigError
 from snip_cli.report.published.snacs import PUBLISHED_LAYERS
-from snip_cli.runfolder.record import is_run, read_run
-from snip_cli.runtime.files import read_json
+from snip_cli.runfolder.forms import read_as
+from snip_cli.runfolder.record import is_run, read_findings, read_run
+from snip_cli.runtime.files import damaged
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,11 @@ def read_limits(folder: Path) -> tuple[list[Limit], str]:
     if not is_run(folder):
         raise ConfigError(f"{folder} is not a run's folder: name the folder of one run with method=snacs.")
     config = read_run(folder).config
-    findings = read_json(folder / "pruning.json") or {}
-    layers = findings.get(str(config.seed), {}).get("layers", {})
-    own = [field.name for field in fields(Limit)]
-    limits = [Limit(**{name: layer[name] for name in own}) for layer in layers.values() if "grid" in layer]
+    layers = read_findings(folder).get(str(config.seed), {}).get("layers", {})
+    try:
+        limits = [read_as(Limit, layer) for layer in layers.values() if "grid" in layer]
+    except ValueError as error:
+        raise damaged(folder / "pruning.json", error) from error
     if not limits:
         raise ConfigError(
             f"{folder} has no pruning.json with limits: name the folder of a run with method=snacs, as snip-run wrote it."
