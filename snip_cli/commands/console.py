@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from snip_cli.commands.characters import plain_characters
 from snip_cli.config.quoting import in_home
 from snip_cli.errors import RunError, SnipError
 from snip_cli.runtime.signals import Terminated, signals_raised
@@ -30,6 +31,11 @@ def exit_code_of(command: str, work: Callable[[], int], *, when_stopped: str = "
     Returns:
         What `work` returns, 2 for a ConfigError, 1 for any other error and for a closed pipe, 130 after Ctrl-C, 143 after SIGTERM.
     """
+    with plain_characters():
+        return _exit_code_of(command, work, when_stopped)
+
+
+def _exit_code_of(command: str, work: Callable[[], int], when_stopped: str) -> int:
     try:
         with signals_raised():
             code = work()
@@ -101,6 +107,7 @@ def console() -> Iterator[None]:
     handler.setLevel(logging.INFO)
     log.addHandler(handler)
     try:
-        yield
+        with plain_characters():
+            yield
     finally:
         log.removeHandler(handler)

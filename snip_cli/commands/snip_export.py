@@ -1,7 +1,6 @@
 """snip-export: the network of a finished run, without the units that its mask has emptied → an ONNX file."""
 
 import argparse
-import functools
 import sys
 import warnings
 from collections.abc import Sequence
@@ -29,7 +28,7 @@ ROUNDING = 1e-3
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `snip-export` with `arguments` (default: those of the process) and return the exit code."""
-    return exit_code_of("snip-export", functools.partial(run_command, parser().parse_args(arguments)))
+    return exit_code_of("snip-export", lambda: run_command(parser().parse_args(arguments)))
 
 
 def run_command(flags: argparse.Namespace) -> int:

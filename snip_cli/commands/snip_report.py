@@ -63,11 +63,10 @@ STYLES = {"text": "simple", "markdown": "github", "latex": "latex_booktabs"}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `snip-report` with `arguments` (default: those of the process) and return the exit code."""
-    flags = parser().parse_intermixed_args(arguments)
     warnings = logging.StreamHandler(sys.stderr)
     log.addHandler(warnings)
     try:
-        return exit_code_of("snip-report", partial(run_command, flags))
+        return exit_code_of("snip-report", lambda: run_command(parser().parse_intermixed_args(arguments)))
     finally:
         log.removeHandler(warnings)
 

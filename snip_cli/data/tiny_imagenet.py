@@ -53,7 +53,7 @@ def list_validation(folder: Path, classes: list[str]) -> Listing:
     annotations = folder / "val_annotations.txt"
     again = f"delete {folder.parent} and unpack {NAME}.zip again"
     try:
-        lines = annotations.read_text().splitlines()
+        lines = annotations.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{annotations} cannot be read ({error}): {again}.") from error
     class_of = {fields[0]: fields[1] for line in lines if len(fields := line.split("\t")) >= 2}

@@ -87,7 +87,7 @@ class LogFile(logging.FileHandler):
 @contextmanager
 def _log_to(path: Path) -> Iterator[None]:
     with writing(path):
-        handler = LogFile(path, encoding="utf-8")
+        handler = LogFile(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     handler.setLevel(logging.DEBUG)
     log.setLevel(logging.DEBUG)  # a cluster's worker has no command line that sets it

@@ -43,7 +43,7 @@ def save(drawing: Drawing, path: Path, top: Path) -> list[Path]:
     try:
         drawing.figure.savefig(path, dpi=150)
         for file in written:
-            file.write_text(as_csv(numbers[file]) + "\n")
+            file.write_text(as_csv(numbers[file]) + "\n", encoding="utf-8")
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"{path} cannot be written ({error}): name a .png, .pdf or .svg file in a folder that exists."
