@@ -33,6 +33,7 @@ from snip_cli.run.ancestors import ancestors
 from snip_cli.run.checks import check
 from snip_cli.run.pipeline import run
 from snip_cli.runfolder import record
+from snip_cli.runfolder.folder import open_folder
 from snip_cli.runtime.device import find_device
 from snip_cli.runtime.files import make_writable
 from snip_cli.runtime.signals import ending_with
@@ -103,11 +104,9 @@ def do_job(
             with exits_reported():
                 registry.load_all(config_dir)
                 config = with_weights_hash(load(composed))
-                run(config)
+                run(config, wait=True)  # another sweep may be doing it
                 if config.compact:
-                    from snip_cli.compact.stage import compact_finished
-
-                    compact_finished(config)
+                    compact_once(config)
         except SnipError as error:
             sentence = str(error)
         except Exception as error:
@@ -116,6 +115,15 @@ def do_job(
             return None
         log.error("failed: %s", sentence)
         return sentence
+
+
+def compact_once(config: Config) -> None:
+    """Make the compact network of a finished run, unless another process makes it."""
+    from snip_cli.compact.stage import compact_finished
+
+    with open_folder(config.folder, wait=True):
+        if not record.is_done(config):
+            compact_finished(config)
 
 
 def find_failures(jobs: Sequence[Job], returns: Sequence[JobReturn]) -> dict[Path, str]:

@@ -37,10 +37,10 @@ log = logging.getLogger("snip_cli")
 KeepAt = Mapping[int, Callable[[Mapping[int, State]], None]]
 
 
-def run(config: Config) -> Metrics | None:
+def run(config: Config, *, wait: bool = False) -> Metrics | None:
     """Complete a run, after the runs that it depends on (its ancestors); return the content of its `metrics.json`.
 
-    What is finished already is not repeated.
+    What is finished already is not repeated. With `wait`, a run that another process is doing is waited for, instead of refused.
 
     Under torchrun every process calls it; the first writes the run's folder and returns the metrics, the others return None.
 
@@ -64,7 +64,7 @@ def run(config: Config) -> Metrics | None:
                 complete_ancestor(config, ancestor, f"round {number} of {len(rounds) + 1}", device, group)
             if rounds and group.is_first:
                 log.info("%s: the last round", config.method.name)
-        return complete(config, device, group)
+        return complete(config, device, group, wait=wait)
 
 
 def complete(

@@ -7,7 +7,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 
 from snip_cli.commands.snip_run import main
-from tests.snip_run import QUICK, read_metrics
+from tests.snip_run import QUICK, read_metrics, start, wait_until
 
 SWEEP = [*QUICK, "-m", "method=snip,random", "sparsity=0,0.9", "schedule.iterations=4"]
 
@@ -158,3 +158,18 @@ def test_jobs_of_which_none_does_the_work_of_all_are_refused(tmp_path, capsys):
     mine = ["--config-dir", str(tmp_path / "mine"), "-m", "experiment=many,small"]
     assert main([*QUICK, *mine, f"output_dir={tmp_path / 'runs'}"]) == 2
     assert "compact does not name a run's folder" in capsys.readouterr().err
+
+
+def test_a_job_that_another_sweep_is_doing_is_waited_for_and_shared(tmp_path, capsys):
+    command = [*QUICK, "-m", "sparsity=0.8,0.9", "schedule.iterations=200", "compact=true", f"output_dir={tmp_path}"]
+    first = start(command)
+    wait_until(lambda: list(tmp_path.rglob("mask.pt")) or first.poll() is not None)
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert first.wait() == 0, first.stderr.read()
+    first.communicate()
+    assert "waiting for another process that is doing the run" in said
+    assert "finished already" in said
+    assert "failed" not in said
+    assert len(list(tmp_path.glob("*/compact.json"))) == 2
+    assert not list(tmp_path.rglob(".*.tmp"))
