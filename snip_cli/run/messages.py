@@ -77,9 +77,18 @@ def warn_of_collapse(
         log.warning("seed %d: no kept path from input to output passes these layers: %s", seed, layers)
 
 
-def log_resumed(iteration: int) -> None:
-    """Log where a training that was interrupted goes on."""
+def log_resumed(iteration: int, engine: str, before: set[str | None]) -> None:
+    """Log where a training that was interrupted goes on, and whether it goes on in another form.
+
+    Args:
+        engine: the form in which it goes on (see `Training.engine`).
+        before: the forms in which it began; None for a checkpoint of an earlier version, which never was `sparse`.
+    """
     log.info("goes on from iteration %d", iteration)
+    if before - {engine} and "sparse" in {engine, *before}:
+        log.info(
+            "it began in another form of training (%s now): the result is the same to rounding, not to the bit", engine
+        )
 
 
 def log_finished_seeds(config: Config) -> None:

@@ -28,7 +28,7 @@ from snip_cli.runfolder.recorder import NoRecorder, Recorder
 from snip_cli.runfolder.results import Metrics
 from snip_cli.runtime.device import data_type, describe_device, own_device, set_up
 from snip_cli.runtime.processes import ProcessGroup, process_group
-from snip_cli.training.choice import at_once, group_by_iteration, side_by_side
+from snip_cli.training.choice import at_once, expects_sparse, group_by_iteration, side_by_side
 from snip_cli.training.loop import DivergedError, Meter, warn_of_divergence
 
 log = logging.getLogger("snip_cli")
@@ -105,6 +105,8 @@ def train_seeds(
     model = weightless_model(config)
     batches = group_by_iteration(missing, recorder.saved.training, at_once(config, model, data, group))
     threads = min(side_by_side(config, model, data, group), len(batches))
+    if group.is_first and missing and expects_sparse(config, model, data, group):
+        log.info("trains with the kept weights alone%s", f", {threads} seeds at a time" if threads > 1 else "")
     failed: dict[int, DivergedError] = {}
     with progress_bar(config, missing, recorder.saved, group) as meter:
 
@@ -139,6 +141,7 @@ def train_together(
         recorder.begin_seeds(
             {seed: progress.evaluations for seed, progress in zip(seeds, training.progress, strict=True)},
             pruned_seeds(starts),
+            training.engine,
         )
 
     def keep(states: Mapping[int, SavedSeed]) -> None:

@@ -67,13 +67,23 @@ def in_threads(work: Callable[[Item], None], items: Sequence[Item], threads: int
         for item in items:
             work(item)
         return
-    with ThreadPoolExecutor(threads) as pool:
-        futures = [pool.submit(work, item) for item in items]
+    errors: list[BaseException] = []
+
+    def attempt(item: Item) -> None:
+        if bar.stopped.is_set():
+            return
         try:
-            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            for future in done:
-                future.result()
-        except BaseException:
+            work(item)
+        except BaseException as error:
+            errors.append(error)
             bar.stopped.set()
-            pool.shutdown(wait=True, cancel_futures=True)
             raise
+
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            wait([pool.submit(attempt, item) for item in items], return_when=FIRST_EXCEPTION)
+        except BaseException:  # Ctrl-C reaches this thread alone
+            bar.stopped.set()
+            raise
+    if errors:
+        raise errors[0]

@@ -137,7 +137,7 @@ def open_training(config: Config, starts: Sequence[PreparedSeed], data: Data, gr
             f"{config.folder / 'checkpoint.pt'} does not fit this network: delete the folder to start over."
         ) from error
     if group.is_first:
-        log_resumed(training.iteration)
+        log_resumed(training.iteration, training.engine, {state.get("engine") for state in states})
     return training
 
 

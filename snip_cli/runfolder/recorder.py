@@ -89,13 +89,19 @@ class Recorder:
         )
         self._write_json("env.json", self._environment.to_json())
 
-    def begin_seeds(self, evaluations: Mapping[int, Sequence[Evaluation]], pruned: Mapping[int, PrunedSeed]) -> None:
+    def begin_seeds(
+        self, evaluations: Mapping[int, Sequence[Evaluation]], pruned: Mapping[int, PrunedSeed], engine: str
+    ) -> None:
         """Bring files and curves to where the training of these seeds begins or continues.
 
         Args:
             evaluations: what a checkpoint holds of each seed that is about to be trained, in order.
             pruned: the seeds among them whose mask is known already; training may still change it (see `finish_seeds`).
+            engine: the form of their training, for `env.json`.
         """
+        if engine != self._environment.engine:
+            self._environment = dataclasses.replace(self._environment, engine=engine)
+            self._write_json("env.json", self._environment.to_json())
         self._rows = [(seed, row) for seed, row in read_evaluations(self._path) if seed not in evaluations]
         self._rows += [(seed, row) for seed, rows in evaluations.items() for row in rows]
         self._write_rows()

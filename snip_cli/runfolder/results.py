@@ -229,6 +229,7 @@ class Environment:
         dirty: whether files of the program differed from the commit.
         own_files: a hash of each of the user's own Python files, by name.
         weights: a hash of the weights in the file that `pretrained` names.
+        engine: the form of the training: `masked`, `stacked` or `sparse` (with the kept weights alone); None before there is one.
         earlier: the environments of earlier attempts, as their versions wrote them.
         wall_seconds: duration of this attempt; None while it lasts.
         images_per_second: mean rate of each seed that this attempt trained, by seed.
@@ -246,6 +247,7 @@ class Environment:
     packages: dict[str, str | None] = field(default_factory=dict)
     device: str = ""
     weights: str | None = None
+    engine: str | None = None
     earlier: list[Json] = field(default_factory=list)
     wall_seconds: float | None = None
     images_per_second: dict[str, float] | None = None
@@ -257,7 +259,7 @@ class Environment:
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of the file, without what does not apply to this run."""
-        optional = ("weights", "earlier", "images_per_second")
+        optional = ("weights", "engine", "earlier", "images_per_second")
         return {
             name: value for name, value in vars(self).items() if name not in optional or value not in (None, [], {})
         }

@@ -1,14 +1,13 @@
 """The training loop: iterations of a schedule, with evaluations and checkpoints between them.
 
-`Training` holds what all trainings have in common, `SteppedTraining` what those have that PyTorch does step by step: that of one network
-(`Trainer`) and that of several as one (`StackedTrainer`). R: replicates, I: iterations.
+`Training` holds what all trainings have in common. R: replicates, I: iterations.
 """
 
 import logging
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,8 +15,7 @@ import torch
 from torch import Tensor
 
 from snip_cli.config.sections import Schedule
-from snip_cli.data.draws import Draw, draws
-from snip_cli.data.splits import Batch, Data, Split
+from snip_cli.data.splits import Data, Split
 from snip_cli.errors import RunError
 from snip_cli.models.building import State
 from snip_cli.pruning.mask import Mask
@@ -73,7 +71,10 @@ class Training(ABC):
         iteration: how many iterations are done.
         each: the progress of every replicate; up to date at evaluations and checkpoints.
         failed: by seed, the errors of the replicates that have diverged.
+        engine: the form of the arithmetic, for env.json and checkpoints. Another engine's results are the same to rounding.
     """
+
+    engine: str
 
     def __init__(self, data: Data, schedule: Schedule, seeds: Sequence[int], group: ProcessGroup) -> None:
         self.data, self.schedule, self.seeds, self.group = data, schedule, list(seeds), group
@@ -251,55 +252,6 @@ class Training(ABC):
     @abstractmethod
     def load(self, states: Sequence[Mapping[str, Any]]) -> None:
         """Go on from one state a replicate; raises RuntimeError, ValueError or KeyError if they are of another network."""
-
-
-class SteppedTraining(Training):
-    """A training that is done step by step.
-
-    Attributes:
-        constant_rates: the optimizer's parameter groups whose learning rate the schedule does not set.
-    """
-
-    optimizer: torch.optim.Optimizer
-    constant_rates: frozenset[int] = frozenset()
-    _batches: Iterator[Batch] | None = None
-
-    def advance(self, count: int, meter: Meter) -> Tensor:
-        """Do `count` iterations; nothing waits for the device."""
-        self._batches = self._batches or self.batches()
-        losses = []
-        for _ in range(count):
-            losses.append(self.step(*next(self._batches)))
-            meter.done(1)
-        return torch.stack(losses).view(count, -1)
-
-    def step(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Do one iteration on a batch and return the loss of each replicate, still on the device."""
-        rate = self.schedule.rate_at(self.iteration)
-        for number, group in enumerate(self.optimizer.param_groups):
-            if number not in self.constant_rates:
-                group["lr"] = rate
-        losses_R = self.update(images, labels)
-        self.iteration += 1
-        return losses_R
-
-    def batches(self) -> Iterator[Batch]:
-        """Return this process's training batches, from the next iteration on, without end."""
-        train, schedule = self.data.train, self.schedule
-
-        def drawn(seed: int) -> Iterator[Draw]:
-            start, end, device = self.iteration, schedule.iterations, train.rows_device
-            return draws(len(train), schedule.batch_size, seed, start=start, iterations=end, device=device)
-
-        return train.drawn(self.join(parts) for parts in zip(*map(drawn, self.seeds), strict=True))
-
-    @abstractmethod
-    def update(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Change the weights once and return the loss of each replicate, still on the device."""
-
-    @abstractmethod
-    def join(self, parts: Sequence[Draw]) -> Draw:
-        """Combine the replicates' draws for one iteration, one each, into the rows that this process reads."""
 
 
 def warn_of_divergence(seed: int, error: DivergedError, *, others: bool) -> None:

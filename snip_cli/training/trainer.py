@@ -20,7 +20,7 @@ from snip_cli.pruning.pruner import FixedMask, Pruner
 from snip_cli.runtime.processes import SINGLE_PROCESS, ProcessGroup
 from snip_cli.runtime.streams import generator
 from snip_cli.training.evaluation import evaluate
-from snip_cli.training.loop import SteppedTraining
+from snip_cli.training.stepped import SteppedTraining
 
 log = logging.getLogger("snip_cli")
 
@@ -110,6 +110,8 @@ def compiled_if_possible(network: Network) -> Network:
 class Trainer(SteppedTraining):
     """A network in training beside its pruner; its state can be taken (`states`) and set (`load`) between two iterations."""
 
+    engine = "masked"
+
     def __init__(
         self,
         model: nn.Module,
@@ -181,6 +183,7 @@ class Trainer(SteppedTraining):
 
     def states(self) -> dict[int, dict[str, Any]]:
         state = {
+            "engine": self.engine,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "progress": self.progress[0].state(),

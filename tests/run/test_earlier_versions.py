@@ -68,6 +68,8 @@ def test_an_interrupted_run_is_continued_to_the_same_result(command, earlier, ca
     made_with = json.loads((earlier / "made_with.json").read_text())
     same_machine = made_with["torch"] == torch.__version__
     same_machine &= made_with["cpu_capability"] == torch.backends.cpu.get_cpu_capability()
+    # Kept weights alone continue a masked training to rounding.
+    same_machine &= json.loads((folder / "env.json").read_text())["engine"] != "sparse"
     tolerance = 0 if same_machine else 1e-4
     weights, old_weights = checkpoint.load(folder).weights, checkpoint.load(expected).weights
     torch.testing.assert_close(weights, old_weights, rtol=tolerance, atol=tolerance)

@@ -266,12 +266,14 @@ def test_a_failed_job_does_not_stop_the_sweep(tmp_path, capsys):
 
 
 def every_step_is(step, monkeypatch):
-    """Replace the step of whatever trains: one network, or several together."""
+    """Replace the step of whatever trains: one network, several together, or kept weights alone."""
+    from snip_cli.training.sparse.trainer import SparseTrainer
     from snip_cli.training.stacked.trainer import StackedTrainer
     from snip_cli.training.trainer import Trainer
 
     for training in (Trainer, StackedTrainer):
         monkeypatch.setattr(training, "step", step)
+    monkeypatch.setattr(SparseTrainer, "advance", step)
 
 
 def test_running_out_of_memory_says_what_to_lower(tmp_path, capsys, monkeypatch):

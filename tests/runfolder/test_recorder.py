@@ -31,7 +31,7 @@ def record(config, *, known_at_start):
     result = SeedResult.of_training(0, [ROW], counts(LAST), train_seconds=2.0, prune_seconds=0.0, effective_kept=1)
     start = {0: PrunedSeed(known_at_start, counts(known_at_start))} if known_at_start else {}
     with Recorder.open(config, "cpu") as recorder:
-        recorder.begin_seeds({0: []}, start)
+        recorder.begin_seeds({0: []}, start, "masked")
         recorder.evaluated(0, ROW)
         recorder.finish_seeds([result], {0: {"fc1.weight": torch.ones(1, 2)}}, {0: LAST}, images=80)
         recorder.finish()
@@ -58,7 +58,9 @@ def test_mask_counts_and_densities_are_those_of_the_final_mask(config, start, ex
 
 def test_a_mask_that_is_known_at_the_start_is_there_while_the_seed_trains(config):
     with Recorder.open(config, "cpu") as recorder:
-        recorder.begin_seeds({0: []}, {0: PrunedSeed(FIRST, counts(FIRST), {"layers": {"fc1": {"limit": 0.5}}})})
+        recorder.begin_seeds(
+            {0: []}, {0: PrunedSeed(FIRST, counts(FIRST), {"layers": {"fc1": {"limit": 0.5}}})}, "masked"
+        )
         assert list(checkpoint.load_masks(config.folder)) == [0]
     assert json.loads((config.folder / "pruning.json").read_text()) == {"0": {"layers": {"fc1": {"limit": 0.5}}}}
 

@@ -12,15 +12,8 @@ from snip_cli.pruning.mask import Mask
 from snip_cli.training.sparse.cache import kernels_compiled
 from snip_cli.training.sparse.chain_layers import Step, pair
 from snip_cli.training.sparse.images import Images
-from snip_cli.training.sparse.kernels.chain import (
-    LAYER,
-    Buffers,
-    Settings,
-    Tables,
-    evaluate_chain,
-    reorder,
-    train_chain,
-)
+from snip_cli.training.sparse.kernels.chain import evaluate_chain, reorder, train_chain
+from snip_cli.training.sparse.kernels.records import LAYER, Buffers, Settings, Tables
 from snip_cli.training.sparse.kernels.vectors import WIDTH, lanes
 from snip_cli.training.sparse.tables import Array, Plane, Table, Window, backward_table, forward_table
 

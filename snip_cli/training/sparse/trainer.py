@@ -17,7 +17,7 @@ from snip_cli.runtime.processes import SINGLE_PROCESS
 from snip_cli.runtime.streams import generator
 from snip_cli.training.loop import Meter, Training
 from snip_cli.training.sparse.images import Images
-from snip_cli.training.sparse.kernels.chain import Settings
+from snip_cli.training.sparse.kernels.records import Settings
 from snip_cli.training.sparse.tables import Array
 from snip_cli.training.trainer import optimizer_for
 
@@ -59,6 +59,8 @@ class SparseNetwork(Protocol):
 
 class SparseTrainer(Training):
     """A network in training, in the form of a `SparseNetwork`; the model itself is up to date in what `weights` and `states` return."""
+
+    engine = "sparse"
 
     def __init__(
         self, model: nn.Module, network: SparseNetwork, mask: Mask, data: Data, schedule: Schedule, seed: int
@@ -115,6 +117,7 @@ class SparseTrainer(Training):
         [group] = optimizer_for(parameters, [], self.schedule).state_dict()["param_groups"]
         group["lr"] = self.schedule.rate_at(self.iteration - 1)
         state = {
+            "engine": self.engine,
             "model": weights,
             "optimizer": {"state": self._moments(), "param_groups": [group]},
             "progress": self.progress[0].state(),

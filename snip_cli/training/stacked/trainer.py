@@ -18,8 +18,8 @@ from snip_cli.pruning.mask import Mask
 from snip_cli.runtime.processes import SINGLE_PROCESS
 from snip_cli.runtime.streams import generator
 from snip_cli.training.evaluation import chunks
-from snip_cli.training.loop import SteppedTraining
 from snip_cli.training.stacked.stack import Form, Stack
+from snip_cli.training.stepped import SteppedTraining
 from snip_cli.training.trainer import optimizer_for
 
 # What an optimizer holds: by the number of the parameter (in the order of `Stack.names`), then by name. It has the parameter's shape, as
@@ -29,6 +29,8 @@ Moments = Mapping[int, Mapping[str, Tensor]]
 
 class StackedTrainer(SteppedTraining):
     """Several networks of one form in training, one per seed, or one network without its dead units; states are those of `Trainer`."""
+
+    engine = "stacked"
 
     def __init__(
         self,
@@ -81,6 +83,7 @@ class StackedTrainer(SteppedTraining):
         weights, optimizers = self.weights(), single_states(self.stack, self.optimizer)
         return {
             self.seeds[number]: {
+                "engine": self.engine,
                 "model": weights[number],
                 "optimizer": optimizers[number],
                 "progress": self.progress[number].state(),

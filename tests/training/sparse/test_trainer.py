@@ -55,7 +55,7 @@ def data_of(dtype=torch.float64):
     return Data(split(90), split(33), split(41))
 
 
-def pruned(name, kept=0.2, dtype=torch.float64):
+def pruned(name, kept, dtype):
     torch.manual_seed(SEED)
     model = NETWORKS[name][name](SHAPE, 10).to(dtype)
     scores = {key: torch.rand_like(parameter) for key, parameter in prunable_parameters(model).items()}
@@ -68,13 +68,13 @@ def settings(**changes):
     )
 
 
-def masked(name, dtype=torch.float64, **changes):
-    model, mask = pruned(name, dtype=dtype)
+def masked(name, dtype=torch.float64, kept=0.2, **changes):
+    model, mask = pruned(name, kept, dtype)
     return Trainer(model, FixedMask(model, mask), data_of(dtype), settings(**changes), SEED)
 
 
-def sparse(name, dtype=torch.float64, **changes):
-    model, mask = pruned(name, dtype=dtype)
+def sparse(name, dtype=torch.float64, kept=0.2, **changes):
+    model, mask = pruned(name, kept, dtype)
     FixedMask(model, mask)
     numbers = next(model.parameters()).detach().numpy().dtype
     network = ChainNetwork(steps_of(model), mask, SHAPE, BATCH, numbers)
@@ -154,3 +154,17 @@ def test_a_training_that_diverges_is_noticed_at_its_iteration():
             train(make("lenet_5_caffe", learning_rate=1e6, momentum=0.9))
         found.append(str(error.value))
     assert found[0] == found[1]
+
+
+def test_a_network_of_which_almost_nothing_is_kept():
+    ours, theirs = (make("lenet_5_caffe", kept=2e-5, iterations=10) for make in (sparse, masked))
+    assert sum(int(keep.sum()) for keep in ours.masks()[0].values()) < 5
+    train(ours), train(theirs)
+    assert_same(ours.weights()[0], theirs.weights()[0], 1e-9)
+
+
+def test_the_last_batch_of_an_evaluation_may_be_smaller_than_the_others():
+    ours, theirs = sparse("lenet_300_100"), masked("lenet_300_100")
+    for split, count in ((ours.data.validation, 33), (ours.data.test, 41)):
+        assert len(split) == count
+    assert ours.evaluate(ours.data.test)[0] == pytest.approx(theirs.evaluate(theirs.data.test)[0], abs=1e-9)

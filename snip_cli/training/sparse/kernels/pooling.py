@@ -6,20 +6,16 @@ the largest, as in PyTorch.
 
 from numba import njit
 
-from snip_cli.training.sparse.kernels.products import INNER, ONE, clear
-from snip_cli.training.sparse.kernels.vectors import (
-    WIDTH,
-    add,
+from snip_cli.training.sparse.kernels.choices import (
     choose,
-    fill,
     first_choice,
     larger,
-    load,
     load_choice,
-    store,
     store_choice,
     where_chosen,
 )
+from snip_cli.training.sparse.kernels.products import INNER, ONE, clear
+from snip_cli.training.sparse.kernels.vectors import WIDTH, add, fill, load, store
 
 
 @njit(**INNER)

@@ -7,6 +7,7 @@ lie one after another in memory. LLVM splits a vector that is wider than a regis
 An address is a number of elements from the start of a one-dimensional array; nothing is checked.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import binding, ir
@@ -46,21 +47,6 @@ class BlockModel(models.PrimitiveModel):
 
     def __init__(self, manager: Any, block: Block) -> None:
         super().__init__(manager, block, ir.ArrayType(vector_type(block.dtype), block.count))
-
-
-class Choice(types.Type):
-    """A vector of `WIDTH` small integers."""
-
-
-choice_type = Choice("Choice")
-
-
-@register_model(Choice)
-class ChoiceModel(models.PrimitiveModel):
-    """A vector of bytes."""
-
-    def __init__(self, manager: Any, choice: Choice) -> None:
-        super().__init__(manager, choice, ir.VectorType(ir.IntType(8), WIDTH))
 
 
 def vector_type(dtype: types.Float) -> ir.VectorType:
@@ -166,26 +152,21 @@ def product_sum(typing: Any, block: Block, array: types.Array, at: types.Integer
     return Block(1, block.dtype)(block, array, at), build
 
 
-@intrinsic
-def add(typing: Any, one: Block, other: Block) -> Any:
-    """Return the sum of two blocks of one size."""
+def pairwise(operation: str) -> Callable[..., Any]:
+    """Return `operation(one, other)` for two blocks of one size, number by number; the operation by LLVM's name."""
 
-    def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        ones, others = (cgutils.unpack_tuple(builder, argument, one.count) for argument in arguments)
-        return cgutils.pack_array(builder, [builder.fadd(a, b, FLAGS) for a, b in zip(ones, others, strict=True)])
+    @intrinsic
+    def apply(typing: Any, one: Block, other: Block) -> Any:
+        def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+            pairs = zip(*(cgutils.unpack_tuple(builder, argument, one.count) for argument in arguments), strict=True)
+            return cgutils.pack_array(builder, [getattr(builder, operation)(a, b, flags=FLAGS) for a, b in pairs])
 
-    return one(one, other), build
+        return one(one, other), build
+
+    return apply
 
 
-@intrinsic
-def multiply(typing: Any, one: Block, other: Block) -> Any:
-    """Return the product of two blocks of one size, number by number."""
-
-    def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        ones, others = (cgutils.unpack_tuple(builder, argument, one.count) for argument in arguments)
-        return cgutils.pack_array(builder, [builder.fmul(a, b, FLAGS) for a, b in zip(ones, others, strict=True)])
-
-    return one(one, other), build
+add, multiply = pairwise("fadd"), pairwise("fmul")
 
 
 @intrinsic
@@ -207,96 +188,3 @@ def total(typing: Any, block: Block) -> Any:
         return builder.extract_element(value, INT32(0))
 
     return block.dtype(block), build
-
-
-@intrinsic
-def first_choice(typing: Any) -> Any:
-    """Return the number 0 for each of 16 images."""
-
-    def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        return ir.Constant(ir.VectorType(ir.IntType(8), WIDTH), [0] * WIDTH)
-
-    return choice_type(), build
-
-
-def is_larger(builder: ir.IRBuilder, candidate: Any, best: Any) -> Any:
-    """Return where `candidate` is larger than `best`, or NaN."""
-    return builder.or_(builder.fcmp_ordered(">", candidate, best), builder.fcmp_unordered("uno", candidate, candidate))
-
-
-@intrinsic
-def larger(typing: Any, candidate: Block, best: Block) -> Any:
-    """Return the larger of two vectors, number by number; NaN where either is NaN."""
-
-    def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        a, b = (builder.extract_value(argument, 0) for argument in arguments)
-        return cgutils.pack_array(builder, [builder.select(is_larger(builder, a, b), a, b)])
-
-    return best(candidate, best), build
-
-
-@intrinsic
-def choose(typing: Any, choice: Choice, number: types.Integer, candidate: Block, best: Block) -> Any:
-    """Return `number` where `candidate` is larger than `best`, or NaN, and `choice` elsewhere."""
-
-    def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        old, new, a, b = arguments
-        a, b = builder.extract_value(a, 0), builder.extract_value(b, 0)
-        news = splat(builder, builder.trunc(new, ir.IntType(8)), ir.VectorType(ir.IntType(8), WIDTH))
-        return builder.select(is_larger(builder, a, b), news, old)
-
-    return choice_type(choice, types.int64, candidate, best), build
-
-
-@intrinsic
-def store_choice(typing: Any, array: types.Array, at: types.Integer, choice: Choice) -> Any:
-    """Store 16 bytes from `at` on."""
-
-    def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        start = address(context, builder, array, arguments[0], arguments[1])
-        builder.store(arguments[2], builder.bitcast(start, arguments[2].type.as_pointer()), align=1)
-        return context.get_dummy_value()
-
-    return types.void(array, at, choice), build
-
-
-@intrinsic
-def load_choice(typing: Any, array: types.Array, at: types.Integer) -> Any:
-    """Return the 16 bytes from `at` on."""
-
-    def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        start = address(context, builder, array, arguments[0], arguments[1])
-        vector = ir.VectorType(ir.IntType(8), WIDTH)
-        return builder.load(builder.bitcast(start, vector.as_pointer()), align=1)
-
-    return choice_type(array, at), build
-
-
-@intrinsic
-def where_chosen(typing: Any, choice: Choice, number: types.Integer, block: Block) -> Any:
-    """Return the vector where `choice` is `number`, and 0 elsewhere."""
-
-    def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        chosen, wanted, values = arguments
-        vector = builder.extract_value(values, 0)
-        wanted = splat(builder, builder.trunc(wanted, ir.IntType(8)), chosen.type)
-        zero = ir.Constant(vector.type, [0.0] * WIDTH)
-        return cgutils.pack_array(builder, [builder.select(builder.icmp_signed("==", chosen, wanted), vector, zero)])
-
-    return block(choice, types.int64, block), build
-
-
-@intrinsic
-def where_positive(typing: Any, block: Block, sign: Block) -> Any:
-    """Return the vectors where `sign` is above 0, or NaN, and 0 elsewhere."""
-
-    def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        values, signs = (cgutils.unpack_tuple(builder, argument, block.count) for argument in arguments)
-        zero = ir.Constant(vector_type(block.dtype), [0.0] * WIDTH)
-        kept = [
-            builder.select(builder.fcmp_unordered("ugt", by, zero), value, zero)
-            for value, by in zip(values, signs, strict=True)
-        ]
-        return cgutils.pack_array(builder, kept)
-
-    return block(block, sign), build
