@@ -289,4 +289,4 @@ def test_a_python_script_tells_a_failure_in_one_sentence(tmp_path):
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
     [line] = ended.stderr.splitlines()
-    assert line.startswith(f"scripts/snacs_meaning: {tmp_path}/config.yaml cannot be read")
+    assert line.startswith(f"scripts/snacs_meaning: {tmp_path}/config.yaml does not exist")

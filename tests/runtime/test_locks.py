@@ -20,8 +20,10 @@ ELSEWHERE = "4711\nanother-host\n"
 
 
 @pytest.fixture(params=["ENOLCK", "EOPNOTSUPP", "EIO", "EACCES", "ENOSYS"])
-def without_locks(request, monkeypatch):
+def without_locks(request, monkeypatch, tmp_path):
     """A file system on which `flock` fails."""
+    # The folder of the other tests' kernels has locks, which their processes hold at the same time.
+    monkeypatch.setattr("snip_cli.training.sparse.cache.FOLDER", tmp_path)
     number = getattr(errno, request.param)
 
     def refuse(file, operation):
@@ -92,6 +94,13 @@ def test_the_empty_file_of_a_lock_from_better_times_is_no_marker(without_locks, 
     os.utime(lock, (0, 0))
     with file_lock(lock).acquire(timeout=0):
         pass
+
+
+def test_who_waits_for_an_empty_file_goes_on_when_it_is_old_enough(without_locks, tmp_path, monkeypatch):
+    monkeypatch.setattr("snip_cli.runtime.locks.LEFTOVER", 0.5)
+    (tmp_path / ".lock").touch()
+    with hold(tmp_path / ".lock", "decoding images"):
+        assert (tmp_path / ".lock").read_text().startswith(f"{os.getpid()}\n")
 
 
 def test_gpus_are_taken_in_turn(without_locks, tmp_path, monkeypatch):

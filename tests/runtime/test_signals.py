@@ -26,15 +26,19 @@ PARENT = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {WORKER
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_is_raised_like_ctrl_c(number, code):
     closed = []
-    with pytest.raises(KeyboardInterrupt) as stop, signals_raised():
-        try:
-            os.kill(os.getpid(), number)
-        finally:
-            closed.append(True)
+    before = signal.signal(number, signal.SIG_DFL)  # below `nohup` it is ignored
+    try:
+        with pytest.raises(KeyboardInterrupt) as stop, signals_raised():
+            try:
+                os.kill(os.getpid(), number)
+            finally:
+                closed.append(True)
+        assert signal.getsignal(number) is signal.SIG_DFL
+    finally:
+        signal.signal(number, before)
     assert isinstance(stop.value, Terminated)
     assert stop.value.exit_code == code
     assert closed
-    assert signal.getsignal(number) is signal.SIG_DFL
 
 
 def test_a_signal_that_is_ignored_stays_ignored():
