@@ -1,6 +1,6 @@
 """Which seeds train together, and in which form: the fastest by the tables of `results/performance.md`.
 
-On a processor a pruned network that the kernels know trains with its kept weights alone, each seed in a thread of its own. Other networks, and
+On a processor a pruned network that the kernels know trains with its kept weights alone, each seed of a small one in a thread of its own. Other networks, and
 all networks on a GPU, train with zeros in their matrices; several seeds of a small one as a stack.
 """
 
@@ -20,7 +20,13 @@ from snip_cli.pruning.method import Gives, Method, find_method
 from snip_cli.pruning.pruner import FixedMask, Pruner
 from snip_cli.runtime.processes import ProcessGroup
 from snip_cli.training.loop import Training
-from snip_cli.training.sparse.choice import is_sparse, sparse_training
+from snip_cli.training.sparse.choice import (
+    is_sparse,
+    is_sparse_by_layer,
+    kind_of,
+    sparse_training,
+    training_by_layer,
+)
 from snip_cli.training.stacked.chain import Chain
 from snip_cli.training.stacked.rows import Rows
 from snip_cli.training.stacked.stack import Form, remaining_share
@@ -99,7 +105,7 @@ def at_once(config: Config, model: nn.Module, data: Data, group: ProcessGroup) -
 
 def side_by_side(config: Config, model: nn.Module, data: Data, group: ProcessGroup) -> int:
     """Return how many seeds train at a time, each in a thread: as many as PyTorch would use threads, with kept weights alone."""
-    in_threads = config.replicates == "auto" and expects_sparse(config, model, data, group)
+    in_threads = config.replicates == "auto" and kind_of(model) and expects_sparse(config, model, data, group)
     return torch.get_num_threads() if in_threads else 1
 
 
@@ -107,7 +113,9 @@ def expects_sparse(config: Config, model: nn.Module, data: Data, group: ProcessG
     """Return whether the run's networks will train with their kept weights alone, as far as is known before their masks are."""
     if config.replicates == "stacked" or isinstance(config.sparsity, str) or changes_mask(config):
         return False
-    return is_sparse(config, model, data, group, 1 - config.sparsity)
+    share = 1 - config.sparsity
+    by_layer = is_sparse_by_layer(config, model, data, group, share)
+    return by_layer or is_sparse(config, model, data, group, share)
 
 
 def changes_mask(config: Config) -> bool:
@@ -122,6 +130,9 @@ def training_of(config: Config, replicates: Sequence[Replicate], data: Data, gro
     alone = config.replicates != "stacked" and len(replicates) == 1 and isinstance(first.pruner, FixedMask)
     if alone and is_sparse(config, first.model, data, group, density(mask)):
         return sparse_training(config, first.model, mask, data, first.seed)
+    if alone and is_sparse_by_layer(config, first.model, data, group, density(mask)):
+        assert isinstance(first.pruner, FixedMask)
+        return training_by_layer(config, first.model, first.pruner, data, first.seed)
     if form is not None and (len(replicates) > 1 or shrinking_pays(form, mask, data.train.device)):
         assert all(isinstance(replicate.pruner, FixedMask) for replicate in replicates)
         models, masks, seeds = zip(*((r.model, r.pruner.mask, r.seed) for r in replicates), strict=True)

@@ -35,6 +35,7 @@ class Forward:
     Args:
         pruner: decides on the weights that are applied, if it is no `FixedMask`. Its networks are neither compiled nor distributed:
             `average_gradients` does the latter.
+        network: does what the model does, in a faster form; then nothing is compiled or distributed either.
     """
 
     def __init__(
@@ -46,14 +47,16 @@ class Forward:
         bfloat16: bool = False,
         compiled: bool = False,
         sync_batchnorm: bool = False,
+        network: Network | None = None,
     ) -> None:
         self.pruner = None if isinstance(pruner, FixedMask) else pruner
         self.model, self.bfloat16 = model, bfloat16
         self.device = next(model.parameters()).device
         if sync_batchnorm:
             self.model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        self._training: Network = self.model
-        if self.pruner is not None:
+        self._inference: Network = network or self.model
+        self._training = self._inference
+        if self.pruner is not None or network is not None:
             return
         if group.size > 1:
             self._training = distributed(self.model)
@@ -63,7 +66,7 @@ class Forward:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return the outputs for a batch of any size."""
-        return self._in_precision(self.model, images)
+        return self._in_precision(self._inference, images)
 
     def training(self, images: Tensor) -> Tensor:
         """Return the outputs for a training batch."""
@@ -110,8 +113,6 @@ def compiled_if_possible(network: Network) -> Network:
 class Trainer(SteppedTraining):
     """A network in training beside its pruner; its state can be taken (`states`) and set (`load`) between two iterations."""
 
-    engine = "masked"
-
     def __init__(
         self,
         model: nn.Module,
@@ -122,8 +123,10 @@ class Trainer(SteppedTraining):
         *,
         forward: Forward | None = None,
         group: ProcessGroup = SINGLE_PROCESS,
+        engine: str = "masked",
     ) -> None:
         super().__init__(data, schedule, [seed], group)
+        self.engine = engine
         self.model, self.pruner, self.seed = model, pruner, seed
         self.forward = forward or Forward(model, group, pruner=pruner)
         self.optimizer = make_optimizer(model, schedule)

@@ -18,6 +18,7 @@ from snip_cli.training.choice import (
     Replicate,
     at_once,
     check_pruner,
+    expects_sparse,
     find_form,
     group_by_iteration,
     shrinking_pays,
@@ -113,6 +114,34 @@ def test_one_network_trains_with_its_kept_weights_alone_where_they_are_few(kept,
     model = build_model(config)
     replicate = Replicate(0, model, FixedMask(model, mask_of(model, 0, kept)))
     assert type(training_of(config, [replicate], data_on(CPU), SINGLE_PROCESS)) is kind
+
+
+@pytest.mark.parametrize(
+    ("overrides", "device", "sparse"),
+    [
+        (["model=vgg_d", "sparsity=0.95"], "cpu", True),
+        (["model=wrn_16_8", "sparsity=0.95", "replicates=apart"], "cpu", True),
+        (["model=vgg_d", "sparsity=0.5"], "cpu", False),
+        (["model=vgg_d", "sparsity=0.95"], "cuda", False),
+        (["model=vgg_d", "sparsity=0.95", "dtype=bfloat16"], "cpu", False),
+        (["model=vgg_d", "sparsity=0.95", "method=gmp"], "cpu", False),
+        (["model=resnet56", "sparsity=0.95"], "cpu", False),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
+)
+def test_a_network_with_batch_norm_trains_layer_by_layer_on_a_processor(overrides, device, sparse):
+    config = config_of("dataset=cifar10", *overrides)
+    data = data_on(torch.device(device))
+    assert expects_sparse(config, weightless_model(config), data, SINGLE_PROCESS) is sparse
+    assert side_by_side(config, weightless_model(config), data, SINGLE_PROCESS) == 1
+
+
+@pytest.mark.parametrize(("kept", "engine"), [(0.05, "sparse"), (0.9, "masked")])
+def test_the_mask_decides_on_the_form_of_a_network_with_batch_norm(kept, engine):
+    config = config_of("dataset=cifar10", "model=vgg_d", "schedule.batch_size=2")
+    model = build_model(config)
+    replicate = Replicate(0, model, FixedMask(model, mask_of(model, 0, kept)))
+    assert training_of(config, [replicate], data_on(CPU), SINGLE_PROCESS).engine == engine
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,15 @@ from snip_cli.data.resident import ResidentSplit
 from snip_cli.data.splits import Data, Split
 from snip_cli.models.prunable import prunable_parameters
 from snip_cli.pruning.mask import Mask
+from snip_cli.pruning.pruner import FixedMask
 from snip_cli.runtime.processes import ProcessGroup
 from snip_cli.training.loop import Training
 from snip_cli.training.sparse.chain_layers import steps_of
+from snip_cli.training.sparse.normalised import has_form
+from snip_cli.training.trainer import Forward, Trainer
 
 # The largest share of kept weights with which a kind of network trains faster in this form than with zeros in its matrices.
-LARGEST_DENSITY = {"linear": 0.6, "convolutional": 0.25}
+LARGEST_DENSITY = {"linear": 0.6, "convolutional": 0.25, "normalised": 0.2}
 
 
 def kind_of(model: nn.Module) -> str | None:
@@ -25,11 +28,21 @@ def kind_of(model: nn.Module) -> str | None:
 
 
 def is_sparse(config: Config, model: nn.Module, data: Data, group: ProcessGroup, density: float) -> bool:
-    """Return whether a network of which a share `density` is kept trains in this form: on one processor, in full precision."""
-    plain = group.size == 1 and not config.compile and config.dtype != "bfloat16"
+    """Return whether a chain of which a share `density` is kept trains in this form: on one processor, in full precision."""
     readable = all(is_readable(split) for split in (data.train, data.validation, data.test))
-    kind = kind_of(model) if plain and readable else None
+    kind = kind_of(model) if is_plain(config, data, group) and readable else None
     return kind is not None and density <= LARGEST_DENSITY[kind]
+
+
+def is_sparse_by_layer(config: Config, model: nn.Module, data: Data, group: ProcessGroup, density: float) -> bool:
+    """Return whether a network with batch-norm trains the convolutions that keep few weights in this form."""
+    return is_plain(config, data, group) and density <= LARGEST_DENSITY["normalised"] and has_form(model)
+
+
+def is_plain(config: Config, data: Data, group: ProcessGroup) -> bool:
+    """Return whether one process trains on a processor in full precision."""
+    on_processor = data.train.device.type == "cpu"
+    return on_processor and group.size == 1 and not config.compile and config.dtype != "bfloat16"
 
 
 def is_readable(split: Split) -> bool:
@@ -51,3 +64,13 @@ def sparse_training(config: Config, model: nn.Module, mask: Mask, data: Data, se
     channels, height, columns = config.dataset.shape
     network = ChainNetwork(steps, mask, (channels, height, columns), config.schedule.batch_size, dtype)
     return SparseTrainer(model, network, mask, data, config.schedule, seed)
+
+
+def training_by_layer(config: Config, model: nn.Module, pruner: FixedMask, data: Data, seed: int) -> Training:
+    """Return the training of a network with batch-norm, each convolution in the form that suits its density."""
+    from snip_cli.training.sparse.planes.network import PlanesNetwork
+
+    channels, height, columns = config.dataset.shape
+    network = PlanesNetwork(model, pruner.mask, (channels, height, columns), config.schedule.batch_size)
+    forward = Forward(model, network=network)
+    return Trainer(model, pruner, data, config.schedule, seed, forward=forward, engine="sparse")

@@ -5,8 +5,6 @@ import torch
 from torch import nn
 
 from snip_cli import registry
-from snip_cli.data.resident import ResidentSplit, normalisation
-from snip_cli.data.splits import Data
 from snip_cli.errors import RunError
 from snip_cli.models.prunable import prunable_parameters
 from snip_cli.pruning.mask import top_mask
@@ -15,9 +13,16 @@ from snip_cli.training.sparse.chain import ChainNetwork
 from snip_cli.training.sparse.chain_layers import steps_of
 from snip_cli.training.sparse.trainer import SparseTrainer
 from snip_cli.training.trainer import Trainer
-from tests.training.trainings import schedule_of, through_a_file, without_times
-
-SEED, SHAPE, BATCH = 4, (1, 16, 16), 20
+from tests.training.sparse.small import (
+    BATCH,
+    OPTIMIZERS,
+    SEED,
+    SHAPE,
+    assert_same,
+    data_of,
+    settings,
+    train,
+)
 
 
 def odd(shape, classes):
@@ -36,23 +41,6 @@ def odd(shape, classes):
 
 NETWORKS = {"lenet_300_100": registry.models, "lenet_5_caffe": registry.models, "odd": {"odd": odd}}
 each_network = pytest.mark.parametrize("name", NETWORKS)
-OPTIMIZERS = {
-    "plain SGD": {"momentum": 0.0},
-    "momentum": {"momentum": 0.9, "weight_decay": 5e-4},
-    "Nesterov": {"momentum": 0.9, "nesterov": True, "weight_decay": 5e-4},
-    "Adam": {"optimizer": "adam", "momentum": 0.0, "learning_rate": 1e-3, "weight_decay": 1e-4},
-}
-
-
-def data_of(dtype=torch.float64):
-    generator = torch.Generator().manual_seed(1)
-    normalise = normalisation(torch.tensor([0.4]), torch.tensor([0.3]), torch.device("cpu"), dtype)
-
-    def split(count):
-        images = torch.randint(256, (count, *SHAPE), generator=generator, dtype=torch.uint8)
-        return ResidentSplit(images, torch.randint(10, (count,), generator=generator), normalise)
-
-    return Data(split(90), split(33), split(41))
 
 
 def pruned(name, kept, dtype):
@@ -60,12 +48,6 @@ def pruned(name, kept, dtype):
     model = NETWORKS[name][name](SHAPE, 10).to(dtype)
     scores = {key: torch.rand_like(parameter) for key, parameter in prunable_parameters(model).items()}
     return model, top_mask(scores, round(kept * sum(score.numel() for score in scores.values())))
-
-
-def settings(**changes):
-    return schedule_of(
-        **{"batch_size": BATCH, "iterations": 100, "evaluate_every": 50, "checkpoint_every": 50} | changes
-    )
 
 
 def masked(name, dtype=torch.float64, kept=0.2, **changes):
@@ -79,23 +61,6 @@ def sparse(name, dtype=torch.float64, kept=0.2, **changes):
     numbers = next(model.parameters()).detach().numpy().dtype
     network = ChainNetwork(steps_of(model), mask, SHAPE, BATCH, numbers)
     return SparseTrainer(model, network, mask, data_of(dtype), settings(**changes), SEED)
-
-
-def train(training):
-    rows, states = [], []
-    training.train(
-        evaluated=lambda _, row: rows.append(row.to_json()),
-        checkpoint=lambda found: states.append(through_a_file(found[SEED])),
-    )
-    return without_times(rows), states
-
-
-def assert_same(found, expected, tolerance):
-    assert found.keys() == expected.keys()
-    for name, value in expected.items():
-        torch.testing.assert_close(
-            found[name], value, rtol=0, atol=tolerance, msg=lambda text, name=name: f"{name}: {text}"
-        )
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
