@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from snip_cli.data.draws import draws
-from snip_cli.errors import ConfigError
+from snip_cli.errors import ConfigError, RunError
 from snip_cli.models.prunable import prunable_parameters
 from snip_cli.pruning.densities import random_mask, weight_counts_of
 from snip_cli.pruning.method import find_method
@@ -151,6 +151,16 @@ def test_a_weight_without_a_gradient_is_no_obstacle(network):
     network.idle.forward = lambda outputs: outputs
     masks = masks_of(trainer_of(network))
     assert counts(masks[-1]) == counts(masks[0])
+
+
+@pytest.mark.parametrize("method", ["rigl", "set"])
+def test_a_weight_that_is_not_finite_is_reported_as_a_training_that_diverged(method, network):
+    model, schedule, chosen = as_a_run_holds_it(network), schedule_of(learning_rate=1e300), find_method(method)
+    plan = Plan(kappa(model), schedule, torch.Generator(), images=8)
+    options = chosen.read_options({"every": 1} if method == "rigl" else {})
+    trainer = Trainer(model, chosen.function(model, plan, options), random_data(), schedule, SEED)
+    with pytest.raises(RunError, match="The loss is not finite at iteration"):
+        train(trainer)
 
 
 def test_what_does_not_fit_the_schedule_is_refused():
