@@ -18,7 +18,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from snip_cli.data.splits import Batch
 from snip_cli.errors import ConfigError, RunError
-from snip_cli.models.prunable import prunable_parameters
+from snip_cli.models.prunable import PRUNABLE_LAYERS, prunable_parameters
 from snip_cli.pruning.at_init.rounds import prune_in_rounds
 from snip_cli.pruning.batches import Inputs, call_model, map_tensors
 from snip_cli.pruning.conditions import scoring_mode
@@ -103,17 +103,17 @@ def synaptic_flow(model: nn.Module, inputs: Inputs, mask: Mask) -> Scores:
 
 def flow_state(model: nn.Module, mask: Mask) -> dict[str, Tensor]:
     """Return parameters and buffers for the flow, in float64: absolute values, pruned ones 0; biases and means, which shift signals, 0."""
-    parameters = prunable_parameters(model)
     # A parameter that two layers share has the name that the mask has.
-    names = {parameter: name for name, parameter in parameters.items()}
+    names = {parameter: name for name, parameter in prunable_parameters(model).items()}
     held = [(names.get(p, name), p) for name, p in model.named_parameters()] + [*model.named_buffers()]
-    norms = [path for path, module in model.named_modules() if isinstance(module, _NormBase)]
-    shifts = {f"{path}.{name}" for path in norms for name in ("bias", "running_mean")}
-    shifts |= {name for name, p in parameters.items() if p.dim() == 1}
+    layers = [module for module in model.modules() if isinstance(module, (*PRUNABLE_LAYERS, _NormBase))]
+    shifts = [getattr(layer, name, None) for layer in layers for name in ("bias", "running_mean")]
     state = {}
     for name, tensor in held:
         value = tensor.detach().double().abs() if tensor.is_floating_point() else tensor.detach()
-        state[name] = torch.zeros_like(value) if name in shifts else value * mask[name] if name in mask else value
+        if any(tensor is shift for shift in shifts):
+            value = torch.zeros_like(value)
+        state[name] = value * mask[name] if name in mask else value
     return state
 
 

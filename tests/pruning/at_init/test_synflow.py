@@ -65,6 +65,17 @@ def linear_flow(network, mask):
         return float(network(torch.ones(1, 1, 8, 8, dtype=torch.float64)).sum())
 
 
+def test_biases_that_are_not_pruned_are_not_in_the_flow_either(network, batch):
+    expected = snip_cli.prune(network, batch, never, method="synflow", sparsity=0.5, prunable=["*weight"])
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if name.endswith("bias"):
+                parameter.add_(3.0).requires_grad_(False)
+    found = snip_cli.prune(network, batch, never, method="synflow", sparsity=0.5, prunable=["*weight"])
+    assert list(found) == list(expected) and not all(keep.all() for keep in found.values())
+    assert all(torch.equal(found[name], keep) for name, keep in expected.items())
+
+
 def test_the_score_of_a_weight_is_the_sum_over_the_paths_through_it():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)).double()
