@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from snip_cli.data.splits import Batch
 from snip_cli.errors import ConfigError, SnipError
@@ -109,7 +109,7 @@ def describe(value: object) -> str:
     return "None" if value is None else f"a value of type {type(value).__name__}"
 
 
-def call_model(model: nn.Module, inputs: Inputs) -> Any:
+def call_model(model: Callable[..., Any], inputs: Inputs) -> Any:
     """Return the model's outputs for a batch's inputs, which stay as they are even if the model works in place.
 
     Raises:

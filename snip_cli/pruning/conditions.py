@@ -1,6 +1,6 @@
 """The conditions under which `prune` scores a model of anybody's: seeded, in full precision, and nothing of the model changes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import chain
 from typing import Any
@@ -119,3 +119,38 @@ def full_precision(model: nn.Module) -> Iterator[None]:
 def is_low_precision(tensor: Tensor) -> bool:
     """Return whether a tensor holds floating-point numbers of fewer than 32 bits."""
     return tensor.is_floating_point() and tensor.dtype.itemsize < 4
+
+
+def is_no_batch_norm(module: nn.Module) -> bool:
+    """Return whether a module is no batch-norm."""
+    return not isinstance(module, nn.modules.batchnorm._NormBase)
+
+
+@contextmanager
+def scoring_mode(model: nn.Module, trains: Callable[[nn.Module], bool] = is_no_batch_norm) -> Iterator[None]:
+    """Put the modules that `trains` selects in training mode and the others in inference mode; restore all modes afterwards.
+
+    By default batch-norm alone is in inference mode, as in the released code of SNIP. Inference mode for the whole model would fail for
+    gradients of a recurrent network, for which cuDNN has no backward pass there. On a GPU, products are computed in full float32 and
+    convolutions deterministically, because the last bits of a score decide which connection stays. A recurrent layer with dropout does
+    without cuDNN, whose dropout goes on from call to call and ignores seeds. The statistics of batch-norm are restored too.
+    """
+    precision = torch.get_float32_matmul_precision()
+    modes = {module: module.training for module in model.modules()}
+    norms = [module for module in modes if trains(module) and not is_no_batch_norm(module)]
+    statistics = [(buffer, buffer.clone()) for norm in norms for buffer in norm.buffers()]
+    model.train()
+    for module in modes:
+        if not trains(module):
+            module.training = False
+    torch.set_float32_matmul_precision("highest")
+    try:
+        own_dropout = any(isinstance(module, nn.RNNBase) and module.dropout > 0 for module in modes)
+        with torch.backends.cudnn.flags(enabled=not own_dropout, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+        for module, training in modes.items():
+            module.training = training
+        for buffer, value in statistics:
+            buffer.copy_(value)

@@ -41,7 +41,7 @@ def top_mask(scores: Mapping[str, Tensor], kept: int) -> Mask:
 
     Args:
         scores: one tensor per parameter, any shapes.
-        kept: from 1 to the number of scores.
+        kept: from 0 to the number of scores.
 
     Raises:
         RunError: a score is not finite.
@@ -51,9 +51,10 @@ def top_mask(scores: Mapping[str, Tensor], kept: int) -> Mask:
             raise RunError(
                 f"The scores of {name} are not finite: use a smaller init, another saliency batch or dtype=float64."
             )
+    assert 0 <= kept <= sum(score.numel() for score in scores.values())
+    if kept == 0:
+        return {name: torch.zeros_like(score, dtype=torch.bool) for name, score in scores.items()}
     flat = torch.cat([score.detach().flatten() for score in scores.values()])
-    total = flat.numel()
-    assert 1 <= kept <= total
     # `kthvalue` also returns an index, which earlier versions of PyTorch refuse on a GPU under deterministic=true.
     threshold = flat.topk(kept, sorted=False).values.min()
     keep = flat > threshold
@@ -61,6 +62,14 @@ def top_mask(scores: Mapping[str, Tensor], kept: int) -> Mask:
     keep[ties[: kept - int(keep.sum())]] = True
     parts = keep.split([score.numel() for score in scores.values()])
     return {name: part.view(score.shape) for (name, score), part in zip(scores.items(), parts, strict=True)}
+
+
+def top_mask_of_weights(scores: Mapping[str, Tensor], kept: int) -> Mask:
+    """Return the mask of every bias and of the weights with the largest scores, `kept` parameters in all; the biases' scores do not matter."""
+    biases = {name: torch.ones_like(score, dtype=torch.bool) for name, score in scores.items() if score.dim() == 1}
+    weights = {name: score for name, score in scores.items() if name not in biases}
+    chosen = top_mask(weights, kept - sum(keep.numel() for keep in biases.values()))
+    return {name: biases[name] if name in biases else chosen[name] for name in scores}
 
 
 @torch.no_grad()

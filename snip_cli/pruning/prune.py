@@ -16,7 +16,7 @@ from snip_cli.models.prunable import PRUNABLE_LAYERS, choose_prunable, out_of_re
 from snip_cli.pruning.ablation import INVERT, SHUFFLE_LAYERS, check_ablation, invert, shuffle_layers
 from snip_cli.pruning.batches import AnyBatch, read_batches
 from snip_cli.pruning.conditions import require_weights, scoring_conditions
-from snip_cli.pruning.mask import Mask, kept_count, top_mask
+from snip_cli.pruning.mask import Mask, kept_count, top_mask, top_mask_of_weights
 from snip_cli.pruning.method import (
     Biases,
     Gives,
@@ -108,7 +108,8 @@ def run_method(
         parameters = prunable_parameters(model)
         check_scores(method.name, scores, parameters)
         scores = invert(scores) if ablation == INVERT else scores
-        pruned = Pruned(top_mask({name: scores[name] for name in parameters}, kept))
+        choose = top_mask_of_weights if method.biases is Biases.KEPT else top_mask
+        pruned = Pruned(choose({name: scores[name] for name in parameters}, kept))
     if ablation == SHUFFLE_LAYERS:
         return replace(pruned, mask=shuffle_layers(pruned.mask, request.generator))
     return pruned

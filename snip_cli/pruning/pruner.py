@@ -16,13 +16,15 @@ from snip_cli.runtime.processes import SINGLE_PROCESS, ProcessGroup
 class Plan:
     """What a pruner is asked for: κ, the training schedule, a generator for its draws, and the processes that train together.
 
-    `kept` is None if the method is to find the sparsity.
+    `kept` is None if the method is to find the sparsity. `images` is the number of training images, by which a term of the whole training
+    set, such as a prior on the weights, is divided.
     """
 
     kept: int | None
     schedule: Schedule
     generator: torch.Generator
     processes: ProcessGroup = SINGLE_PROCESS
+    images: int = 1
 
 
 class Pruner:
@@ -45,6 +47,9 @@ class Pruner:
         """
         return []
 
+    def use_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
+        """Take the optimizer, once and before the first iteration: what it remembers of a weight is a pruner's to reset."""
+
     def weights(self) -> dict[str, Tensor] | None:
         """Return the parameters as the forward pass sees them, in training and in evaluation, by name; None for the model's own."""
         return None
@@ -54,7 +59,11 @@ class Pruner:
         return None
 
     def after_step(self, iteration: int) -> None:
-        """React to the end of `iteration` (counted from 1), such as by changing and applying the mask."""
+        """React to the end of `iteration` (counted from 1), such as by changing and applying the mask.
+
+        The model's parameters still have the gradients of this iteration. Those of pruned weights are among them, unless `weights` has
+        multiplied these by zero.
+        """
 
     def finish(self) -> None:
         """Put the final weights into the model, after the last iteration; from then on the trainer no longer asks for `weights`."""

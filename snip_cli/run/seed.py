@@ -80,7 +80,7 @@ def prepare(
     model = model_to_train(config, seed, data.train.device, trained, group)
     state = resumed["state"] if resumed else None
     if not config.is_reference and find_method(config.method.name).gives is Gives.PRUNER:
-        pruner = make_pruner(config, seed, model, group)
+        pruner = make_pruner(config, seed, model, group, len(data.train))
         # Mask and paths are final when training ends: see `record_results`.
         replicate = Replicate(seed, model, pruner, state)
         return PreparedSeed(replicate, Pruned(pruner.mask), prune_seconds=0.0, effective=None)
@@ -108,11 +108,11 @@ def model_to_train(
     return drawn_model(config, seed, stream, config.init_train, device, None if redrawn else trained, anew=redrawn)
 
 
-def make_pruner(config: Config, seed: int, model: nn.Module, group: ProcessGroup) -> Pruner:
-    """Return the pruner that changes the mask of `model` while it trains."""
+def make_pruner(config: Config, seed: int, model: nn.Module, group: ProcessGroup, images: int) -> Pruner:
+    """Return the pruner that changes the mask of `model` while it trains on so many images."""
     method = find_method(config.method.name)
     kept = prune.check_request(method, model, config.sparsity)
-    plan = Plan(kept, config.schedule, generator(seed, "method"), group)
+    plan = Plan(kept, config.schedule, generator(seed, "method"), group, images)
     pruner: Pruner = method.function(model, plan, method.read_options(config.method.options))
     return pruner
 

@@ -137,6 +137,7 @@ class Trainer(SteppedTraining):
         self._averages = group.size > 1 and not isinstance(pruner, FixedMask)
         self.reseed()
         model.train()
+        pruner.use_optimizer(self.optimizer)
 
     def update(self, images: Tensor, labels: Tensor) -> Tensor:
         """Forward, backward, optimizer, pruner; returns the cross-entropy, without the pruner's penalty."""

@@ -10,7 +10,7 @@ from snip_cli import registry
 from snip_cli.config.composition import CONFIGS
 from snip_cli.errors import ConfigError
 from snip_cli.models.prunable import prunable_parameters
-from snip_cli.pruning.at_init.snip import scoring_mode
+from snip_cli.pruning.conditions import scoring_mode
 
 CLASSES = 10
 # Shape of the images and exact number of prunable parameters: an entry for every registered model.

@@ -1,4 +1,4 @@
-"""What every registered method that chooses the mask itself must do, on every small network."""
+"""What every registered method that chooses the mask of a trained network must do, on every small network. Others: test_methods.py."""
 
 import copy
 
@@ -9,12 +9,15 @@ import torch.nn.functional as F
 from snip_cli import registry
 from snip_cli.errors import ConfigError
 from snip_cli.models.prunable import prunable_parameters
-from snip_cli.pruning.method import Gives, find_method
+from snip_cli.pruning.method import Gives, Stage, find_method
 from snip_cli.pruning.prune import prune
 from tests.conftest import Recurrent, convolution, perceptron
 
+METHODS = [find_method(name) for name in registry.methods.names()]
 CHOOSING = [
-    name for name in registry.methods.names() if find_method(name).gives is Gives.MASK and not find_method(name).rounds
+    method.name
+    for method in METHODS
+    if method.gives is Gives.MASK and method.stage is Stage.AFTER_TRAINING and not method.rounds
 ]
 every_method = pytest.mark.parametrize("method", CHOOSING)
 

@@ -4,7 +4,7 @@ from torch import nn
 
 from snip_cli.errors import ConfigError, RunError
 from snip_cli.models.prunable import prunable_parameters
-from snip_cli.pruning.mask import apply_mask, kept_count, layer_counts, top_mask
+from snip_cli.pruning.mask import apply_mask, kept_count, layer_counts, top_mask, top_mask_of_weights
 from snip_cli.runfolder.results import LayerCount
 
 SHAPES = {"first": (5, 4), "second": (3, 2, 2), "third": (7,)}
@@ -48,7 +48,7 @@ def equal_scores(seed):
 @pytest.mark.parametrize("seed", range(4))
 def test_the_mask_keeps_what_a_stable_sort_puts_first(make, seed):
     flat = make(seed)
-    for kept in range(1, TOTAL + 1):
+    for kept in range(TOTAL + 1):
         assert kept_places(top_mask(scores_of(flat), kept)) == places_by_sorting(flat.tolist(), kept)
 
 
@@ -69,6 +69,14 @@ def test_the_mask_is_bool_and_has_the_names_and_shapes_of_the_scores():
     mask = top_mask(scores_of(random_scores(0)), 11)
     assert {name: tuple(keep.shape) for name, keep in mask.items()} == SHAPES
     assert all(keep.dtype == torch.bool for keep in mask.values())
+
+
+def test_a_mask_of_weights_keeps_every_bias_whatever_its_score():
+    scores = {"w": torch.tensor([[3.0, 1.0], [2.0, 0.0]]), "b": torch.tensor([-5.0, 9.0]), "v": torch.tensor([[2.5]])}
+    for kept, places in ((2, []), (3, [0]), (5, [0, 2, 6]), (7, [0, 1, 2, 3, 6])):
+        mask = top_mask_of_weights(scores, kept)
+        assert list(mask) == ["w", "b", "v"]
+        assert kept_places(mask) == sorted([*places, 4, 5])
 
 
 @pytest.mark.parametrize("wrong", [torch.nan, torch.inf, -torch.inf])

@@ -1,4 +1,4 @@
-"""What every registered method that scores connections must do, on every small network."""
+"""What every registered method that scores connections, or finds a mask of a new network, must do on every small network that it fits."""
 
 import copy
 
@@ -10,12 +10,27 @@ from torch import nn
 from snip_cli import registry
 from snip_cli.errors import ConfigError, RunError
 from snip_cli.models.prunable import prunable_parameters
-from snip_cli.pruning.method import Gives, find_method
+from snip_cli.pruning.method import Biases, Gives, Stage, find_method
 from snip_cli.pruning.prune import prune
 from tests.pruning.states import disturb, equal, state_of
 
-SCORING = [name for name in registry.methods.names() if find_method(name).gives is Gives.SCORES]
-every_method = pytest.mark.parametrize("method", SCORING)
+METHODS = [find_method(name) for name in registry.methods.names()]
+SCORING = [method.name for method in METHODS if method.gives is Gives.SCORES]
+AT_INIT = [method.name for method in METHODS if method.stage is Stage.AT_INIT]
+every_method = pytest.mark.parametrize("method", sorted({*SCORING, *AT_INIT}))
+
+
+@pytest.fixture
+def network(network, request):
+    """Each of the networks, without those that the method refuses."""
+    name = request.node.callspec.params.get("method")
+    method = find_method(name) if name else None
+    if method and method.check:
+        try:
+            method.check(network, torch.empty(1, 1, 8, 8), method.options())
+        except ConfigError as refusal:
+            pytest.skip(str(refusal))
+    return network
 
 
 def generator():
@@ -25,21 +40,27 @@ def generator():
 @every_method
 @pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.9, 0.97])
 def test_exactly_kappa_parameters_are_kept(method, sparsity, network, batch):
-    total = sum(p.numel() for p in prunable_parameters(network).values())
+    parameters = prunable_parameters(network).values()
+    kept = round(sum(p.numel() for p in parameters) * (1 - sparsity))
+    if find_method(method).biases is Biases.KEPT and kept < sum(p.numel() for p in parameters if p.dim() == 1):
+        with pytest.raises(ConfigError, match=f"but method '{method}' keeps all .* biases: choose at most"):
+            prune(network, batch, F.cross_entropy, method=method, sparsity=sparsity)
+        return
     mask = prune(network, batch, F.cross_entropy, method=method, sparsity=sparsity)
-    assert sum(int(keep.sum()) for keep in mask.values()) == round(total * (1 - sparsity))
+    assert sum(int(keep.sum()) for keep in mask.values()) == kept
+    assert all(keep.all() for keep in mask.values() if keep.dim() == 1) or find_method(method).biases is Biases.SCORED
 
 
 @every_method
 def test_the_mask_is_bool_and_has_the_shape_of_every_prunable_parameter(method, network, batch):
-    mask = prune(network, batch, F.cross_entropy, method=method)
+    mask = prune(network, batch, F.cross_entropy, method=method, sparsity=0.5)
     expected = {name: p.shape for name, p in prunable_parameters(network).items()}
     assert list(mask) == list(expected)
     assert {name: keep.shape for name, keep in mask.items()} == expected
     assert all(keep.dtype == torch.bool for keep in mask.values())
 
 
-@every_method
+@pytest.mark.parametrize("method", SCORING)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_every_score_is_a_finite_number_and_needs_no_gradient(method, dtype, network, batch):
     batches = [(batch[0].to(dtype), batch[1])] * 2
@@ -53,7 +74,7 @@ def test_the_same_generator_gives_the_same_mask_whatever_the_global_one_holds(me
     masks = []
     for seed in range(2):
         torch.manual_seed(seed)
-        masks.append(prune(network, batch, F.cross_entropy, method=method, generator=generator()))
+        masks.append(prune(network, batch, F.cross_entropy, method=method, sparsity=0.5, generator=generator()))
     assert equal(*masks)
 
 
@@ -61,7 +82,7 @@ def test_the_same_generator_gives_the_same_mask_whatever_the_global_one_holds(me
 def test_pruning_leaves_the_model_and_the_global_generator_alone(method, network, batch):
     disturb(network)
     (tensors, flags), random_state = state_of(network), torch.get_rng_state()
-    prune(network, batch, F.cross_entropy, method=method)
+    prune(network, batch, F.cross_entropy, method=method, sparsity=0.5)
     tensors_after, flags_after = state_of(network)
     assert flags_after == flags
     assert equal(tensors_after, tensors)
@@ -71,7 +92,7 @@ def test_pruning_leaves_the_model_and_the_global_generator_alone(method, network
 @every_method
 def test_pruning_leaves_the_batch_alone(method, network, batch):
     before = copy.deepcopy(batch)
-    prune(network, batch, F.cross_entropy, method=method)
+    prune(network, batch, F.cross_entropy, method=method, sparsity=0.5)
     assert all(torch.equal(now, then) for now, then in zip(batch, before, strict=True))
 
 
@@ -79,13 +100,13 @@ def test_pruning_leaves_the_batch_alone(method, network, batch):
 def test_a_frozen_parameter_is_not_pruned(method, network, batch):
     frozen = next(iter(prunable_parameters(network)))
     network.get_parameter(frozen).requires_grad_(False)
-    assert frozen not in prune(network, batch, F.cross_entropy, method=method)
+    assert frozen not in prune(network, batch, F.cross_entropy, method=method, sparsity=0.5)
 
 
 @every_method
 def test_an_unknown_option_is_refused(method, network, batch):
     with pytest.raises(ConfigError, match=f"method '{method}' has no option 'colour'"):
-        prune(network, batch, F.cross_entropy, method=method, colour="red")
+        prune(network, batch, F.cross_entropy, method=method, sparsity=0.5, colour="red")
 
 
 def test_random_masks_differ_between_generators_and_keep_no_favourites(network, batch):

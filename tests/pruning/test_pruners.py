@@ -27,7 +27,8 @@ def trainer_of(network, name, sparsity=0.6, **changes):
     options = method.options()
     if method.check_schedule is not None:
         method.check_schedule(schedule, options)
-    plan = Plan(kappa(network, sparsity), schedule, torch.Generator().manual_seed(3))
+    generator = torch.Generator().manual_seed(3)
+    plan = Plan(kappa(network, sparsity), schedule, generator, images=len(random_data().train))
     return Trainer(model, method.function(model, plan, options), random_data(), schedule, SEED)
 
 

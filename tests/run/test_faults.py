@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from snip_cli import registry
 from snip_cli.commands.snip_run import main
 from tests.runtime.test_files import files_up_to
 from tests.snip_run import QUICK, only_run, train_until_checkpoint
 
+registry.load_builtin()
+
 CONFIGURATION = {
-    "unknown choice": (["method=snipp"], ["no method 'snipp'", "did you mean 'snip'", "mint, random, snacs, snip"]),
+    "unknown choice": (["method=snipp"], ["no method 'snipp'", "did you mean 'snip'", "magnitude, mint, random, "]),
     "unknown experiment": (["experiment=table9"], ["no experiment 'table9'", "quickstart"]),
     "misspelt key": (["sparcity=0.9"], ["no setting 'sparcity'", "did you mean 'sparsity'"]),
     "misspelt nested key": (["schedule.itertions=9"], ["did you mean 'iterations'", "schedule has: name, "]),
@@ -57,7 +60,7 @@ CONFIGURATION = {
     ),
     "a list of seeds": (["seeds=0,1,2"], ["seeds is how many: write seeds=3"]),
     "no choice of a group": (["model=null"], ["no model 'null'", "choose one of alexnet_b"]),
-    "a number for a choice": (["method=1"], ["no method '1'", "choose one of gmp"]),
+    "a number for a choice": (["method=1"], ["no method '1'", f"choose one of {registry.methods.names()[0]}"]),
     "a number for an experiment": (["experiment=3"], ["no experiment '3'", "quickstart"]),
     "a number for a launcher": (["hydra/launcher=1"], ["no hydra/launcher '1'", "basic"]),
     "no key": (["=3"], ["'=3' is not a setting: write key=value."]),

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from snip_cli.errors import ConfigError
-from snip_cli.pruning.at_init.snip import scoring_mode
+from snip_cli.pruning.conditions import scoring_mode
 from snip_cli.runtime import device
 
 

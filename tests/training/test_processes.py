@@ -21,13 +21,22 @@ def network():
     return torch.nn.Sequential(*layers).double()
 
 
-def gmp_of(model, group):
-    registry.load_builtin()
-    method = find_method("gmp")
-    return method.function(model, Plan(200, schedule_of(), torch.Generator(), group), method.read_options({"every": 3}))
+def pruner_of(name, **options):
+    def make(model, group):
+        registry.load_builtin()
+        method = find_method(name)
+        plan = Plan(200, schedule_of(), torch.Generator().manual_seed(0), group, images=30)
+        return method.function(model, plan, method.read_options(options))
+
+    return make
 
 
-PRUNERS = {"gmp": gmp_of, "own parameters": lambda model, group: Gates(model)}
+PRUNERS = {
+    "gmp": pruner_of("gmp", every=3),
+    "rigl": pruner_of("rigl", every=3),
+    "set": pruner_of("set"),
+    "own parameters": lambda model, group: Gates(model),
+}
 
 
 def trained(name, group):

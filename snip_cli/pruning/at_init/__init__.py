@@ -1,4 +1,5 @@
-"""Methods that score a network before it is trained; one file each, found by looking.
+"""Methods that prune a network before it is trained; one file each, found by looking.
 
-Nothing is imported from here but by tests. May import pruning's protocol and what that may import.
+What several methods need lies here beside them: connection sensitivity and rounds of scoring. The methods import those files,
+`snip_cli.pruning` and the folders below it, never each other. May import what pruning may.
 """

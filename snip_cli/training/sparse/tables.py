@@ -165,15 +165,15 @@ def row_of_runs(by_tap: list[list[Segment]], places: list[int], start: int, plan
 
 def table(keep_RTTI: Array, numbers_RTTI: Array, places: list[int], read: Plane, runs: list[tuple[int, ...]]) -> Table:
     """Return the table of weights in the order output, tap (x, y), input; `places` of the taps and `runs` are in pixels."""
-    rows = keep_RTTI.shape[0]
+    rows, *_, inputs = keep_RTTI.shape  # a layer that keeps nothing has no rows
     taps = len(places)
-    keep_RTI = keep_RTTI.reshape(rows, taps, -1)
+    keep_RTI = keep_RTTI.reshape(rows, taps, inputs)
     _, tap, channel = keep_RTI.nonzero()
     counts_RT = keep_RTI.sum(axis=2)
     ends = counts_RT.cumsum().reshape(rows, taps)
     pointers = np.concatenate([(ends[:, :1] - counts_RT[:, :1]), ends], axis=1)
     return Table(
-        order=numbers_RTTI.reshape(rows, taps, -1)[keep_RTI],
+        order=numbers_RTTI.reshape(rows, taps, inputs)[keep_RTI],
         offsets=(channel * read.stride + np.array(places)[tap] * read.width).astype(np.int32),
         pointers=pointers.astype(np.int32).ravel(),
         runs=np.array([piece for run in runs for piece in pieces(run, read.width)], np.int32).reshape(-1, 6),

@@ -8,7 +8,8 @@ from torch.func import functional_call
 
 from snip_cli.errors import ConfigError
 from snip_cli.models.prunable import prunable_parameters
-from snip_cli.pruning.at_init.snip import SnipOptions, connection_sensitivity, snip
+from snip_cli.pruning.at_init.sensitivity import connection_sensitivity
+from snip_cli.pruning.at_init.snip import SnipOptions, snip
 from snip_cli.pruning.method import find_method
 
 GENERATOR = torch.Generator()

@@ -156,6 +156,29 @@ def test_a_network_of_which_almost_nothing_is_kept(name, kept):
     assert_same(ours.weights()[0], theirs.weights()[0], 1e-9)
 
 
+EMPTY = [("lenet_300_100", layer) for layer in ("fc1", "fc2", "fc3")] + [
+    ("lenet_5_caffe", layer) for layer in ("conv1", "conv2", "fc1", "fc2")
+]
+
+
+@pytest.mark.parametrize(("name", "layer"), EMPTY)
+def test_a_network_with_a_layer_that_keeps_nothing(name, layer):
+    trained = []
+    for form in (Trainer, SparseTrainer):
+        model, mask = pruned(name, 0.2, torch.float64)
+        for parameter, keep in mask.items():
+            keep &= not parameter.startswith(f"{layer}.")
+        pruner = FixedMask(model, mask)
+        if form is Trainer:
+            training = Trainer(model, pruner, data_of(torch.float64), settings(iterations=10), SEED)
+        else:
+            network = ChainNetwork(steps_of(model), mask, SHAPE, BATCH, next(model.parameters()).detach().numpy().dtype)
+            training = SparseTrainer(model, network, mask, data_of(torch.float64), settings(iterations=10), SEED)
+        train(training)
+        trained.append(training.weights()[0])
+    assert_same(trained[1], trained[0], 1e-9)
+
+
 @pytest.mark.parametrize("name", ["lenet_300_100", "lstm"])
 def test_the_last_batch_of_an_evaluation_may_be_smaller_than_the_others(name):
     ours, theirs = sparse(name), masked(name)
