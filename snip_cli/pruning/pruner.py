@@ -16,13 +16,15 @@ from snip_cli.runtime.processes import SINGLE_PROCESS, ProcessGroup
 class Plan:
     """What a pruner is asked for: κ, the training schedule, a generator for its draws, and the processes that train together.
 
-    `kept` is None if the method is to find the sparsity.
+    `kept` is None if the method is to find the sparsity. `images` is the number of training images, by which a term of the whole training
+    set, such as a prior on the weights, is divided.
     """
 
     kept: int | None
     schedule: Schedule
     generator: torch.Generator
     processes: ProcessGroup = SINGLE_PROCESS
+    images: int = 1
 
 
 class Pruner:
@@ -34,9 +36,14 @@ class Pruner:
 
     Over several processes the trainer averages the gradients. A decision that is not a function of the weights alone must be made equal
     in all processes, by means of `Plan.processes`.
+
+    Attributes:
+        mask: the mask as it is now.
+        changes_at_finish: whether `finish` changes what the network computes. The errors just before it are recorded then, too.
     """
 
     mask: Mask
+    changes_at_finish: bool = False
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return parameters of its own as groups for the optimizer: `params` and, if they decay, `weight_decay`.
@@ -58,6 +65,10 @@ class Pruner:
 
     def finish(self) -> None:
         """Put the final weights into the model, after the last iteration; from then on the trainer no longer asks for `weights`."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return what it has found, such as the sparsity that it reached by itself, for `metrics.json`: plain Python, after `finish`."""
+        return {}
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint must hold of it, its own parameters included: tensors and plain Python."""

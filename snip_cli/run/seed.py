@@ -80,7 +80,7 @@ def prepare(
     model = model_to_train(config, seed, data.train.device, trained, group)
     state = resumed["state"] if resumed else None
     if not config.is_reference and find_method(config.method.name).gives is Gives.PRUNER:
-        pruner = make_pruner(config, seed, model, group)
+        pruner = make_pruner(config, seed, model, group, len(data.train))
         # Mask and paths are final when training ends: see `record_results`.
         replicate = Replicate(seed, model, pruner, state)
         return PreparedSeed(replicate, Pruned(pruner.mask), prune_seconds=0.0, effective=None)
@@ -108,11 +108,11 @@ def model_to_train(
     return drawn_model(config, seed, stream, config.init_train, device, None if redrawn else trained, anew=redrawn)
 
 
-def make_pruner(config: Config, seed: int, model: nn.Module, group: ProcessGroup) -> Pruner:
-    """Return the pruner that changes the mask of `model` while it trains."""
+def make_pruner(config: Config, seed: int, model: nn.Module, group: ProcessGroup, images: int) -> Pruner:
+    """Return the pruner that changes the mask of `model` while it trains on so many images."""
     method = find_method(config.method.name)
     kept = prune.check_request(method, model, config.sparsity)
-    plan = Plan(kept, config.schedule, generator(seed, "method"), group)
+    plan = Plan(kept, config.schedule, generator(seed, "method"), group, images)
     pruner: Pruner = method.function(model, plan, method.read_options(config.method.options))
     return pruner
 
@@ -164,6 +164,7 @@ def record_results(
     """Record the results of seeds whose training ended, except those that diverged, with the final mask of each."""
     weights = dict(zip(starts, training.weights(), strict=True))
     masks = dict(zip(starts, training.masks(), strict=True))
+    facts = dict(zip(starts, training.facts(), strict=True))
     results = []
     for (seed, start), progress in zip(starts.items(), training.progress, strict=True):
         if seed in training.failed or not group.is_first:
@@ -174,7 +175,7 @@ def record_results(
             start.warn_if_collapsed(trained=True)
         train_loss = progress.evaluations[-1].train_loss
         learned = has_learned(train_loss, config.schedule, data.train.labels)
-        results.append(seed_result(start, progress, weights[seed], learned))
+        results.append(seed_result(start, progress, weights[seed], learned, facts[seed]))
         if learned is False and not config.dataset.random_labels and results[-1].effective_kept != 0:
             warn_of_guessing(seed, train_loss, data.train.labels)
     if results:
@@ -182,8 +183,10 @@ def record_results(
         recorder.finish_seeds(results, weights, masks, images)
 
 
-def seed_result(start: PreparedSeed, progress: Progress, weights: State, learned: bool | None) -> SeedResult:
-    """Return a seed's entry of `metrics.json`."""
+def seed_result(
+    start: PreparedSeed, progress: Progress, weights: State, learned: bool | None, facts: dict[str, Any]
+) -> SeedResult:
+    """Return a seed's entry of `metrics.json`; `facts` is what its pruner has found."""
     mask = start.pruned.mask
     return SeedResult.of_training(
         start.replicate.seed,
@@ -196,4 +199,5 @@ def seed_result(start: PreparedSeed, progress: Progress, weights: State, learned
         sparse_megabytes=round(sparse_megabytes(weights, mask), 3),
         effective_kept=start.effective_kept,
         collapsed=start.collapsed,
+        facts=facts,
     )
