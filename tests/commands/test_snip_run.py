@@ -16,7 +16,7 @@ def test_help_starts_with_examples_and_then_lists_the_choices(capsys):
     examples, choices, settings = said.index("snip-run method=snip"), said.index("Choices"), said.index("Settings")
     assert examples < choices < settings
     for line in (
-        "method: gmp, imp, l1_filter, magnitude, mint, random, snacs, snip",
+        "method: dns, gmp, imp, l1_filter, lc, magnitude, mint, random, snacs, snip, sparse_vd, sws",
         "model: alexnet_b, alexnet_s, gru_b, gru_s, lenet_300_100, ",
         "dataset: cifar10, digits, fashion_mnist, ilsvrc2012, image_folder, mnist, tiny_imagenet",
     ):
