@@ -33,6 +33,8 @@ from snip_cli.pruning.pruner import Plan, Pruner
 ZERO_PRIOR, OTHER_PRIOR = (5e3, 2.0), (2.5e2, 0.1)
 # Weights that are compared with the components at a time, so that the table fits into the cache.
 CHUNK = 2**14
+# The lowest logarithm of a share, relative to the highest share: far below rounding, and not yet denormal in single precision.
+SMALLEST = -80.0
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,14 @@ class MixtureOptions:
     proportions_rate: float = option(3e-3, "learning rate of the log proportions", above=0)
 
 
+def log_joint(weights_n: Tensor, means_J: Tensor, log_precisions_J: Tensor, log_proportions_J: Tensor) -> Tensor:
+    """Return log π_j N(w; μ_j, 1/λ_j) of each component and weight, J×n: a parabola in w, whose coefficients are multiplied as matrices."""
+    precisions_J = log_precisions_J.exp()
+    constants_J = log_proportions_J + 0.5 * (log_precisions_J - math.log(2 * math.pi) - precisions_J * means_J**2)
+    slopes_J2 = torch.stack([precisions_J * means_J, -0.5 * precisions_J], dim=1)
+    return torch.addmm(constants_J[:, None], slopes_J2, torch.stack([weights_n, weights_n**2]))
+
+
 class MixtureLoss(torch.autograd.Function):
     """-Σ log p(w) of weights n under a mixture of J components, with gradients that are computed beside it, chunk by chunk."""
 
@@ -55,21 +65,26 @@ class MixtureLoss(torch.autograd.Function):
     def forward(
         ctx: Any, weights_n: Tensor, means_J: Tensor, log_precisions_J: Tensor, log_proportions_J: Tensor
     ) -> Tensor:
-        precisions_J, loss, slopes = log_precisions_J.exp(), means_J.new_zeros(()), []
-        of_means, of_precisions, of_proportions = (torch.zeros_like(means_J) for _ in range(3))
+        precisions_J = log_precisions_J.exp()
+        factors_3J = torch.stack([torch.ones_like(means_J), precisions_J, precisions_J * means_J])
+        moments_3J, loss, slopes = means_J.new_zeros(3, len(means_J), dtype=torch.float64), means_J.new_zeros(()), []
         for chunk in weights_n.split(CHUNK):
-            distances_nJ = chunk[:, None] - means_J
-            squares_nJ = distances_nJ.square().mul_(precisions_J)
-            joint_nJ = log_proportions_J + 0.5 * (log_precisions_J - math.log(2 * math.pi)) - 0.5 * squares_nJ
-            log_p_n = joint_nJ.logsumexp(dim=1)
-            loss -= log_p_n.sum()
-            shares_nJ = joint_nJ.sub_(log_p_n[:, None]).exp_()
-            pulls_nJ = distances_nJ.mul_(precisions_J).mul_(shares_nJ)
-            slopes.append(pulls_nJ.sum(dim=1))
-            of_means -= pulls_nJ.sum(dim=0)
-            of_proportions -= (total_J := shares_nJ.sum(dim=0))
-            of_precisions -= 0.5 * (total_J - squares_nJ.mul_(shares_nJ).sum(dim=0))
-        ctx.save_for_backward(torch.cat(slopes), of_means, of_precisions, of_proportions)
+            joint_Jn = log_joint(chunk, means_J, log_precisions_J, log_proportions_J)
+            highest_n = joint_Jn.amax(dim=0)
+            # The share that each component has in a weight, not normalised. Shares that vanish are slow to compute with.
+            shares_Jn = joint_Jn.sub_(highest_n).clamp_(min=SMALLEST).exp_()
+            total_n, pull_n, target_n = factors_3J @ shares_Jn
+            loss -= (highest_n + total_n.log()).sum()
+            slopes.append((chunk * pull_n - target_n) / total_n)
+            # Σ shares · (1, w, w²) in double precision, because their differences are small where precisions are high.
+            weight_n, share_n = chunk.double(), total_n.double().reciprocal()
+            powers_3n = torch.stack([share_n, share_n * weight_n, share_n * weight_n**2])
+            moments_3J += powers_3n @ shares_Jn.double().T
+        counts_J, first_J, second_J = moments_3J
+        squares_J = second_J - 2 * means_J * first_J + means_J**2 * counts_J
+        of_means_J = -precisions_J * (first_J - means_J * counts_J)
+        of_precisions_J = -0.5 * (counts_J - precisions_J * squares_J)
+        ctx.save_for_backward(torch.cat(slopes), *(g.to(means_J) for g in (of_means_J, of_precisions_J, -counts_J)))
         return loss
 
     @staticmethod
@@ -142,15 +157,14 @@ class MixturePruner(Pruner):
 
     def _assign(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return for each weight the log odds of its best component against the one at zero, and the best one's mean."""
-        means_J, log_precisions_J, log_proportions_J = self._components()
+        components = self._components()
         odds, means = {}, {}
         for name, weight in self._weights.items():
             best = []
             for chunk in weight.flatten().split(CHUNK):
-                squares_nJ = (chunk[:, None] - means_J).square().mul_(log_precisions_J.exp())
-                joint_nJ = log_proportions_J + 0.5 * log_precisions_J - 0.5 * squares_nJ
-                highest_n, number_n = joint_nJ[:, 1:].max(dim=1)
-                best.append((highest_n - joint_nJ[:, 0], means_J[1:][number_n]))
+                joint_Jn = log_joint(chunk, *components)
+                highest_n, number_n = joint_Jn[1:].max(dim=0)
+                best.append((highest_n - joint_Jn[0], components[0][1:][number_n]))
             odds[name], means[name] = (torch.cat(each).view(weight.shape) for each in zip(*best, strict=True))
         return odds, means
 
