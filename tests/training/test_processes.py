@@ -1,6 +1,7 @@
 """Pruners in two processes that train one network: the same masks in both, and what one process trains alone."""
 
 import multiprocessing
+from functools import partial
 
 import pytest
 import torch
@@ -21,13 +22,17 @@ def network():
     return torch.nn.Sequential(*layers).double()
 
 
-def gmp_of(model, group):
+def of_method(name, model, group, **options):
     registry.load_builtin()
-    method = find_method("gmp")
-    return method.function(model, Plan(200, schedule_of(), torch.Generator(), group), method.read_options({"every": 3}))
+    method, plan = find_method(name), Plan(200, schedule_of(), torch.Generator(), group, images=30)
+    return method.function(model, plan, method.read_options(options))
 
 
-PRUNERS = {"gmp": gmp_of, "own parameters": lambda model, group: Gates(model)}
+PRUNERS = {
+    "gmp": partial(of_method, "gmp", every=3),
+    **{name: partial(of_method, name) for name in ("dns", "lc", "sws")},
+    "own parameters": lambda model, group: Gates(model),
+}
 
 
 def trained(name, group):
