@@ -1,5 +1,6 @@
 """The protocol of pruners, which decide on the mask while a network trains, and the pruner of every mask that is fixed."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 from snip_cli.config.sections import Schedule
 from snip_cli.pruning.mask import Mask, apply_mask
 from snip_cli.runtime.processes import SINGLE_PROCESS, ProcessGroup
+
+log = logging.getLogger("snip_cli")
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,15 @@ class Plan:
     generator: torch.Generator
     processes: ProcessGroup = SINGLE_PROCESS
     images: int = 1
+
+    def warn_unless_adam(self, method: str) -> None:
+        """Warn if another optimizer trains than the one that `method` was published with."""
+        if self.schedule.optimizer != "adam":
+            log.warning(
+                "%s was published with Adam, and schedule.optimizer is %s: set schedule=lenet_adam or another schedule with Adam",
+                method,
+                self.schedule.optimizer,
+            )
 
 
 class Pruner:

@@ -48,6 +48,13 @@ def test_metrics_json_has_what_a_method_found_beside_what_was_asked_for(sparsity
     assert read_metrics(folder).seeds[0].facts == facts
 
 
+@pytest.mark.parametrize(("optimizer", "warned"), [("sgd", True), ("adam", False)])
+def test_a_method_that_was_published_with_adam_warns_of_another_optimizer(optimizer, warned, tmp_path, caplog):
+    rate = ["schedule.momentum=0", "schedule.learning_rate=0.001"]
+    run_quick(tmp_path, "method=sparse_vd", f"schedule.optimizer={optimizer}", *rate)
+    assert ("sparse_vd was published with Adam, and schedule.optimizer is sgd" in caplog.text) == warned
+
+
 def test_metrics_json_has_no_facts_of_a_method_that_reports_none(tmp_path):
     folder = run_quick(tmp_path, *GMP)
     assert "facts" not in json.loads((folder / "metrics.json").read_text())["seeds"][0]

@@ -9,8 +9,8 @@ A weight with log α ≥ 3 is mostly noise, and is zero in the forward pass. The
 authors' code. Biases have no posterior and are kept.
 
 With `sparsity=auto` the threshold decides on the mask. With a number, the κ parameters with the smallest α are kept, and `metrics.json`
-has the sparsity that the threshold found and the errors with it. The authors train LeNet-300-100 from drawn weights, by Adam;
-method.trained=true starts from the trained reference instead.
+has the sparsity that the threshold found and the errors with it. The authors train by Adam and, for the rows of Table 1 of SNIP's paper,
+from drawn weights; method.trained=true starts from the trained reference instead, which their script for LeNet-5 can do, too.
 """
 
 from collections.abc import Callable, Mapping
@@ -176,4 +176,5 @@ class VariationalPruner(Pruner):
 )
 def sparse_vd(model: nn.Module, plan: Plan, options: VariationalOptions) -> Pruner:
     """Return the pruner of sparse variational dropout."""
+    plan.warn_unless_adam("sparse_vd")
     return VariationalPruner(model, plan, options)

@@ -191,4 +191,5 @@ class MixturePruner(Pruner):
 )
 def sws(model: nn.Module, plan: Plan, options: MixtureOptions) -> Pruner:
     """Return the pruner of soft weight-sharing."""
+    plan.warn_unless_adam("sws")
     return MixturePruner(model, plan, options)
