@@ -9,7 +9,7 @@ from snip_cli.compact.measure import forward_multiply_accumulates
 from snip_cli.config.schema import Config
 from snip_cli.models.building import build_model, weightless_model
 from snip_cli.models.pretrained import is_missing
-from snip_cli.pruning.method import Biases, find_method
+from snip_cli.pruning.method import find_method
 from snip_cli.pruning.prune import check_request
 from snip_cli.run.ancestors import ancestors, rewind_iteration
 from snip_cli.run.checks import check
@@ -66,8 +66,7 @@ def print_plan(configs: Sequence[Config]) -> None:
         total = check(config)
         method = find_method(config.method.name)
         kept = check_request(method, weightless_model(config), config.sparsity)
-        removes_groups = method.finds_sparsity or method.biases is Biases.GROUPED
-        or_more = not config.is_reference and removes_groups
+        or_more = not config.is_reference and not method.keeps_exactly
         rows.append(
             {
                 "folder": config.folder,

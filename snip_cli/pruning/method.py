@@ -136,6 +136,11 @@ class Method:
     rounds: Callable[[nn.Module, float, Any], list[float]] | None = None
     rewind: Callable[[Any], int] | None = None
 
+    @property
+    def keeps_exactly(self) -> bool:
+        """Whether it keeps exactly κ parameters; methods that remove whole groups keep at least as many."""
+        return self.gives is Gives.PRUNER or not (self.finds_sparsity or self.biases is Biases.GROUPED)
+
     def read_options(self, values: Mapping[str, Any]) -> Any:
         """Return the method's options; raises ConfigError for an unknown one, a wrong type or a value out of range."""
         return read_options(self.options, values, method=self.name)

@@ -143,7 +143,7 @@ def check_request(method: Method, model: nn.Module, sparsity: Sparsity) -> int |
         )
     kept = kept_count(total, float(sparsity))
     biases = sum(parameter.numel() for parameter in parameters if parameter.dim() == 1)
-    if method.biases is Biases.KEPT and not method.finds_sparsity and kept < biases:
+    if method.biases is Biases.KEPT and method.keeps_exactly and kept < biases:
         highest = int((1 - biases / total) * 1e6) / 1e6
         raise ConfigError(
             f"sparsity={sparsity} keeps {kept:,} of {total:,} parameters, but method '{method.name}' keeps all {biases:,} biases: choose at most {highest}."

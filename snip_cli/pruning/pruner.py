@@ -1,5 +1,6 @@
 """The protocol of pruners, which decide on the mask while a network trains, and the pruner of every mask that is fixed."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 from snip_cli.config.sections import Schedule
 from snip_cli.pruning.mask import Mask, apply_mask
 from snip_cli.runtime.processes import SINGLE_PROCESS, ProcessGroup
+
+log = logging.getLogger("snip_cli")
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,15 @@ class Plan:
     processes: ProcessGroup = SINGLE_PROCESS
     images: int = 1
 
+    def warn_unless_adam(self, method: str) -> None:
+        """Warn if another optimizer trains than the one that `method` was published with."""
+        if self.schedule.optimizer != "adam":
+            log.warning(
+                "%s was published with Adam, and schedule.optimizer is %s: set schedule=lenet_adam or another schedule with Adam",
+                method,
+                self.schedule.optimizer,
+            )
+
 
 class Pruner:
     """Decides on the mask beside the trainer; this base class never changes it, and subclasses override what they need.
@@ -36,9 +48,14 @@ class Pruner:
 
     Over several processes the trainer averages the gradients. A decision that is not a function of the weights alone must be made equal
     in all processes, by means of `Plan.processes`.
+
+    Attributes:
+        mask: the mask as it is now.
+        changes_at_finish: whether `finish` changes what the network computes. The errors just before it are recorded then, too.
     """
 
     mask: Mask
+    changes_at_finish: bool = False
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return parameters of its own as groups for the optimizer: `params` and, if they decay, `weight_decay`.
@@ -67,6 +84,10 @@ class Pruner:
 
     def finish(self) -> None:
         """Put the final weights into the model, after the last iteration; from then on the trainer no longer asks for `weights`."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return what it has found, such as the sparsity that it reached by itself, for `metrics.json`: plain Python, after `finish`."""
+        return {}
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint must hold of it, its own parameters included: tensors and plain Python."""

@@ -164,6 +164,7 @@ def record_results(
     """Record the results of seeds whose training ended, except those that diverged, with the final mask of each."""
     weights = dict(zip(starts, training.weights(), strict=True))
     masks = dict(zip(starts, training.masks(), strict=True))
+    facts = dict(zip(starts, training.facts(), strict=True))
     results = []
     for (seed, start), progress in zip(starts.items(), training.progress, strict=True):
         if seed in training.failed or not group.is_first:
@@ -174,7 +175,7 @@ def record_results(
             start.warn_if_collapsed(trained=True)
         train_loss = progress.evaluations[-1].train_loss
         learned = has_learned(train_loss, config.schedule, data.train.labels)
-        results.append(seed_result(start, progress, weights[seed], learned))
+        results.append(seed_result(start, progress, weights[seed], learned, facts[seed]))
         if learned is False and not config.dataset.random_labels and results[-1].effective_kept != 0:
             warn_of_guessing(seed, train_loss, data.train.labels)
     if results:
@@ -182,8 +183,10 @@ def record_results(
         recorder.finish_seeds(results, weights, masks, images)
 
 
-def seed_result(start: PreparedSeed, progress: Progress, weights: State, learned: bool | None) -> SeedResult:
-    """Return a seed's entry of `metrics.json`."""
+def seed_result(
+    start: PreparedSeed, progress: Progress, weights: State, learned: bool | None, facts: dict[str, Any]
+) -> SeedResult:
+    """Return a seed's entry of `metrics.json`; `facts` is what its pruner has found."""
     mask = start.pruned.mask
     return SeedResult.of_training(
         start.replicate.seed,
@@ -196,4 +199,5 @@ def seed_result(start: PreparedSeed, progress: Progress, weights: State, learned
         sparse_megabytes=round(sparse_megabytes(weights, mask), 3),
         effective_kept=start.effective_kept,
         collapsed=start.collapsed,
+        facts=facts,
     )

@@ -81,6 +81,7 @@ class SeedResult:
         layers: counts of the final mask.
         train_seconds: duration of the training with its evaluations and checkpoints, over all attempts.
         prune_seconds: duration of finding the mask, including steps that were read from an earlier attempt or another run.
+        facts: what a method that prunes during training reports, such as the sparsity that it found and the errors before its last change.
     """
 
     seed: int
@@ -98,6 +99,7 @@ class SeedResult:
     layers: list[LayerCount] = field(default_factory=list)
     train_seconds: float | None = None
     prune_seconds: float | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of_training(
@@ -135,8 +137,8 @@ class SeedResult:
         return read_as(cls, known)
 
     def to_json(self) -> dict[str, Any]:
-        """Return all fields by name."""
-        return asdict(self)
+        """Return all fields by name, without facts where there are none."""
+        return {name: value for name, value in asdict(self).items() if name != "facts" or value}
 
     @property
     def total(self) -> int:

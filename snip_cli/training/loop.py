@@ -206,6 +206,10 @@ class Training(ABC):
         [self.iteration] = {one.iteration for one in self.progress}
         self.seconds = sum(one.seconds for one in self.progress)
 
+    def facts(self) -> list[dict[str, Any]]:
+        """Return what each replicate's pruner has found, plain Python; a mask that does not change has nothing to report."""
+        return [{} for _ in self.seeds]
+
     def _share_progress(self) -> None:
         for progress in self.progress:
             progress.iteration, progress.seconds = self.iteration, self.seconds / len(self.progress)

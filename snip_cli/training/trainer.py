@@ -134,6 +134,7 @@ class Trainer(SteppedTraining):
             if "lr" in own:
                 self.constant_rates |= {len(self.optimizer.param_groups)}
             self.optimizer.add_param_group(own)
+        self._before_finish: dict[str, float] = {}
         self._averages = group.size > 1 and not isinstance(pruner, FixedMask)
         self.reseed()
         model.train()
@@ -164,8 +165,15 @@ class Trainer(SteppedTraining):
 
     def finish(self) -> None:
         """Let the pruner put its final weights into the network, which is evaluated as it is from here on."""
+        if self.pruner.changes_at_finish:
+            for name, split in (("val", self.data.validation), ("test", self.data.test)):
+                [(error, _)] = self.evaluate(split)
+                self._before_finish[f"{name}_error_before_finish"] = error
         self.pruner.finish()
         self.forward.pruner = None
+
+    def facts(self) -> list[dict[str, Any]]:
+        return [self._before_finish | self.pruner.facts()]
 
     def after_checkpoint(self) -> None:
         if self.group.size > 1:

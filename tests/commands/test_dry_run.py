@@ -55,6 +55,13 @@ def test_a_dry_sweep_prints_the_plan_and_does_nothing(tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
+def test_dry_run_says_whether_exactly_kappa_parameters_are_kept(capsys):
+    for method, kept in (("snip", "26,661"), ("sparse_vd", "26,661"), ("snacs", "26,661 or more")):
+        assert main(["dry_run=true", "dataset=digits", f"method={method}", "sparsity=0.9"]) == 0
+        [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("kept κ")]
+        assert line.split(maxsplit=2)[2] == kept
+
+
 def test_dry_run_counts_the_rounds_that_a_run_needs_first(tmp_path, capsys):
     command = [*QUICK, f"output_dir={tmp_path}", "method=imp", "sparsity=0.4", "schedule.iterations=10"]
     assert main([*command, "dry_run=true"]) == 0

@@ -1,9 +1,12 @@
 """What every registered method that prunes during training must do, on every small network, with its default options."""
 
+import copy
+
 import pytest
 import torch
 
 from snip_cli import registry
+from snip_cli.errors import ConfigError
 from snip_cli.models.prunable import prunable_parameters
 from snip_cli.pruning.mask import kept_count
 from snip_cli.pruning.method import Gives, find_method
@@ -12,9 +15,8 @@ from snip_cli.training.trainer import Trainer
 from tests.pruning.states import equal
 from tests.training.trainings import SEED, as_a_run_holds_it, random_data, schedule_of, train, without_times
 
-every_method = pytest.mark.parametrize(
-    "method", [name for name in registry.methods.names() if find_method(name).gives is Gives.PRUNER]
-)
+PRUNERS = [name for name in registry.methods.names() if find_method(name).gives is Gives.PRUNER]
+every_method = pytest.mark.parametrize("method", PRUNERS)
 
 
 def kappa(network, sparsity):
@@ -25,10 +27,15 @@ def trainer_of(network, name, sparsity=0.6, **changes):
     """A training of 30 iterations from the same weights each time."""
     method, model, schedule = find_method(name), as_a_run_holds_it(network), schedule_of(**changes)
     options = method.options()
+    if method.check is not None:
+        try:
+            method.check(copy.deepcopy(model).to("meta"), torch.empty(1, 1, 8, 8, device="meta"), options)
+        except ConfigError:
+            pytest.skip(f"{name} does not fit this network")
     if method.check_schedule is not None:
         method.check_schedule(schedule, options)
-    generator = torch.Generator().manual_seed(3)
-    plan = Plan(kappa(network, sparsity), schedule, generator, images=len(random_data().train))
+    kept = None if sparsity == "auto" else kappa(network, sparsity)
+    plan = Plan(kept, schedule, torch.Generator().manual_seed(3), images=len(random_data().train))
     return Trainer(model, method.function(model, plan, options), random_data(), schedule, SEED)
 
 
@@ -40,6 +47,25 @@ def test_training_ends_with_exactly_kappa_parameters_that_are_kept(method, spars
     [mask], [weights] = trainer.masks(), trainer.weights()
     assert sum(int(keep.sum()) for keep in mask.values()) == kappa(network, sparsity)
     assert not any(weights[name][~keep].any() for name, keep in mask.items())
+
+
+@pytest.mark.parametrize("method", [name for name in PRUNERS if find_method(name).finds_sparsity])
+def test_a_sparsity_that_is_found_is_reported_whatever_is_asked_for(method, network):
+    facts = []
+    for sparsity in ("auto", 0.6):
+        trainer = trainer_of(network, method, sparsity)
+        train(trainer)
+        facts += trainer.facts()
+        [mask], [weights] = trainer.masks(), trainer.weights()
+        assert not any(weights[name][~keep].any() for name, keep in mask.items())
+        if sparsity == "auto":
+            kept, total = (
+                sum(int(part) for part in parts)
+                for parts in zip(*((k.sum(), k.numel()) for k in mask.values()), strict=True)
+            )
+            assert facts[0]["kept_found"] == kept
+            assert facts[0]["sparsity_found"] == 1 - kept / total
+    assert facts[0] == facts[1]
 
 
 @every_method

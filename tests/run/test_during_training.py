@@ -1,5 +1,7 @@
 """Runs whose mask changes while they train: what they leave, and what they refuse before any work."""
 
+import json
+
 import pytest
 import torch
 
@@ -29,6 +31,33 @@ def test_mask_results_and_weights_are_those_of_the_final_mask(tmp_path, capsys):
     for line, result in zip(capsys.readouterr().out.splitlines(), metrics.seeds, strict=True):
         error = f"{result.test_error:.2f} %"
         assert line.count(error) == 2
+
+
+def test_a_method_that_finds_the_sparsity_keeps_its_biases_too_where_a_number_is_given(tmp_path, capsys):
+    assert main([*QUICK, "method=sparse_vd", "sparsity=0.999", f"output_dir={tmp_path}"]) == 2
+    assert "but method 'sparse_vd' keeps all 410 biases: choose at most 0.99846" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("sparsity", "kept"), [("auto", None), ("0.9", 26661)])
+def test_metrics_json_has_what_a_method_found_beside_what_was_asked_for(sparsity, kept, tmp_path):
+    folder = run_quick(tmp_path, "method=sparse_vd", f"sparsity={sparsity}")
+    content = json.loads((folder / "metrics.json").read_text())
+    facts = content["seeds"][0]["facts"]
+    assert set(facts) == {"val_error_before_finish", "test_error_before_finish", "kept_found", "sparsity_found"}
+    assert content["kept"] == (kept or facts["kept_found"])
+    assert read_metrics(folder).seeds[0].facts == facts
+
+
+@pytest.mark.parametrize(("optimizer", "warned"), [("sgd", True), ("adam", False)])
+def test_a_method_that_was_published_with_adam_warns_of_another_optimizer(optimizer, warned, tmp_path, caplog):
+    rate = ["schedule.momentum=0", "schedule.learning_rate=0.001"]
+    run_quick(tmp_path, "method=sparse_vd", f"schedule.optimizer={optimizer}", *rate)
+    assert ("sparse_vd was published with Adam, and schedule.optimizer is sgd" in caplog.text) == warned
+
+
+def test_metrics_json_has_no_facts_of_a_method_that_reports_none(tmp_path):
+    folder = run_quick(tmp_path, *GMP)
+    assert "facts" not in json.loads((folder / "metrics.json").read_text())["seeds"][0]
 
 
 def test_an_interrupted_run_ends_where_an_unbroken_one_does(tmp_path):

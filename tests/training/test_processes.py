@@ -34,7 +34,7 @@ def pruner_of(name, **options):
 PRUNERS = {
     "gmp": pruner_of("gmp", every=3),
     "rigl": pruner_of("rigl", every=3),
-    "set": pruner_of("set"),
+    **{name: pruner_of(name) for name in ("set", "dns", "lc", "sws")},
     "own parameters": lambda model, group: Gates(model),
 }
 

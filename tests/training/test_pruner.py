@@ -135,6 +135,45 @@ def test_the_training_loss_is_without_the_penalty(network):
     assert rows[0]["train_loss"] == pytest.approx(expected, rel=1e-12)
 
 
+class Halved(Gates):
+    """Halves the weights at the end, and reports their number."""
+
+    changes_at_finish = True
+
+    def finish(self):
+        super().finish()
+        for parameter in self.parameters.values():
+            parameter.data.mul_(0.5)
+
+    def facts(self):
+        return {"halved": len(self.parameters)}
+
+
+def test_the_errors_just_before_finish_are_recorded_beside_what_the_pruner_has_found(network):
+    model = as_a_run_holds_it(network)
+    trainer, data = Trainer(model, Halved(model), random_data(), schedule_of(), SEED), random_data()
+    errors = {}
+
+    def look():
+        if trainer.iteration == 30:
+            for name, split in (("val", data.validation), ("test", data.test)):
+                with torch.no_grad():
+                    outputs = functional_call(model.eval(), trainer.pruner.weights(), (split.images,))
+                wrong = int((outputs.argmax(dim=1) != split.labels).sum())
+                errors[f"{name}_error_before_finish"] = 100 * wrong / len(split)
+            model.train()
+
+    after_every_step(trainer, look)
+    train(trainer)
+    assert trainer.facts() == [{**errors, "halved": len(trainer.pruner.parameters)}]
+
+
+def test_a_pruner_that_changes_nothing_at_finish_has_no_errors_before_it(network):
+    trainer = gated(network)
+    train(trainer)
+    assert trainer.facts() == [{}]
+
+
 @pytest.mark.parametrize("own_rate", [True, False])
 def test_going_on_from_a_checkpoint_is_bit_for_bit_never_having_stopped(own_rate, network):
     unbroken = gated(network, own_rate=own_rate, checkpoint_every=7)
