@@ -110,7 +110,7 @@ def run_method(
         scores = invert(scores) if ablation == INVERT else scores
         pruned = Pruned(top_mask({name: scores[name] for name in parameters}, kept))
     if ablation == SHUFFLE_LAYERS:
-        return replace(pruned, mask=shuffle_layers(pruned.mask, request.generator))
+        return replace(pruned, mask=shuffle_layers(pruned.mask, request.generator), weights={})
     return pruned
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from snip_cli.compact.paths import Paths
 from snip_cli.config.schema import Config
@@ -16,7 +16,7 @@ from snip_cli.pruning import prune
 from snip_cli.pruning.mask import layer_counts, sparse_megabytes, weight_counts
 from snip_cli.pruning.method import Gives, Pruned, find_method
 from snip_cli.pruning.pruner import FixedMask, Plan, Pruner
-from snip_cli.run.ancestors import early_weights, parent_weights, rewind_iteration
+from snip_cli.run.ancestors import early_weights, parent_weights, rewind_iteration, training_schedule
 from snip_cli.run.messages import log_resumed, warn_of_collapse
 from snip_cli.run.scoring import find_mask
 from snip_cli.runfolder.checkpoint import SavedSeed
@@ -85,13 +85,23 @@ def prepare(
         replicate = Replicate(seed, model, pruner, state)
         return PreparedSeed(replicate, Pruned(pruner.mask), prune_seconds=0.0, effective=None)
     if resumed:
+        # New weights were where training started; `state` has those of its iteration.
         pruned, seconds = Pruned(resumed["mask"], **resumed.get("told", {})), resumed["prune_seconds"]
     else:
         found = find_mask(config, seed, data, trained) if group.is_first else (Pruned({}), 0.0)
         pruned, seconds = group.broadcast(found)
+        if not config.method.redraw:
+            set_weights(model, pruned.weights)
     replicate = Replicate(seed, model, FixedMask(model, pruned.mask), state)
     effective = paths.counts(pruned.mask) if group.is_first else None
     return PreparedSeed(replicate, pruned, prune_seconds=seconds, effective=effective)
+
+
+@torch.no_grad()
+def set_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Give parameters of `model` the values that a method has found for them, by name."""
+    for name, values in weights.items():
+        model.get_parameter(name).copy_(values)
 
 
 def model_to_train(
@@ -125,7 +135,8 @@ def open_training(config: Config, starts: Sequence[PreparedSeed], data: Data, gr
     """
     for start in starts if group.is_first else ():
         start.warn_if_collapsed()
-    training = training_of(config, [start.replicate for start in starts], data, group)
+    as_trained = replace(config, schedule=training_schedule(config))
+    training = training_of(as_trained, [start.replicate for start in starts], data, group)
     states = [start.replicate.state for start in starts if start.replicate.state is not None]
     if not states:
         training.begin_at(rewind_iteration(config) or 0)
