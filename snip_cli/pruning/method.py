@@ -17,7 +17,7 @@ one that has better weights for the network that is left returns them in `Pruned
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass, field, fields, make_dataclass
 from enum import Enum
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -80,12 +80,14 @@ class Pruned:
         layers, facts: plain Python per layer (by the layer's name) and of the whole network, for `pruning.json`.
         weights: by parameter name, new values that training starts from; a parameter that is not there keeps its value. They belong to
             this mask: an ablation that changes the mask or draws the weights anew starts without them.
+        prunings: how many times the method has removed parameters to get here.
     """
 
     mask: Mask
     layers: dict[str, dict[str, Any]] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     weights: dict[str, Tensor] = field(default_factory=dict)
+    prunings: int = 1
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,11 @@ class Method:
     rounds: Callable[[nn.Module, float, Any], list[float]] | None = None
     rewind: Callable[[Any], int] | None = None
     retrain_rate: Callable[[Any], float] | None = None
+
+    @property
+    def hyperparameters(self) -> list[str]:
+        """The names of the options that a plain run depends on."""
+        return [spec.name for spec in fields(self.options) if spec.metadata.get("hyperparameter", True)]
 
     def read_options(self, values: Mapping[str, Any]) -> Any:
         """Return the method's options; raises ConfigError for an unknown one, a wrong type or a value out of range."""

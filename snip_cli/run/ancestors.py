@@ -40,6 +40,11 @@ def rewind_iteration(config: Config) -> int | None:
     return method.rewind(method.read_options(config.method.options))
 
 
+def own_iterations(config: Config) -> int:
+    """Return how many iterations a run trains: those of its schedule after the one that it rewinds to."""
+    return config.schedule.iterations - (rewind_iteration(config) or 0)
+
+
 def training_schedule(config: Config) -> Schedule:
     """Return the schedule of the run's training: the configured one, at the learning rate that the method retrains with."""
     method = find_method(config.method.name)

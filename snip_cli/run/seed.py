@@ -16,7 +16,8 @@ from snip_cli.pruning import prune
 from snip_cli.pruning.mask import layer_counts, sparse_megabytes, weight_counts
 from snip_cli.pruning.method import Gives, Pruned, find_method
 from snip_cli.pruning.pruner import FixedMask, Plan, Pruner
-from snip_cli.run.ancestors import early_weights, parent_weights, rewind_iteration, training_schedule
+from snip_cli.run.ancestors import early_weights, own_iterations, parent_weights, rewind_iteration, training_schedule
+from snip_cli.run.cost import cost_of
 from snip_cli.run.messages import log_resumed, warn_of_collapse
 from snip_cli.run.scoring import find_mask
 from snip_cli.runfolder.checkpoint import SavedSeed
@@ -57,6 +58,7 @@ class PreparedSeed:
         """Return what a checkpoint holds of the seed: the `state` of its training, and the mask for `prepare`."""
         findings = {"layers": self.pruned.layers, "facts": self.pruned.facts}
         pruning = {"mask": self.pruned.mask, "told": findings, "prune_seconds": self.prune_seconds}
+        pruning["prunings"] = self.pruned.prunings
         return {"seed": self.replicate.seed, **pruning, "state": state}
 
     def warn_if_collapsed(self, *, trained: bool = False) -> None:
@@ -85,8 +87,9 @@ def prepare(
         replicate = Replicate(seed, model, pruner, state)
         return PreparedSeed(replicate, Pruned(pruner.mask), prune_seconds=0.0, effective=None)
     if resumed:
+        findings, prunings = resumed.get("told", {}), resumed.get("prunings", 1)
         # New weights were where training started; `state` has those of its iteration.
-        pruned, seconds = Pruned(resumed["mask"], **resumed.get("told", {})), resumed["prune_seconds"]
+        pruned, seconds = Pruned(resumed["mask"], **findings, prunings=prunings), resumed["prune_seconds"]
     else:
         found = find_mask(config, seed, data, trained) if group.is_first else (Pruned({}), 0.0)
         pruned, seconds = group.broadcast(found)
@@ -189,7 +192,8 @@ def record_results(
         if learned is False and not config.dataset.random_labels and results[-1].effective_kept != 0:
             warn_of_guessing(seed, train_loss, data.train.labels)
     if results:
-        images = (config.schedule.iterations - (rewind_iteration(config) or 0)) * config.schedule.batch_size
+        results = [with_cost(config, result, starts[result.seed]) for result in results]
+        images = own_iterations(config) * config.schedule.batch_size
         recorder.finish_seeds(results, weights, masks, images)
 
 
@@ -208,3 +212,8 @@ def seed_result(start: PreparedSeed, progress: Progress, weights: State, learned
         effective_kept=start.effective_kept,
         collapsed=start.collapsed,
     )
+
+
+def with_cost(config: Config, result: SeedResult, start: PreparedSeed) -> SeedResult:
+    """Return a seed's entry of `metrics.json` with what it cost."""
+    return replace(result, cost=cost_of(config, result, start.replicate.pruner, start.pruned.prunings))
