@@ -59,16 +59,16 @@ class Pruner:
     def finish(self) -> None:
         """Put the final weights into the model, after the last iteration; from then on the trainer no longer asks for `weights`."""
 
-    def span(self, schedule: Schedule) -> tuple[int, int, int]:
-        """Return the iterations after which it prunes first and last, and how many times; this one, all the time, counted once."""
-        return 0, schedule.iterations, 1
-
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint must hold of it, its own parameters included: tensors and plain Python."""
         return {}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` returned, in the tensors that the optimizer holds; the model has its weights already."""
+
+    def span(self, schedule: Schedule) -> tuple[int, int, int]:
+        """Return the iterations after which it prunes first and last, and how many times; this one, all the time, counted once."""
+        return 0, schedule.iterations, 1
 
 
 class FixedMask(Pruner):

@@ -80,9 +80,9 @@ class SeedResult:
         effective_kept: how many of the kept parameters lie on a path from input to output; None where the network cannot be traced.
         collapsed: the layers without a parameter on such a path.
         layers: counts of the final mask.
+        cost: what the result cost, its ancestors included; None where a record of an earlier version does not say.
         train_seconds: duration of the training with its evaluations and checkpoints, over all attempts.
         prune_seconds: duration of finding the mask, including steps that were read from an earlier attempt or another run.
-        cost: what the result cost, its ancestors included.
     """
 
     seed: int
@@ -98,9 +98,9 @@ class SeedResult:
     effective_kept: int | None = None
     collapsed: list[str] = field(default_factory=list)
     layers: list[LayerCount] = field(default_factory=list)
+    cost: Cost | None = None
     train_seconds: float | None = None
     prune_seconds: float | None = None
-    cost: Cost | None = None
 
     @classmethod
     def of_training(

@@ -93,7 +93,7 @@ def roots_of_curvature(outputs_NC: Tensor, labels: Tensor, loss: Loss) -> Tensor
     def of_one(output_C: Tensor, label: Tensor) -> Tensor:
         return loss(output_C[None], label[None])
 
-    hessians_NCC = torch.func.vmap(torch.func.hessian(of_one))(outputs_NC, labels)
+    hessians_NCC = torch.func.vmap(torch.func.jacrev(torch.func.grad(of_one)))(outputs_NC, labels)
     values, vectors = torch.linalg.eigh(hessians_NCC)
     return (vectors * values.clamp_min(0).sqrt()[:, None, :]).permute(2, 0, 1)
 
