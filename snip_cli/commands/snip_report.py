@@ -152,7 +152,9 @@ def report(flags: argparse.Namespace) -> None:
     records = read_tree(*flags.folders, may_be_empty=bool(numbers))
     if numbers:  # before the cells are made: only what differs between the table's own runs becomes a column
         records = of_table(records, numbers, flags.table, flags.folders)
-    found = cells(records, [*flags.by.split(","), *columns_of(numbers, records)])
+    # Beside numbers that a paper quotes, each method is trained as its own paper says.
+    alike = not any(number.quoted for number in numbers)
+    found = cells(records, [*flags.by.split(","), *columns_of(numbers, records)], across_methods=alike)
     if numbers:
         found = with_missing(found, numbers)
     pictures = {option: path for option in PICTURES if (path := getattr(flags, option))}

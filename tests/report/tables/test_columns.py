@@ -61,6 +61,20 @@ def test_table_1_has_them_beside_the_quoted_errors(tmp_path, capsys):
     assert (len(rows), sum(row["prunings"] == "" for row in rows)) == (20, 19)
 
 
+def test_in_table_1_a_schedule_that_belongs_to_a_method_is_no_column_and_two_of_one_method_are(tmp_path, capsys):
+    record(tmp_path, "snip", [1.6])
+    own = {"method": "dns", "sparsity": 0.982, "schedule.learning_rate": 0.01}
+    record(tmp_path, "dns", [2.0], **own)
+    assert not [name for name in table(capsys, tmp_path, "--table", "Table 1")[0] if "schedule" in name]
+    assert "schedule.learning_rate" in table(capsys, tmp_path)[0]
+    record(tmp_path, "other", [2.1], **own | {"schedule.weight_decay": 0.0})
+    rows = table(capsys, tmp_path, "--table", "Table 1")
+    assert {row["schedule.weight_decay"] for row in rows if row["method"] == "dns" and row["n"] != "0"} == {
+        "0.0005",
+        "0.0",
+    }
+
+
 def test_a_quoted_row_of_a_short_training_is_marked(tmp_path, capsys):
     record(tmp_path, "a", [1.55], method="lwc", sparsity=0.917, iterations=2000)
     rows = table(capsys, tmp_path, "--table", "Table 1")
