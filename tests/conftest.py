@@ -1,6 +1,7 @@
 """What many test files need: one thread, the filled registry, three small networks and a batch that fits them all."""
 
 import sys
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -47,6 +48,18 @@ def convolution() -> nn.Module:
     norm.running_mean.uniform_(-0.5, 0.5)
     norm.running_var.uniform_(0.5, 2.0)
     return nn.Sequential(nn.Conv2d(1, 5, 3), norm, nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(45, 4))
+
+
+@pytest.fixture
+def small_lenet(monkeypatch):
+    """`model=lenet_300_100` is a network of 49 inputs, 20 and 8 units, so that runs of many rounds and second-order methods are quick."""
+
+    def small(shape: tuple[int, int, int], classes: int) -> nn.Module:
+        layers = OrderedDict(pool=nn.AvgPool2d(4), flatten=nn.Flatten(), fc1=nn.Linear(49, 20), relu1=nn.ReLU())
+        layers |= OrderedDict(fc2=nn.Linear(20, 8), relu2=nn.ReLU(), fc3=nn.Linear(8, classes))
+        return nn.Sequential(layers)
+
+    monkeypatch.setitem(registry.models._functions, "lenet_300_100", small)
 
 
 @pytest.fixture(params=[perceptron, convolution, Recurrent], ids=["perceptron", "convolution", "recurrent"])

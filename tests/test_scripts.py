@@ -12,6 +12,7 @@ import pytest
 
 from snip_cli.config import reading as config
 from snip_cli.config.composition import composer
+from snip_cli.report.tables.published import numbers_of
 from snip_cli.run.checks import check
 from tests.snip_run import ROOT
 
@@ -64,7 +65,10 @@ def chosen(made, *names):
 @pytest.mark.parametrize("name", PAPER)
 def test_the_number_of_seeds_is_the_papers_and_the_runs_have_a_folder_of_their_own(name, calls):
     script(name)
-    assert all(f" seeds={PAPER[name]} output_dir=runs/{name}" in call for call in calls() if " -m model=" in call)
+    for call in (call for call in calls() if " -m model=" in call):
+        quoted = name == "table1" and "method=" in call
+        seeds = {"lenet_300_100": 5, "lenet_5_caffe": 3}[call.split()[3].partition("=")[2]] if quoted else PAPER[name]
+        assert f" seeds={seeds} output_dir=runs/{name}" in call
 
 
 def with_something_new(made):
@@ -117,12 +121,17 @@ def test_ctrl_c_in_a_sweep_and_a_setting_that_is_refused_stop_the_script(setting
     assert len(calls()) == 1
 
 
-def test_table1_has_the_reference_and_the_rows_of_snip(calls):
+def test_table1_runs_every_row_and_on_lenet_300_100_every_method_at_the_sparsities_of_snip(calls):
     script("table1")
     *sweeps, report = calls()
-    rows = {"lenet_300_100": ("0", "0.95", "0.98"), "lenet_5_caffe": ("0", "0.98", "0.99")}
-    assert chosen(runs(sweeps), "model", "sparsity") == [(m, s) for m in rows for s in rows[m]]
-    assert report == "-m snip_cli.commands.snip_report runs/table1 --table Table 1"
+    found = chosen(runs(sweeps), "model", "method", "sparsity")
+    made = {(model, method or ("snip" if float(s) else "reference"), float(s)) for model, method, s in found}
+    rows = {tuple(n.where[key] for key in ("model", "method", "sparsity")) for n in numbers_of("Table 1")}
+    methods = {method for _, method, _ in rows} - {"reference"}
+    assert made == rows | {("lenet_300_100", method, sparsity) for method in methods for sparsity in (0.95, 0.98)}
+    assert len(found) == len(made) == 34
+    assert [model for model, *_ in found] == sorted(model for model, *_ in found)
+    assert report == "-m snip_cli.commands.snip_report runs/table1 --table Table 1 --columns weights,cost"
 
 
 def test_table2_runs_every_network_at_its_sparsity_and_ends_with_the_table(calls):

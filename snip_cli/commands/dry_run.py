@@ -11,7 +11,7 @@ from snip_cli.models.building import build_model, weightless_model
 from snip_cli.models.pretrained import is_missing
 from snip_cli.pruning.method import find_method
 from snip_cli.pruning.prune import check_request
-from snip_cli.run.ancestors import ancestors, rewind_iteration
+from snip_cli.run.ancestors import ancestors, own_iterations
 from snip_cli.run.checks import check
 from snip_cli.runfolder import record
 
@@ -48,11 +48,6 @@ def iterations(config: Config) -> str:
     """Return the number of iterations of a seed, preceded by those of the runs that must be done before."""
     first = sum(own_iterations(ancestor) for ancestor in unfinished_ancestors(config))
     return (f"{first:,} + " if first else "") + f"{own_iterations(config):,}"
-
-
-def own_iterations(config: Config) -> int:
-    """Return how many iterations a run trains: those of its schedule after the one that it rewinds to."""
-    return config.schedule.iterations - (rewind_iteration(config) or 0)
 
 
 def print_plan(configs: Sequence[Config]) -> None:

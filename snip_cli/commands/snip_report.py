@@ -20,6 +20,7 @@ from snip_cli.report.figures.limits import draw_limits, limits_csv, limits_table
 from snip_cli.report.figures.masks import draw_masks
 from snip_cli.report.figures.training import draw_trainings
 from snip_cli.report.records import COLUMNS, listed, read_tree
+from snip_cli.report.tables.columns import FURTHER
 from snip_cli.report.tables.errors import as_text, rows
 from snip_cli.report.tables.published import (
     LAYOUTS,
@@ -45,6 +46,7 @@ examples:
   snip-report runs/ --masks masks.png
   snip-report runs/ --curves curves.png
   snip-report runs/ --table "Table 3" --format latex
+  snip-report runs/ --table "Table 1" --columns weights,cost
   snip-report runs/ --table SNACS
   snip-report runs/snacs-vgg16-… --limits limits.png
   snip-report runs/ --by method,model,dataset,sparsity,schedule.iterations
@@ -76,6 +78,7 @@ def run_command(flags: argparse.Namespace) -> int:
     if flags.table:
         flags.table = table_named(flags.table, LISTS)
     check_together(flags)
+    check_columns(flags.columns)
     if flags.limits:
         report_limits(flags)
     elif flags.records:
@@ -98,6 +101,13 @@ def check_together(flags: argparse.Namespace) -> None:
     if alone and others:
         named = ", ".join(f"--{option.replace('_', '-')}" for option in others)
         raise ConfigError(f"{alone} cannot be combined with {named}: give each a command of its own.")
+
+
+def check_columns(given: str) -> None:
+    """Raise ConfigError where `--columns` names one that there is not."""
+    for name in filter(None, given.split(",")):
+        if name not in FURTHER:
+            raise ConfigError(f"--columns takes {' and '.join(FURTHER)}, separated by a comma: got '{name}'.")
 
 
 def report_limits(flags: argparse.Namespace) -> None:
@@ -142,7 +152,9 @@ def report(flags: argparse.Namespace) -> None:
     records = read_tree(*flags.folders, may_be_empty=bool(numbers))
     if numbers:  # before the cells are made: only what differs between the table's own runs becomes a column
         records = of_table(records, numbers, flags.table, flags.folders)
-    found = cells(records, [*flags.by.split(","), *columns_of(numbers, records)])
+    # Beside numbers that a paper quotes, each method is trained as its own paper says.
+    alike = not any(number.quoted for number in numbers)
+    found = cells(records, [*flags.by.split(","), *columns_of(numbers, records)], across_methods=alike)
     if numbers:
         found = with_missing(found, numbers)
     pictures = {option: path for option in PICTURES if (path := getattr(flags, option))}
@@ -151,7 +163,9 @@ def report(flags: argparse.Namespace) -> None:
     if numbers or "figure" in pictures or not pictures:
         if flags.table in LAYOUTS and flags.format != "csv":
             print(as_printed_table(found, LAYOUTS[flags.table], STYLES[flags.format]), end="\n\n")
-        print(as_csv(rows(found)) if flags.format == "csv" else as_text(found, STYLES[flags.format]))
+        further = [name for name in flags.columns.split(",") if name]
+        in_csv = flags.format == "csv"
+        print(as_csv(rows(found, further)) if in_csv else as_text(found, STYLES[flags.format], further))
     refused = []
     for option, path in pictures.items():
         try:
@@ -229,6 +243,13 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "--by", default=",".join(COLUMNS), help="settings that distinguish rows; any other that differs is added"
+    )
+    made.add_argument(
+        "--columns",
+        default="",
+        metavar="weights,cost",
+        help="further columns: weights, the sparsity in weights alone; cost, iterations of training before, during and after pruning, "
+        "prunings, hyperparameters beyond the sparsity, and seconds by stage",
     )
     return made
 

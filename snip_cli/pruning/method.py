@@ -11,13 +11,13 @@ A method is one function in one file, registered with what the pipeline needs to
     MASK     (model, batches, loss, request, options) -> Pruned
     PRUNER   (model, plan, options) -> Pruner (pruner.py), which changes the mask while the network trains
 
-A scoring method never selects the mask: the pipeline keeps the κ largest scores. SCORES and MASK functions leave the model unchanged;
-a pruner changes it.
+A scoring method never selects the mask: the pipeline keeps the κ largest scores. SCORES and MASK functions leave the model unchanged, and
+one that has better weights for the network that is left returns them in `Pruned.weights`; a pruner changes the model.
 """
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass, field, fields, make_dataclass
 from enum import Enum
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -74,11 +74,20 @@ class Biases(Enum):
 
 @dataclass(frozen=True)
 class Pruned:
-    """A mask and what its method reports: plain Python per layer (by the layer's name) and of the whole network."""
+    """A mask and what its method reports.
+
+    Attributes:
+        layers, facts: plain Python per layer (by the layer's name) and of the whole network, for `pruning.json`.
+        weights: by parameter name, new values that training starts from; a parameter that is not there keeps its value. They belong to
+            this mask: an ablation that changes the mask or draws the weights anew starts without them.
+        prunings: how many times the method has removed parameters to get here.
+    """
 
     mask: Mask
     layers: dict[str, dict[str, Any]] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    prunings: int = 1
 
 
 @dataclass(frozen=True)
@@ -120,6 +129,7 @@ class Method:
         rounds: for a method that prunes in rounds, (model on the meta device, sparsity, options) → the sparsities of the rounds before the
             last, rising; each round is a run of its own.
         rewind: for such a method, options → the iteration of the reference whose weights training restarts from; None trains on.
+        retrain_rate: options → the learning rate of the training after pruning, as a multiple of the schedule's; None for the schedule's.
     """
 
     name: str
@@ -135,6 +145,12 @@ class Method:
     redraw: bool = True
     rounds: Callable[[nn.Module, float, Any], list[float]] | None = None
     rewind: Callable[[Any], int] | None = None
+    retrain_rate: Callable[[Any], float] | None = None
+
+    @property
+    def hyperparameters(self) -> list[str]:
+        """The names of the options that a plain run depends on."""
+        return [spec.name for spec in fields(self.options) if spec.metadata.get("hyperparameter", True)]
 
     @property
     def keeps_exactly(self) -> bool:

@@ -27,6 +27,7 @@ def option(
     at_most: float = math.inf,
     below: float = math.inf,
     above: float = -math.inf,
+    hyperparameter: bool = True,
 ) -> Any:
     """A field of an options dataclass.
 
@@ -35,9 +36,12 @@ def option(
         meaning: one phrase for the user.
         choices: the allowed values; any if None.
         at_least, at_most, below, above: the allowed range of a number.
+        hyperparameter: whether a plain run depends on it, so that it counts in what the method costs.
     """
     limits = {"at_least": at_least, "at_most": at_most, "below": below, "above": above}
-    return field(default=default, metadata={"meaning": meaning, "choices": choices, **limits})
+    return field(
+        default=default, metadata={"meaning": meaning, "choices": choices, "hyperparameter": hyperparameter, **limits}
+    )
 
 
 def read_options(schema: type[Options], values: Mapping[str, Any], *, method: str) -> Options:

@@ -111,7 +111,7 @@ def run_method(
         choose = top_mask_of_weights if method.biases is Biases.KEPT else top_mask
         pruned = Pruned(choose({name: scores[name] for name in parameters}, kept))
     if ablation == SHUFFLE_LAYERS:
-        return replace(pruned, mask=shuffle_layers(pruned.mask, request.generator))
+        return replace(pruned, mask=shuffle_layers(pruned.mask, request.generator), weights={})
     return pruned
 
 

@@ -96,6 +96,10 @@ class Pruner:
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` returned, in the tensors that the optimizer holds; the model has its weights already."""
 
+    def span(self, schedule: Schedule) -> tuple[int, int, int]:
+        """Return the iterations after which it prunes first and last, and how many times; this one, all the time, counted once."""
+        return 0, schedule.iterations, 1
+
 
 class FixedMask(Pruner):
     """A mask that does not change; pruned parameters are set to zero at once and after every step."""

@@ -76,9 +76,10 @@ class Cell:
         return [*self.published.deviations(self.settings), *([f"n={n} of {full}"] if 0 < n < full else [])]
 
 
-def cells(records: Sequence[Record], by: Sequence[str] = COLUMNS) -> list[Cell]:
+def cells(records: Sequence[Record], by: Sequence[str] = COLUMNS, *, across_methods: bool = True) -> list[Cell]:
     """Group records over seeds by the settings in `by` and by every other setting in which they differ.
 
+    Without `across_methods` a setting counts only if two records of the same method differ in it, as where each has a schedule of its own.
     A seed that several folders hold counts once. Raises ConfigError where no record has a setting of that name.
     """
     if not records:
@@ -87,7 +88,7 @@ def cells(records: Sequence[Record], by: Sequence[str] = COLUMNS) -> list[Cell]:
     for name in by:
         if name not in known:
             raise ConfigError(f"No run has a setting '{name}'{nearest(name, known)}; --by takes: {', '.join(known)}.")
-    names = [*by, *differing(records, by)]
+    names = [*by, *differing(records, by, across_methods=across_methods)]
     groups: dict[tuple[str, ...], list[Record]] = {}
     for record in records:
         groups.setdefault(tuple(repr(record.settings.get(name)) for name in names), []).append(record)
@@ -105,15 +106,15 @@ def _order(value: Any) -> tuple[bool, int, Any]:
     return (not number, first.index(value) if value in first else len(first), value if number else str(value))
 
 
-def differing(records: Sequence[Record], by: Sequence[str]) -> list[str]:
+def differing(records: Sequence[Record], by: Sequence[str], *, across_methods: bool = True) -> list[str]:
     """Return the settings outside `by` in which two records differ that a reader would compare.
 
     Records that agree in all of `by` but the sparsity are compared in every setting. Records of different methods are compared in every
-    setting that does not belong to the method, such as the schedule. A setting that follows from a choice that is shown, as `init.std`
+    setting that does not belong to the method, such as the schedule, unless `across_methods` is false. A setting that follows from a choice that is shown, as `init.std`
     may follow from `init.name`, is left out.
     """
     along = _differing(records, [name for name in by if name != "sparsity"])
-    between = _differing(records, [name for name in by if name not in ("sparsity", "method")])
+    between = _differing(records, [name for name in by if name not in ("sparsity", "method")]) if across_methods else []
     shared = [name for name in between if not name.startswith(("method", "init."))]
     names = [name for name in dict.fromkeys([*along, *shared]) if name not in by]
     return [name for name in names if not _follows_from(choice_of(name), name, records, shown=[*by, *names])]

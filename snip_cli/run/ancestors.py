@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from snip_cli.config.schema import Config
+from snip_cli.config.sections import Schedule
 from snip_cli.errors import ConfigError
 from snip_cli.models.building import State, weightless_model
 from snip_cli.pruning.mask import Mask
@@ -37,6 +38,20 @@ def rewind_iteration(config: Config) -> int | None:
     if config.is_reference or config.method.redraw or method.rewind is None:
         return None
     return method.rewind(method.read_options(config.method.options))
+
+
+def own_iterations(config: Config) -> int:
+    """Return how many iterations a run trains: those of its schedule after the one that it rewinds to."""
+    return config.schedule.iterations - (rewind_iteration(config) or 0)
+
+
+def training_schedule(config: Config) -> Schedule:
+    """Return the schedule of the run's training: the configured one, at the learning rate that the method retrains with."""
+    method = find_method(config.method.name)
+    if config.is_reference or method.retrain_rate is None:
+        return config.schedule
+    factor = method.retrain_rate(method.read_options(config.method.options))
+    return replace(config.schedule, learning_rate=config.schedule.learning_rate * factor)
 
 
 def parent_weights(config: Config, seed: int) -> State | None:

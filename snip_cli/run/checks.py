@@ -57,9 +57,10 @@ def check_weights(config: Config) -> None:
             them, because the method redraws weights or rewinds to those of the reference.
     """
     weights, method = config.model.weights, config.method
-    if weights and find_method(method.name).rounds:
+    if weights and (found := find_method(method.name)).rounds:
+        needs = "rewinds to early weights of" if found.rewind else "prunes in rounds, the first of which prunes"
         raise ConfigError(
-            f"pretrained={weights} gives a trained network, but method '{method.name}' rewinds to early weights of its own reference: leave it out."
+            f"pretrained={weights} gives a trained network, but method '{method.name}' {needs} its own reference: leave it out."
         )
     if method.trained:
         check_origin(weights, config.model.name, config.dataset.name)

@@ -11,6 +11,7 @@ from snip_cli.config.schema import Config
 from snip_cli.config.sections import Schedule
 from snip_cli.errors import RunError
 from snip_cli.pruning.mask import Mask, layer_counts
+from snip_cli.run.ancestors import training_schedule
 from snip_cli.runfolder import record
 from snip_cli.runfolder.results import Metrics, read_metrics
 from snip_cli.runtime.processes import ProcessGroup
@@ -23,7 +24,7 @@ LISTED = 6
 
 def announcement(config: Config, device: torch.device, group: ProcessGroup) -> str:
     """Describe what a run is about to do: the resolved choice of everything."""
-    s = config.schedule
+    s = training_schedule(config)
     choice = [config.method_name, config.model.name, config.dataset.name, f"sparsity {config.sparsity}"]
     seeds = f"seed {config.seed}" if config.seeds == 1 else f"seeds {config.seed} to {config.all_seeds[-1]}"
     schedule = f"schedule {s.name}: {s.iterations:,} iterations of {s.batch_size}, learning rate {rates(s)}"

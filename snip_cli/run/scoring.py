@@ -48,7 +48,8 @@ def find_mask(config: Config, seed: int, data: Data, trained: State | None = Non
     started = time.perf_counter()
     pruned = prune.run_method(model, batches, loss, method, request, config.method.options, config.method.ablation)
     seconds = time.perf_counter() - started + steps.seconds_read
-    return replace(pruned, mask={name: keep.cpu() for name, keep in pruned.mask.items()}), seconds
+    mask, weights = ({name: t.cpu() for name, t in each.items()} for each in (pruned.mask, pruned.weights))
+    return replace(pruned, mask=mask, weights=weights), seconds
 
 
 def scoring_batches(config: Config, seed: int, train: Split) -> Iterable[Batch]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from snip_cli.compact.paths import Paths
 from snip_cli.config.schema import Config
@@ -16,7 +16,8 @@ from snip_cli.pruning import prune
 from snip_cli.pruning.mask import layer_counts, sparse_megabytes, weight_counts
 from snip_cli.pruning.method import Gives, Pruned, find_method
 from snip_cli.pruning.pruner import FixedMask, Plan, Pruner
-from snip_cli.run.ancestors import early_weights, parent_weights, rewind_iteration
+from snip_cli.run.ancestors import early_weights, own_iterations, parent_weights, rewind_iteration, training_schedule
+from snip_cli.run.cost import cost_of
 from snip_cli.run.messages import log_resumed, warn_of_collapse
 from snip_cli.run.scoring import find_mask
 from snip_cli.runfolder.checkpoint import SavedSeed
@@ -57,6 +58,7 @@ class PreparedSeed:
         """Return what a checkpoint holds of the seed: the `state` of its training, and the mask for `prepare`."""
         findings = {"layers": self.pruned.layers, "facts": self.pruned.facts}
         pruning = {"mask": self.pruned.mask, "told": findings, "prune_seconds": self.prune_seconds}
+        pruning["prunings"] = self.pruned.prunings
         return {"seed": self.replicate.seed, **pruning, "state": state}
 
     def warn_if_collapsed(self, *, trained: bool = False) -> None:
@@ -85,13 +87,24 @@ def prepare(
         replicate = Replicate(seed, model, pruner, state)
         return PreparedSeed(replicate, Pruned(pruner.mask), prune_seconds=0.0, effective=None)
     if resumed:
-        pruned, seconds = Pruned(resumed["mask"], **resumed.get("told", {})), resumed["prune_seconds"]
+        findings, prunings = resumed.get("told", {}), resumed.get("prunings", 1)
+        # New weights were where training started; `state` has those of its iteration.
+        pruned, seconds = Pruned(resumed["mask"], **findings, prunings=prunings), resumed["prune_seconds"]
     else:
         found = find_mask(config, seed, data, trained) if group.is_first else (Pruned({}), 0.0)
         pruned, seconds = group.broadcast(found)
+        if not config.method.redraw:
+            set_weights(model, pruned.weights)
     replicate = Replicate(seed, model, FixedMask(model, pruned.mask), state)
     effective = paths.counts(pruned.mask) if group.is_first else None
     return PreparedSeed(replicate, pruned, prune_seconds=seconds, effective=effective)
+
+
+@torch.no_grad()
+def set_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Give parameters of `model` the values that a method has found for them, by name."""
+    for name, values in weights.items():
+        model.get_parameter(name).copy_(values)
 
 
 def model_to_train(
@@ -125,7 +138,8 @@ def open_training(config: Config, starts: Sequence[PreparedSeed], data: Data, gr
     """
     for start in starts if group.is_first else ():
         start.warn_if_collapsed()
-    training = training_of(config, [start.replicate for start in starts], data, group)
+    as_trained = replace(config, schedule=training_schedule(config))
+    training = training_of(as_trained, [start.replicate for start in starts], data, group)
     states = [start.replicate.state for start in starts if start.replicate.state is not None]
     if not states:
         training.begin_at(rewind_iteration(config) or 0)
@@ -179,7 +193,8 @@ def record_results(
         if learned is False and not config.dataset.random_labels and results[-1].effective_kept != 0:
             warn_of_guessing(seed, train_loss, data.train.labels)
     if results:
-        images = (config.schedule.iterations - (rewind_iteration(config) or 0)) * config.schedule.batch_size
+        results = [with_cost(config, result, starts[result.seed]) for result in results]
+        images = own_iterations(config) * config.schedule.batch_size
         recorder.finish_seeds(results, weights, masks, images)
 
 
@@ -201,3 +216,8 @@ def seed_result(
         collapsed=start.collapsed,
         facts=facts,
     )
+
+
+def with_cost(config: Config, result: SeedResult, start: PreparedSeed) -> SeedResult:
+    """Return a seed's entry of `metrics.json` with what it cost."""
+    return replace(result, cost=cost_of(config, result, start.replicate.pruner, start.pruned.prunings))

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from snip_cli.runfolder.cost import Cost
 from snip_cli.runfolder.forms import read_as, shown
 from snip_cli.runtime.files import damaged, read_json
 
@@ -79,6 +80,7 @@ class SeedResult:
         effective_kept: how many of the kept parameters lie on a path from input to output; None where the network cannot be traced.
         collapsed: the layers without a parameter on such a path.
         layers: counts of the final mask.
+        cost: what the result cost, its ancestors included; None where a record of an earlier version does not say.
         train_seconds: duration of the training with its evaluations and checkpoints, over all attempts.
         prune_seconds: duration of finding the mask, including steps that were read from an earlier attempt or another run.
         facts: what a method that prunes during training reports, such as the sparsity that it found and the errors before its last change.
@@ -97,6 +99,7 @@ class SeedResult:
     effective_kept: int | None = None
     collapsed: list[str] = field(default_factory=list)
     layers: list[LayerCount] = field(default_factory=list)
+    cost: Cost | None = None
     train_seconds: float | None = None
     prune_seconds: float | None = None
     facts: dict[str, Any] = field(default_factory=dict)
@@ -134,6 +137,7 @@ class SeedResult:
             raise ValueError(f"a seed is {shown(entry)}")
         known = {OLD_NAMES.get(name, name): value for name, value in entry.items()}
         known["layers"] = [read_as(LayerCount, layer) for layer in entry.get("layers", [])]
+        known["cost"] = Cost.from_json(entry.get("cost"))
         return read_as(cls, known)
 
     def to_json(self) -> dict[str, Any]:
@@ -181,7 +185,7 @@ class Metrics:
         return read_as(cls, {**names, **content, "seeds": [SeedResult.from_json(entry) for entry in entries]})
 
     def to_json(self) -> dict[str, Any]:
-        """Return the content of the file. Counts and sparsities beside `seeds` are those of the first seed."""
+        """Return the content of the file. Counts, sparsities and cost beside `seeds` are those of the first seed."""
         first = self.seeds[0]
         return {
             "method": self.method,
@@ -193,6 +197,7 @@ class Metrics:
             "total": first.total,
             "kept": first.kept,
             "layers": [asdict(layer) for layer in first.layers],
+            "cost": asdict(first.cost) if first.cost else None,
             "seeds": [seed.to_json() for seed in self.seeds],
             "test_error_mean": self.test_error_mean,
             "test_error_std": self.test_error_std,

@@ -15,7 +15,7 @@ KEYS = [
         "learned",
     ),
     *("weights_total", "weights_kept", "sparse_megabytes", "effective_kept", "collapsed", "layers"),
-    *("train_seconds", "prune_seconds"),
+    *("cost", "train_seconds", "prune_seconds"),
 ]
 
 

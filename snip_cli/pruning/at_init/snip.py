@@ -14,12 +14,17 @@ from snip_cli.pruning.options import option
 
 @dataclass(frozen=True)
 class SnipOptions:
-    """How the saliencies of several batches are combined (Section 4.2 of Lee et al. 2019)."""
+    """How the saliencies of several batches are combined (Section 4.2 of Lee et al. 2019); the paper uses one batch."""
 
     accumulate: str = option(
-        "sum", "sum of the batches, or ema, their exponential moving average", choices=("sum", "ema")
+        "sum",
+        "sum of the batches, or ema, their exponential moving average",
+        choices=("sum", "ema"),
+        hyperparameter=False,
     )
-    ema_decay: float = option(0.9, "weight of the past in the moving average", at_least=0.0, below=1.0)
+    ema_decay: float = option(
+        0.9, "weight of the past in the moving average", at_least=0.0, below=1.0, hyperparameter=False
+    )
 
 
 @register("snip", stage=Stage.AT_INIT, options=SnipOptions, redraw=True)

@@ -78,6 +78,9 @@ class GradualPruner(Pruner):
             self._fixed = FixedMask(self._model, top_mask(self._scores(), self._kept_at(iteration)))
         self._fixed.after_step(iteration)
 
+    def span(self, schedule: Schedule) -> tuple[int, int, int]:
+        return min(self._prunings), max(self._prunings), len(self._prunings)
+
     def _kept_at(self, iteration: int) -> int:
         """Return how many parameters Eq. 1 keeps at an iteration, with s_i = 0: κ at the end."""
         remaining = 1 - (iteration - self._begin) / (self._end - self._begin)

@@ -1,13 +1,14 @@
 """Cells → the table of test errors: its numbers in full, and its text with marks and notes."""
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from tabulate import LATEX_ESCAPE_RULES, tabulate
 
 from snip_cli.report.cells import Cell
 from snip_cli.report.published.snip import Published
 from snip_cli.report.records import Row
+from snip_cli.report.tables import columns
 from snip_cli.runfolder.results import SeedResult
 
 UNKNOWN = "-"
@@ -17,9 +18,12 @@ CUT, UNLEARNED = "†", "‡"
 NAMED = 6
 
 
-def rows(cells: Sequence[Cell]) -> list[Row]:
-    """Return the table's rows in full: errors in percent, sample standard deviations, difference = ours − published."""
-    return [_row(cell, cell.published) for cell in cells]
+def rows(cells: Sequence[Cell], further: Collection[str] = ()) -> list[Row]:
+    """Return the table's rows in full: errors in percent, sample standard deviations, difference = ours − published.
+
+    `further` names columns of `columns.FURTHER`.
+    """
+    return [_row(cell, cell.published) | columns.numbers(cell, further) for cell in cells]
 
 
 def _row(cell: Cell, published: Published | None) -> Row:
@@ -43,8 +47,10 @@ def _row(cell: Cell, published: Published | None) -> Row:
     }
 
 
-def as_text(cells: Sequence[Cell], style: str = "simple") -> str:
+def as_text(cells: Sequence[Cell], style: str = "simple", further: Collection[str] = ()) -> str:
     """Return the table for reading; `style` is a format of tabulate: `simple`, `github` (Markdown) or `latex_booktabs`.
+
+    `further` names columns of `columns.FURTHER`.
 
     A published number whose protocol a row does not follow has a star, numbered where rows depart from it in different ways. An error of a
     network with layers that are cut off has a dagger, and one of seeds that learned nothing a double dagger. A line below the table
@@ -56,6 +62,7 @@ def as_text(cells: Sequence[Cell], style: str = "simple") -> str:
     star = stars(cells)
     table = [
         _shown(row, cell, star.get(tuple(cell.deviations), ""), reached=other, judged=judged)
+        | columns.shown(cell, further)
         for row, cell in zip(numbers, cells, strict=True)
     ]
     text = tabulate(table, headers="keys", tablefmt=style, disable_numparse=True)

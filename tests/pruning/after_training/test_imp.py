@@ -9,7 +9,8 @@ from torch import nn
 from snip_cli.commands.snip_run import main
 from snip_cli.errors import ConfigError
 from snip_cli.models.lenet import lenet_300_100
-from snip_cli.pruning.after_training.imp import ImpOptions, imp, rounds, shortest_sparsity, sizes_of, weights_per_layer
+from snip_cli.pruning.after_training.imp import ImpOptions, imp, rounds, sizes
+from snip_cli.pruning.after_training.rounds import shortest_sparsity, weights_per_layer
 from snip_cli.pruning.mask import kept_count
 from snip_cli.pruning.method import Request
 from snip_cli.runfolder import checkpoint
@@ -89,8 +90,7 @@ def test_lenet_300_100_goes_through_the_published_sparsities():
     """Frankle & Carbin (2019) name 80.0, 64.0, 51.2, ... % of the weights left, a little more with the output layer's half rate."""
     with torch.device("meta"):
         model = lenet_300_100(*LENET)
-    sizes = sizes_of(model, ImpOptions())
-    assert sizes.total == 266_610
+    assert sizes(model, ImpOptions()).total == 266_610
     left = [1 - sparsity for sparsity in rounds(model, 0.9, ImpOptions())]
     assert left == pytest.approx([0.8**number for number in range(1, 11)], abs=0.005)
 
@@ -103,11 +103,11 @@ def test_a_rounds_sparsity_has_no_more_digits_than_exact_kappa_needs():
 
 def test_weights_per_layer_add_up_and_never_exceed_what_is_left():
     with torch.device("meta"):
-        sizes = sizes_of(lenet_300_100(*LENET), ImpOptions())
-    counts = weights_per_layer(sizes, 1000, sizes.counts)
-    assert sum(counts.values()) + sizes.biases == 1000
-    tight = weights_per_layer(sizes, 1000, {"fc1.weight": 10, "fc2.weight": 400, "fc3.weight": 500})
-    assert sum(tight.values()) + sizes.biases == 1000
+        of = sizes(lenet_300_100(*LENET), ImpOptions())
+    counts = weights_per_layer(of, 1000, of.counts)
+    assert sum(counts.values()) + of.biases == 1000
+    tight = weights_per_layer(of, 1000, {"fc1.weight": 10, "fc2.weight": 400, "fc3.weight": 500})
+    assert sum(tight.values()) + of.biases == 1000
     assert tight["fc1.weight"] == 10
 
 

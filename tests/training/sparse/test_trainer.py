@@ -168,12 +168,11 @@ def test_a_network_with_a_layer_that_keeps_nothing(name, layer):
         model, mask = pruned(name, 0.2, torch.float64)
         for parameter, keep in mask.items():
             keep &= not parameter.startswith(f"{layer}.")
-        pruner = FixedMask(model, mask)
-        if form is Trainer:
-            training = Trainer(model, pruner, data_of(torch.float64), settings(iterations=10), SEED)
-        else:
-            network = ChainNetwork(steps_of(model), mask, SHAPE, BATCH, next(model.parameters()).detach().numpy().dtype)
-            training = SparseTrainer(model, network, mask, data_of(torch.float64), settings(iterations=10), SEED)
+        given = FixedMask(model, mask)
+        if form is SparseTrainer:
+            given = sparse_network(model, mask, SHAPE, BATCH)
+        more = [mask] if form is SparseTrainer else []
+        training = form(model, given, *more, data_of(torch.float64), settings(iterations=10), SEED)
         train(training)
         trained.append(training.weights()[0])
     assert_same(trained[1], trained[0], 1e-9)
