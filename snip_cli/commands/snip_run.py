@@ -5,6 +5,7 @@ Nothing here imports torch before a run starts: --help and every TAB would wait 
 
 import argparse
 import functools
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -14,12 +15,16 @@ from omegaconf import DictConfig
 
 from snip_cli import __version__, registry
 from snip_cli.commands.console import console, exit_code_of, exits_reported
+from snip_cli.commands.help import print_help, sections_asked
 from snip_cli.config.composition import CONFIG_NAME, Composer, composer
+from snip_cli.config.epochs import as_iterations
 from snip_cli.config.hydra_internals import argument_parser
 from snip_cli.config.quoting import in_home, quote_path
 from snip_cli.config.reading import load
 from snip_cli.config.renamed import notices, rename_override
 from snip_cli.errors import ConfigError
+
+log = logging.getLogger("snip_cli")
 
 WHEN_STOPPED = "stopped; the same command continues from the last checkpoint or finished step."
 
@@ -56,19 +61,25 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
             flag = f"--{name.replace('_', '-')}"
             raise ConfigError(f"{flag} is not supported; --config-dir DIR adds configurations of your own.")
     flags.config_dir = Path(flags.config_dir).expanduser() if flags.config_dir else None
-    renamed = [rename_override(override) for override in flags.overrides]
+    renamed = [with_new_keys(as_iterations(rename_override(override))) for override in flags.overrides]
     flags.overrides = [quote_path(override, several=flags.multirun) for override in renamed]
     return flags
+
+
+def with_new_keys(override: str) -> str:
+    """Return an override that also works with a schedule of the user's own whose YAML does not have the key `anneal`."""
+    return f"++{override}" if override.startswith("schedule.anneal=") else override
 
 
 def answer(compose: Composer, flags: argparse.Namespace) -> bool:
     """Answer --help, --cfg, --info and tab completion through Hydra; return whether one of them was asked for."""
     hydra = compose.hydra
+    sections = sections_asked(flags) if flags.help else []
     if flags.help or flags.cfg:
         compose.compose(flags.overrides)  # reports a mistake in one sentence, which Hydra would not
         report_old_spellings()
     if flags.help:
-        hydra.app_help(CONFIG_NAME, argument_parser(), flags)
+        print_help(compose, flags, sections)
     elif flags.hydra_help:
         hydra.hydra_help(CONFIG_NAME, argument_parser(), flags)
     elif flags.cfg:
@@ -89,18 +100,21 @@ def start(compose: Composer, flags: argparse.Namespace) -> int:
             raise ConfigError("torchrun trains one run on several processes: leave out -m and experiments that sweep.")
         sweep = compose.sweep(flags.overrides)
         report_old_spellings()
+        log_notes(sweep.notes)
         from snip_cli.commands.sweep import do_sweep
 
         return do_sweep(compose.hydra, sweep, flags.config_dir)
     composed = compose.compose(flags.overrides)
     report_old_spellings()
-    start_one(composed, flags)
+    start_one(compose, composed, flags)
     return 0
 
 
-def start_one(composed: DictConfig, flags: argparse.Namespace) -> None:
+def start_one(compose: Composer, composed: DictConfig, flags: argparse.Namespace) -> None:
     """Do one run, or the dry run or evaluation that the composed values ask for instead."""
     config = load(composed)
+    if composed.eval is None:
+        log_notes([compose.unusual(composed)])
     registry.load_all(flags.config_dir)
     from snip_cli.models.pretrained import with_weights_hash
 
@@ -139,5 +153,17 @@ def check_evaluation(overrides: Sequence[str]) -> None:
 def report_old_spellings() -> None:
     """Print one line for each setting given under an earlier name; under torchrun, in the first process only."""
     for notice in notices():
-        if os.environ.get("RANK", "0") == "0":
+        if is_first_process():
             print(f"snip-run: {notice}", file=sys.stderr)
+
+
+def log_notes(notes: Sequence[str | None]) -> None:
+    """Log what is unusual about a command; under torchrun, in the first process only."""
+    for note in filter(None, notes):
+        if is_first_process():
+            log.info("%s", note)
+
+
+def is_first_process() -> bool:
+    """Return whether this is the first process, or the only one."""
+    return os.environ.get("RANK", "0") == "0"

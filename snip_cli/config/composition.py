@@ -12,11 +12,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from snip_cli.config.hydra_internals import Hydra, open_hydra, split_sweep
+from snip_cli.config.hydra_internals import Hydra, named_choice, open_hydra, split_sweep
 from snip_cli.config.quoting import PATHS, as_typed, is_text
 from snip_cli.config.reading import load
 from snip_cli.config.renamed import rename_override
 from snip_cli.config.schema import Config
+from snip_cli.config.sections import ANNEALS
 from snip_cli.errors import ConfigError
 from snip_cli.registry import nearest
 
@@ -26,6 +27,9 @@ CONFIGS = PACKAGE / "configs" if (PACKAGE / "configs").is_dir() else PACKAGE.par
 CONFIG_NAME = "config"
 # Of the extra `launch`; `processes` and `slurm` build on them.
 EXTRA_LAUNCHERS = ("joblib", "submitit_local", "submitit_slurm")
+
+# The settings whose value is a list.
+LISTS = ("schedule.milestones", "dense_schedule.milestones", "dataset.shape", "dataset.sizes", "method.classes")
 
 # What Hydra and OmegaConf raise for overrides and files of the user's.
 REFUSALS = (HydraException, OmegaConfBaseException, YAMLError, AssertionError, ValueError, TypeError, RecursionError)
@@ -45,10 +49,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Sweep:
-    """The jobs of a sweep, and Hydra's master configuration, which names the launcher."""
+    """The jobs of a sweep, Hydra's master configuration, which names the launcher, and what is unusual about the jobs."""
 
     master: DictConfig
     jobs: list[Job]
+    notes: list[str]
 
 
 @contextmanager
@@ -101,13 +106,27 @@ class Composer:
             split = split_sweep(self.hydra, [*params, *master.hydra.overrides.task])
         except HydraException as error:
             raise ConfigError(self.explain(error, overrides)) from error
-        jobs = []
+        jobs, notes = [], []
         for job in split:
             composed = self.compose([*job, "hydra.mode=RUN"], typed=overrides)
             if composed.eval is not None:
                 raise ConfigError("eval evaluates one finished run: leave out -m and experiments that sweep.")
             jobs.append(Job(load(composed), tuple(job)))
-        return Sweep(master, jobs)
+            notes.append(self.unusual(composed))
+        return Sweep(master, jobs, [note for note in dict.fromkeys(notes) if note])
+
+    def unusual(self, composed: DictConfig) -> str | None:
+        """Say that a model gets a data set with images of another shape than those of its own data set, the one that its YAML names."""
+        choices = composed.hydra.runtime.choices
+        model, dataset = choices["model"], choices["dataset"]
+        usual = named_choice(self.hydra, f"model/{model}", "dataset")
+        if usual is None or usual == dataset:
+            return None
+        shapes = [tuple(each.dataset.shape) for each in (self.compose([f"model={model}"]), composed)]
+        if shapes[0] == shapes[1]:
+            return None
+        own, given = ("×".join(map(str, shape)) for shape in shapes)
+        return f"unusual: model={model} is meant for dataset={usual} ({own}) and gets dataset={dataset} ({given})"
 
     def explain(self, error: Exception, overrides: Sequence[str]) -> str:
         """Return what is wrong with the overrides that Hydra refuses, and what to write instead."""
@@ -123,7 +142,9 @@ class Composer:
             remedy = "add -m to run them all."
             if match[1].startswith("seeds="):
                 remedy = "seeds is how many: write seeds=3 for the seeds 0, 1 and 2, or seed=5 for seed 5 alone."
-            elif match[1].partition("=")[0].lstrip("+") in PATHS:
+            elif (key := match[1].partition("=")[0].lstrip("+")) in LISTS:
+                remedy = f"it is one list: write '{key}=[{match[1].partition('=')[2]}]'."
+            elif key in PATHS:
                 remedy = f"add -m to run them all, or write {as_typed(match[1])} for one path with a comma."
             return f"'{match[1]}' has several values: {remedy}"
         if match := re.search(r"Could not append to config\. An item is already at '(.+?)'", text):
@@ -187,4 +208,8 @@ def missing_choice(error: MissingConfigException) -> str:
     options = list(error.options or [])
     if not group or not options:
         return " ".join(str(error).split())
+    if group == "schedule" and choice in ANNEALS:
+        return (
+            f"There is no schedule '{choice}': write schedule.anneal={choice} to let the rate of any schedule fall so."
+        )
     return f"There is no {group} '{choice}'{nearest(choice, options)}; choose one of {', '.join(options)}."

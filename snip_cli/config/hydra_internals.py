@@ -16,6 +16,7 @@ from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra as Hydra
 from hydra._internal.utils import get_args_parser
+from hydra.core.default_element import GroupDefault
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
@@ -23,6 +24,7 @@ from hydra.plugins.config_source import ConfigResult
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from snip_cli.config.epochs import settings_as_iterations
 from snip_cli.config.renamed import rename_settings
 from snip_cli.errors import ConfigError
 
@@ -51,7 +53,8 @@ class Repository(ConfigRepository):
         assert isinstance(written, dict)
         package = result.header.get("package")
         group = config_path.rpartition("/")[0].replace("/", ".")
-        renamed = rename_settings(written, group if package is None else package.replace("_global_", ""))
+        section = group if package is None else package.replace("_global_", "")
+        renamed = settings_as_iterations(rename_settings(written, section), section, self._file(config_path))
         if renamed != written:
             result.config = OmegaConf.create(renamed)
         return result
@@ -85,6 +88,25 @@ def split_sweep(hydra: Hydra, overrides: Sequence[str]) -> list[list[str]]:
     parser = OverridesParser.create(config_loader=hydra.config_loader)
     [jobs] = BasicSweeper.split_arguments(parser.parse_overrides(list(overrides)), None)
     return [list(job) for job in jobs]
+
+
+def named_choice(hydra: Hydra, file: str, group: str) -> str | None:
+    """Return the choice of a group that the YAML file called `file`, such as `model/vgg_d`, names in its defaults list."""
+    assert isinstance(hydra.config_loader, ConfigLoaderImpl)
+    result = hydra.config_loader.repository.load_config(file)
+    for default in (result.defaults_list if result else None) or ():
+        if isinstance(default, GroupDefault) and default.override and (default.group or "").strip("/") == group:
+            return str(default.value)
+    return None
+
+
+def yaml_of(hydra: Hydra, file: str) -> str:
+    """Return the text of the YAML file called `file`, such as `model/vgg_d`; empty if there is none."""
+    assert isinstance(hydra.config_loader, ConfigLoaderImpl)
+    for source in hydra.config_loader.repository.get_sources():
+        if source.scheme() == "file" and source.is_config(file):
+            return (Path(source.path) / f"{file}.yaml").read_text(encoding="utf-8")
+    return ""
 
 
 def make_launcher(hydra: Hydra, master: DictConfig, task: TaskFunction) -> Any:

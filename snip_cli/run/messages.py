@@ -1,7 +1,7 @@
 """What a run reports of itself: a line at its start, one at its end, and warnings about its seeds."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,30 +10,32 @@ import torch
 from snip_cli.config.schema import Config
 from snip_cli.config.sections import Schedule
 from snip_cli.errors import RunError
-from snip_cli.pruning.mask import Mask, layer_counts
-from snip_cli.run.ancestors import training_schedule
+from snip_cli.run.ancestors import own_iterations, training_schedule
+from snip_cli.run.estimate import from_earlier_runs
 from snip_cli.runfolder import record
 from snip_cli.runfolder.results import Metrics, read_metrics
 from snip_cli.runtime.processes import ProcessGroup
 
 log = logging.getLogger("snip_cli")
 
-# Layers that a warning names at most.
-LISTED = 6
-
 
 def announcement(config: Config, device: torch.device, group: ProcessGroup) -> str:
-    """Describe what a run is about to do: the resolved choice of everything."""
+    """Describe what a run is about to do: the resolved choice of everything, and how long it takes if an earlier run tells."""
     s = training_schedule(config)
     choice = [config.method_name, config.model.name, config.dataset.name, f"sparsity {config.sparsity}"]
     seeds = f"seed {config.seed}" if config.seeds == 1 else f"seeds {config.seed} to {config.all_seeds[-1]}"
     schedule = f"schedule {s.name}: {s.iterations:,} iterations of {s.batch_size}, learning rate {rates(s)}"
     where = str(device) if group.size == 1 else f"{group.size} processes on {device.type}"
-    return " · ".join([*choice, seeds, schedule, where, config.dtype])
+    iterations = own_iterations(config)
+    estimate = from_earlier_runs(config, device, iterations) if group.size == 1 else None
+    return " · ".join([*choice, seeds, schedule, where, config.dtype, *([str(estimate)] if estimate else [])])
 
 
 def rates(schedule: Schedule) -> str:
     """Describe the learning rate, and at which iterations it falls."""
+    if schedule.anneal != "step":
+        warmup = f" after a warm-up of {schedule.warmup:,}" * (schedule.warmup > 0)
+        return f"{schedule.learning_rate:g}, falling to 0 along a {'line' if schedule.anneal == 'linear' else 'cosine'}{warmup}"
     falls = [f"{milestone:,}" for milestone in schedule.milestones if milestone < schedule.iterations]
     if not falls:
         return f"{schedule.learning_rate:g} throughout" + " but for the warm-up" * (schedule.warmup > 0)
@@ -48,34 +50,6 @@ def describe(metrics: Metrics) -> str:
     missed = reached is not None and (isinstance(asked, str) or abs(reached - asked) > 0.0005)
     found = f" at sparsity {reached:.4f}" if missed else ""
     return f"{metrics.test_error_mean:.2f} %{spread}{found}"
-
-
-def warn_of_collapse(
-    seed: int, mask: Mask, collapsed: Sequence[str], effective_kept: int | None, *, trained: bool
-) -> None:
-    """Warn if a seed's mask cuts off layers, or cuts the network through so that it cannot learn.
-
-    Args:
-        collapsed: the layers that no kept path from input to output passes.
-        effective_kept: how many of the kept parameters lie on such a path; None if the network cannot be followed.
-        trained: whether the network is trained already.
-    """
-    if not collapsed:
-        return
-    kept = {layer.name: f"{layer.kept:,} kept" for layer in layer_counts(mask)}
-    named = ", ".join(f"{name} ({kept[name]})" for name in collapsed[:LISTED])
-    more = len(collapsed) - LISTED
-    layers = named + (f" and {more} more" if more > 0 else "")
-    if effective_kept == 0:
-        log.warning(
-            "seed %d: no kept path connects input and output, so the network gives every image the same answer: %s; "
-            "%slower sparsity or choose another method or init",
-            seed,
-            layers,
-            "" if trained else "it is trained all the same: stop it, and ",
-        )
-    else:
-        log.warning("seed %d: no kept path from input to output passes these layers: %s", seed, layers)
 
 
 def log_resumed(iteration: int, engine: str, before: set[str | None]) -> None:

@@ -26,7 +26,7 @@ def sensitivity_of_batches(
     `weights` are those of `connection_sensitivity`.
 
     Raises:
-        RunError: every saliency is zero.
+        RunError: every saliency of a weight is zero.
     """
     scores = connection_sensitivity(model, batches[0], loss, weights)
     for batch in batches[1:]:
@@ -35,11 +35,21 @@ def sensitivity_of_batches(
                 scores[name].add_(saliency)
             else:
                 scores[name].mul_(decay).add_(saliency, alpha=1 - decay)
-    if not any(bool(score.any()) for score in scores.values()):
-        raise RunError(
-            "Every saliency is zero, so the scores cannot rank connections: use another init or saliency batch."
-        )
+    # Biases alone may have saliencies, those of the last layer; they rank nothing before it.
+    ranking = [score for score in scores.values() if score.dim() > 1] or list(scores.values())
+    if not any(bool(score.any()) for score in ranking):
+        of = " of a weight" if any(bool(score.any()) for score in scores.values()) else ""
+        raise RunError(f"Every saliency{of} is zero, so the scores cannot rank connections: {_remedy(model)}.")
     return scores
+
+
+def _remedy(model: nn.Module) -> str:
+    """Say what to do about saliencies that are all zero: usually one layer, the last, starts with weights of zeros."""
+    weights = {name: p for name, p in prunable_parameters(model).items() if p.dim() > 1}
+    zeros = [name for name, weight in weights.items() if not weight.any()]
+    if not zeros:
+        return "use another init or saliency batch"
+    return f"{zeros[-1]} is all zeros, so it passes no gradient to the layers before it. Draw it, as torch.nn.init.xavier_uniform_ does, or load pretrained weights"
 
 
 def connection_sensitivity(

@@ -34,7 +34,7 @@ def snip(
     """Return the connection sensitivity of one batch, or of several, combined as the options say.
 
     Raises:
-        RunError: every saliency is zero.
+        RunError: every saliency of a weight is zero.
     """
     decay = options.ema_decay if options.accumulate == "ema" else None
     return sensitivity_of_batches(model, batches, loss, decay=decay)
