@@ -119,11 +119,16 @@ def require_parameters(label: str, layer: nn.Module, names: list[str]) -> None:
             raise ConfigError(
                 f"The {name} of layer '{label}' is parametrized, so it is no parameter that can be masked: use snip_cli.prune and snip_cli.apply_mask, which score and mask its effective value, or call torch.nn.utils.parametrize.remove_parametrizations(layer, '{name}') first."
             )
-        known = name in layer._parameters or name in layer._buffers
-        if not known and isinstance(getattr(layer, name, None), Tensor):
-            raise ConfigError(
-                f"The {name} of layer '{label}' is computed from other parameters ({_sources(layer, name)}), and zeros in these are not zeros of the {name}: {_remedy(layer, name)}."
-            )
+        require_maskable(label, layer, name)
+
+
+def require_maskable(label: str, layer: nn.Module, name: str) -> None:
+    """Raise ConfigError if a weight or bias is computed from other parameters otherwise than by a parametrization."""
+    known = name in layer._parameters or name in layer._buffers or parametrize.is_parametrized(layer, name)
+    if not known and isinstance(getattr(layer, name, None), Tensor):
+        raise ConfigError(
+            f"The {name} of layer '{label}' is computed from other parameters ({_sources(layer, name)}), and zeros in these are not zeros of the {name}: {_remedy(layer, name)}."
+        )
 
 
 def _steps(layer: nn.Module, name: str) -> parametrize.ParametrizationList:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from snip_cli.errors import ConfigError
-from snip_cli.models.effective import effective_shape, parametrized_names
+from snip_cli.models.effective import effective_shape, parametrized_names, require_maskable
 from snip_cli.models.names import same_names
 from snip_cli.models.prunable import PRUNABLE_LAYERS, require_no_lazy_layer, weights_and_biases
 
@@ -33,11 +33,14 @@ def fit(model: nn.Module, mask: Mapping[str, Tensor]) -> list[tuple[Place, Tenso
     """Return the entries of `mask` with the places of `model` that they belong to, whatever the model is wrapped in.
 
     Raises:
-        ConfigError: the mask names a parameter that the model lacks, or whose shape is another, or a layer has no weights yet.
+        ConfigError: the mask names a parameter that the model lacks, that a layer computes from others, or whose shape is another, or a
+            layer has no weights yet.
     """
     require_no_lazy_layer(model)
     places = places_of(model)
     own = same_names(mask, places)
+    if len(own) < len(mask):
+        _require_parameters(model, mask)
     for name, keep in mask.items():
         if name not in own:
             raise _misfit(name, _surplus(places, own.values()), _part(mask, places))
@@ -45,6 +48,19 @@ def fit(model: nn.Module, mask: Mapping[str, Tensor]) -> list[tuple[Place, Tenso
         if shape != keep.shape:
             raise _misfit(name, f"its shape there is {tuple(keep.shape)}, the model's is {tuple(shape)}", "")
     return [(places[own[name]], keep) for name, keep in mask.items()]
+
+
+def _require_parameters(model: nn.Module, mask: Iterable[str]) -> None:
+    """Raise ConfigError if a weight that the mask names is no parameter of the model, because a hook or the layer itself computes it."""
+    computed = {
+        f"{path}.{name}" if path else name: (path or type(layer).__name__, layer, name)
+        for path, layer in model.named_modules()
+        if isinstance(layer, PRUNABLE_LAYERS)
+        for name in weights_and_biases(layer)
+        if name not in layer._parameters
+    }
+    for place in same_names(mask, computed).values():
+        require_maskable(*computed[place])
 
 
 def _misfit(name: str, problem: str, remedy: str) -> ConfigError:

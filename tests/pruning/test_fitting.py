@@ -5,6 +5,7 @@ import re
 import pytest
 import torch
 import torch.nn.functional as F
+import torch.nn.utils.prune as torch_prune
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -125,3 +126,38 @@ def test_a_mask_of_a_part_says_where_it_fits(batch):
 def test_a_mask_of_a_network_around_the_model_says_so():
     mask = {"net.0.weight": torch.zeros(8, 8, dtype=torch.bool), "net.2.bias": torch.zeros(4, dtype=torch.bool)}
     assert "has this model as its part 'net': apply it to that network, or remove 'net.'" in refusal(network(), mask)
+
+
+COMPUTED = {
+    "masks of torch.nn.utils.prune": (lambda layer: torch_prune.l1_unstructured(layer, "weight", 0.5), "prune.remove"),
+    "frozen, with such a mask": (
+        lambda layer: torch_prune.l1_unstructured(layer.requires_grad_(False), "weight", 0.5),
+        "prune.remove",
+    ),
+    "weight norm": (nn.utils.weight_norm, "remove_weight_norm"),
+    "spectral norm": (nn.utils.spectral_norm, "remove_spectral_norm"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*")
+@pytest.mark.parametrize("wrap", ["nothing", "data parallel", "compiled"])
+@pytest.mark.parametrize("kind", COMPUTED)
+def test_a_weight_that_a_hook_computes_is_named_with_the_remedy(kind, wrap, batch):
+    mask = snip_cli.prune(network(), batch, F.cross_entropy, sparsity=0.5)
+    model = network()
+    change, remedy = COMPUTED[kind]
+    change(model[2])
+    sentence = refusal(WRAPPERS[wrap](model), mask)
+    assert re.match(r"The weight of layer '[\w.]*2' is computed from other parameters \(weight_", sentence), sentence
+    assert remedy in sentence
+
+
+def test_a_bias_and_a_recurrent_weight_with_masks_of_torch_are_named_too():
+    linear, lstm = nn.Linear(4, 4), nn.LSTM(4, 4)
+    torch_prune.random_unstructured(linear, "bias", 0.5)
+    torch_prune.random_unstructured(lstm, "weight_hh_l0", 0.5)
+    assert "The bias of layer 'Linear'" in refusal(linear, {"bias": torch.zeros(4, dtype=torch.bool)})
+    mask = {"weight_hh_l0": torch.zeros(16, 4, dtype=torch.bool)}
+    assert "The weight_hh_l0 of layer 'LSTM' is computed from other parameters (weight_hh_l0_orig)" in refusal(
+        lstm, mask
+    )
