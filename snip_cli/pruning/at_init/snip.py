@@ -81,7 +81,7 @@ def snip(
     """Return the connection sensitivity of one batch, or of several, combined as the options say.
 
     Raises:
-        RunError: every saliency is zero.
+        RunError: every saliency of a weight is zero.
     """
     scores = connection_sensitivity(model, batches[0], loss)
     for batch in batches[1:]:
@@ -90,8 +90,18 @@ def snip(
                 scores[name].add_(saliency)
             else:
                 scores[name].mul_(options.ema_decay).add_(saliency, alpha=1 - options.ema_decay)
-    if not any(bool(score.any()) for score in scores.values()):
-        raise RunError(
-            "Every saliency is zero, so the scores cannot rank connections: use another init or saliency batch."
-        )
+    # Biases alone may have saliencies, those of the last layer; they rank nothing before it.
+    weights = [score for score in scores.values() if score.dim() > 1] or list(scores.values())
+    if not any(bool(score.any()) for score in weights):
+        of = " of a weight" if any(bool(score.any()) for score in scores.values()) else ""
+        raise RunError(f"Every saliency{of} is zero, so the scores cannot rank connections: {_remedy(model)}.")
     return scores
+
+
+def _remedy(model: nn.Module) -> str:
+    """Say what to do about saliencies that are all zero: usually one layer, the last, starts with weights of zeros."""
+    weights = {name: p for name, p in prunable_parameters(model).items() if p.dim() > 1}
+    zeros = [name for name, weight in weights.items() if not weight.any()]
+    if not zeros:
+        return "use another init or saliency batch"
+    return f"{zeros[-1]} is all zeros, so it passes no gradient to the layers before it. Draw it, as torch.nn.init.xavier_uniform_ does, or load pretrained weights"

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call
 
-from snip_cli.errors import ConfigError
+from snip_cli.errors import ConfigError, RunError
 from snip_cli.models.prunable import prunable_parameters
 from snip_cli.pruning.at_init.snip import SnipOptions, connection_sensitivity, snip
 from snip_cli.pruning.method import find_method
@@ -161,3 +161,38 @@ def test_of_one_batch_the_score_is_its_saliency(network, batch, accumulate):
 def test_a_wrong_option_is_refused_by_name(option, named):
     with pytest.raises(ConfigError, match=named):
         find_method("snip").read_options(option)
+
+
+def scored_with_zeros(*, layer, bias=0.0):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4))
+    with torch.no_grad():
+        model[layer].weight.zero_()
+        model[layer].bias.fill_(bias)
+    batch = torch.randn(16, 8), torch.arange(16) % 3
+    return snip(model, [batch], F.cross_entropy, GENERATOR, SnipOptions())
+
+
+@pytest.mark.parametrize(("bias", "of"), [(0.0, ""), (-10.0, " of a weight")], ids=["zero biases", "other biases"])
+def test_a_last_layer_of_zeros_is_named_with_the_remedy(bias, of):
+    """torchvision's vision transformers and many heads for fine-tuning start like this."""
+    with pytest.raises(RunError) as error:
+        scored_with_zeros(layer=2, bias=bias)
+    assert str(error.value) == (
+        f"Every saliency{of} is zero, so the scores cannot rank connections: 2.weight is all zeros, so it passes no gradient to the layers "
+        "before it. Draw it, as torch.nn.init.xavier_uniform_ does, or load pretrained weights."
+    )
+
+
+def test_a_first_layer_of_zeros_leaves_the_others_their_saliencies():
+    scores = scored_with_zeros(layer=0, bias=1.0)
+    assert not scores["0.weight"].any()
+    assert scores["2.weight"].any()
+
+
+def test_saliencies_that_vanish_without_a_layer_of_zeros_have_another_remedy():
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4))
+    nn.init.constant_(model[0].bias, -100.0)  # no unit is ever on
+    nn.init.zeros_(model[2].bias)
+    with pytest.raises(RunError, match="use another init or saliency batch"):
+        snip(model, [(torch.randn(16, 8), torch.arange(16) % 4)], F.cross_entropy, GENERATOR, SnipOptions())
