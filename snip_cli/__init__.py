@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from snip_cli.pruning.mask import apply_mask as apply_mask
-    from snip_cli.pruning.prune import prune as prune
+    from snip_cli.run.python import prune as prune
 
 __all__ = ["apply_mask", "prune"]
 __version__ = "0.1.0"
 
-_PLACES = {"prune": "snip_cli.pruning.prune", "apply_mask": "snip_cli.pruning.mask"}
+_PLACES = {"prune": "snip_cli.run.python", "apply_mask": "snip_cli.pruning.mask"}
 
 
 def __getattr__(name: str) -> Any:

@@ -46,6 +46,7 @@ class Paths:
 
     def __init__(self, model: nn.Module, shape: tuple[int, ...]) -> None:
         self.model, self.shape = model, shape
+        self._unused: set[str] | None = None
 
     @cached_property
     def graph(self) -> fx.GraphModule | None:
@@ -67,6 +68,10 @@ class Paths:
         mask = {name: keep.cpu() for name, keep in mask.items()}
         if all(keep.all() for keep in mask.values()):
             return mask
+        return self._followed(mask)
+
+    def _followed(self, mask: Mask) -> Mask | None:
+        """Return `effective` of a mask on the CPU, whatever it keeps."""
         if isinstance(self.model, RowByRow):
             return recurrent.on_paths(self.model, mask)
         if self.graph is None:
@@ -78,9 +83,18 @@ class Paths:
     def counts(self, mask: Mask) -> dict[str, int] | None:
         """Return how many parameters of each prunable layer are on a path, by layer name; None if the paths are
         unknown.
+
+        A layer that no path passes even if everything is kept, such as one that the forward pass does not use, is left
+        out.
         """
         found = self.effective(mask)
-        return None if found is None else {layer.name: layer.kept for layer in layer_counts(found)}
+        if found is None:
+            return None
+        counts = {layer.name: layer.kept for layer in layer_counts(found)}
+        if not all(counts.values()) and self._unused is None:
+            whole = self._followed({name: torch.ones_like(keep) for name, keep in found.items()})
+            self._unused = {layer.name for layer in layer_counts(whole or {}) if layer.kept == 0}
+        return {name: count for name, count in counts.items() if count or name not in (self._unused or ())}
 
 
 @dataclass(frozen=True)

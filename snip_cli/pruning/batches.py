@@ -23,15 +23,22 @@ HOW = "give (inputs, labels), where inputs is a tensor, a tuple of tensors or a 
 
 
 class Batches:
-    """The batches of an iterable that may be long: each is checked when it is read."""
+    """The batches of an iterable that may be long: each is checked when it is read.
+
+    Attributes:
+        first: the first batch; None before it is read.
+    """
 
     def __init__(self, source: Iterable[Any]) -> None:
         self.source = source
+        self.first: Batch | None = None
 
     def __iter__(self) -> Iterator[Batch]:
         empty = True
         for entry in self.source:
-            yield _checked(entry)
+            batch = _checked(entry)
+            self.first = self.first or batch
+            yield batch
             empty = False
         if empty:
             raise ConfigError(f"There is no batch to score with: {HOW}.")

@@ -42,30 +42,7 @@ def prune(
     prunable: Iterable[str] | None = None,
     **options: object,
 ) -> Mask:
-    """Return the mask, by parameter name, that removes `sparsity` of the model's m prunable parameters.
-
-    A method that scores connections keeps exactly κ = round(m · (1 − sparsity)). One that removes whole groups of connections comes as
-    close to that as its groups and limits allow. The model is left as it is, also if an error is raised: weights, gradients, modes, all
-    buffers and attributes.
-    `apply_mask(model, mask)` sets what the mask prunes to zero.
-
-    Args:
-        model: any module with convolution, linear, recurrent or attention layers, or with other parameters that `prunable` names.
-        batch: (inputs, labels) on the model's device, or a list of such batches. `inputs` is what the model is called with: a tensor, a
-            tuple of positional arguments or a dictionary of named ones.
-        loss: (outputs, labels) → scalar, the mean over the batch, for example `torch.nn.functional.cross_entropy`.
-        method: name of a registered method; `options` are its own.
-        sparsity: fraction of the prunable parameters to remove, in [0, 1), or `auto` if the method finds it.
-        generator: on the CPU, for methods that draw; by default one with a fixed seed. The forward pass (dropout, noise) draws from global
-            generators that are seeded with its initial seed, and these are put back afterwards: the same call gives the same mask.
-        prunable: names of the parameters that may be pruned, or patterns such as `encoder.*`; by default the weights and biases of
-            convolution, linear, recurrent and attention layers. A warning says if these leave out whole matrices.
-
-    Raises:
-        ConfigError: unknown method or option, a sparsity out of range, a method that trains between its steps, or a model that the
-            method does not fit.
-        RunError: a score is not finite.
-    """
+    """Return what `snip_cli.prune` returns, without its warning of layers that the mask cuts off (see `snip_cli.run.python`)."""
     registry.load_builtin()
     chosen = find_method(method)
     if chosen.gives is Gives.PRUNER or chosen.rounds:
@@ -82,7 +59,7 @@ def prune(
     request = Request(sparsity, draws)
     with scoring_conditions(model, draws.initial_seed()), choose_prunable(model, prunable):
         if prunable is None and (limit := out_of_reach(model)):
-            warnings.warn(f"{limit}. Choose others with prunable=[...].", stacklevel=2)
+            warnings.warn(f"{limit}. Choose others with prunable=[...].", stacklevel=3)
         return run_method(model, batches, loss, chosen, request, options).mask
 
 

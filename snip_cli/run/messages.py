@@ -1,7 +1,7 @@
 """What a run reports of itself: a line at its start, one at its end, and warnings about its seeds."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,15 +10,11 @@ import torch
 from snip_cli.config.schema import Config
 from snip_cli.config.sections import Schedule
 from snip_cli.errors import RunError
-from snip_cli.pruning.mask import Mask, layer_counts
 from snip_cli.runfolder import record
 from snip_cli.runfolder.results import Metrics, read_metrics
 from snip_cli.runtime.processes import ProcessGroup
 
 log = logging.getLogger("snip_cli")
-
-# Layers that a warning names at most.
-LISTED = 6
 
 
 def announcement(config: Config, device: torch.device, group: ProcessGroup) -> str:
@@ -47,34 +43,6 @@ def describe(metrics: Metrics) -> str:
     missed = reached is not None and (isinstance(asked, str) or abs(reached - asked) > 0.0005)
     found = f" at sparsity {reached:.4f}" if missed else ""
     return f"{metrics.test_error_mean:.2f} %{spread}{found}"
-
-
-def warn_of_collapse(
-    seed: int, mask: Mask, collapsed: Sequence[str], effective_kept: int | None, *, trained: bool
-) -> None:
-    """Warn if a seed's mask cuts off layers, or cuts the network through so that it cannot learn.
-
-    Args:
-        collapsed: the layers that no kept path from input to output passes.
-        effective_kept: how many of the kept parameters lie on such a path; None if the network cannot be followed.
-        trained: whether the network is trained already.
-    """
-    if not collapsed:
-        return
-    kept = {layer.name: f"{layer.kept:,} kept" for layer in layer_counts(mask)}
-    named = ", ".join(f"{name} ({kept[name]})" for name in collapsed[:LISTED])
-    more = len(collapsed) - LISTED
-    layers = named + (f" and {more} more" if more > 0 else "")
-    if effective_kept == 0:
-        log.warning(
-            "seed %d: no kept path connects input and output, so the network gives every image the same answer: %s; "
-            "%slower sparsity or choose another method or init",
-            seed,
-            layers,
-            "" if trained else "it is trained all the same: stop it, and ",
-        )
-    else:
-        log.warning("seed %d: no kept path from input to output passes these layers: %s", seed, layers)
 
 
 def log_resumed(iteration: int, engine: str, before: set[str | None]) -> None:

@@ -1,5 +1,6 @@
 """One seed: from its mask to the training that begins, and from the training that ended to its result."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from snip_cli.compact.collapse import collapsed_layers, describe_collapse
 from snip_cli.compact.paths import Paths
 from snip_cli.config.schema import Config
 from snip_cli.data.splits import Data
@@ -17,7 +19,7 @@ from snip_cli.pruning.mask import layer_counts, sparse_megabytes, weight_counts
 from snip_cli.pruning.method import Gives, Pruned, find_method
 from snip_cli.pruning.pruner import FixedMask, Plan, Pruner
 from snip_cli.run.ancestors import early_weights, parent_weights, rewind_iteration
-from snip_cli.run.messages import log_resumed, warn_of_collapse
+from snip_cli.run.messages import log_resumed
 from snip_cli.run.scoring import find_mask
 from snip_cli.runfolder.checkpoint import SavedSeed
 from snip_cli.runfolder.recorder import NoRecorder, PrunedSeed, Recorder
@@ -27,6 +29,8 @@ from snip_cli.runtime.streams import generator
 from snip_cli.training.choice import Replicate, training_of
 from snip_cli.training.evaluation import has_learned, warn_of_guessing
 from snip_cli.training.loop import Progress, Training
+
+log = logging.getLogger("snip_cli")
 
 
 @dataclass(frozen=True)
@@ -48,10 +52,8 @@ class PreparedSeed:
 
     @property
     def collapsed(self) -> list[str]:
-        """The layers that no path passes; if the paths are not known, the layers that keep nothing."""
-        if self.effective is None:
-            return [layer.name for layer in layer_counts(self.pruned.mask) if layer.kept == 0]
-        return [name for name, count in self.effective.items() if count == 0]
+        """The layers that no path passes."""
+        return collapsed_layers(self.pruned.mask, self.effective)
 
     def checkpoint(self, state: dict[str, Any]) -> SavedSeed:
         """Return what a checkpoint holds of the seed: the `state` of its training, and the mask for `prepare`."""
@@ -61,7 +63,11 @@ class PreparedSeed:
 
     def warn_if_collapsed(self, *, trained: bool = False) -> None:
         """Warn if the mask cuts off layers or the whole network; `trained`: the network is trained already."""
-        warn_of_collapse(self.replicate.seed, self.pruned.mask, self.collapsed, self.effective_kept, trained=trained)
+        remedy = "lower sparsity or choose another method or init"
+        if not trained:
+            remedy = f"it is trained all the same: stop it, and {remedy}"
+        if problem := describe_collapse(self.pruned.mask, self.collapsed, self.effective, remedy=remedy):
+            log.warning("seed %d: %s", self.replicate.seed, problem)
 
     @property
     def mask_is_fixed(self) -> bool:

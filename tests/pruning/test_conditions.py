@@ -119,7 +119,7 @@ def test_gradients_stay_even_if_a_users_method_runs_backward(monkeypatch):
 
     monkeypatch.setitem(snip_cli.pruning.prune.registry.methods._functions, "backward", backward)
     model = nn.Linear(8, 4)
-    snip_cli.pruning.prune.prune(model, batch_of(16, 8), F.cross_entropy, method="backward")
+    snip_cli.prune(model, batch_of(16, 8), F.cross_entropy, method="backward")
     assert model.weight.grad is None
 
 

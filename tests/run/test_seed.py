@@ -37,7 +37,7 @@ def test_a_layer_that_is_cut_off_is_told_though_something_of_it_is_kept(said):
 def test_a_network_that_is_cut_through_is_told(said):
     [sentence] = said({"a": 3, "b": 0}, {"a": 0, "b": 0})
     assert sentence == (
-        "seed 7: no kept path connects input and output, so the network gives every image the same answer: a (3 kept), b (0 kept); "
+        "seed 7: no kept path connects input and output, so the network gives every input the same answer: a (3 kept), b (0 kept); "
         "it is trained all the same: stop it, and lower sparsity or choose another method or init"
     )
 
