@@ -60,7 +60,13 @@ def layer_information(
     """Return I(child group; parent group | all other parent channels) of every pair: float64 G×H, in bits, on the activations' device.
 
     Independent groups score about 0, on either side of it, because what chance gives is subtracted. A constant channel carries no
-    information. For groups of several channels the estimate is a lower bound, as one direction of each is looked at.
+    information. The estimate is no bound on the information, from either side (numbers: results/snacs):
+
+    - Of groups of several channels one direction each is looked at. Two groups of 8 channels that share 2.58 bits score 0.31.
+    - A cause that child and parent share is removed only as far as it is linear in the other parents, or shows along one direction of them.
+      Otherwise it counts: 0.3 to 0.6 bits, where the truth is 0.
+    - Heavy tails hide information, because most values lie in the same bucket, and make a linear cause that is shared look non-linear.
+    - With few samples independent groups seem dependent (`few_samples`).
 
     Args:
         child_NC, parent_NC: activations of the same samples in the same order.
@@ -87,6 +93,14 @@ def layer_information(
     blocks = fitting_blocks(len(child_bounds), len(parent_bounds), len(child_NC), cells)
     run_in_threads(fill, blocks, child_NC.device)
     return information_GH
+
+
+def few_samples(samples: int, parent_channels: int) -> bool:
+    """Return whether there are fewer samples than twice the parent channels: then independent groups of several channels score up to 0.1 bits.
+
+    The regression on the other parents follows the samples themselves, and what it leaves of two independent groups is dependent.
+    """
+    return samples < 2 * parent_channels
 
 
 def block_information(

@@ -13,7 +13,7 @@ from snip_cli.pruning.after_training.activations import require_enough_images, s
 from snip_cli.pruning.after_training.connections import GroupedPair, group_pair
 from snip_cli.pruning.after_training.layer_pairs import PAIRS, example_of, find_pairs, layer_names
 from snip_cli.pruning.after_training.selection import prune_connections
-from snip_cli.pruning.after_training.snacs.acmi import layer_information
+from snip_cli.pruning.after_training.snacs.acmi import few_samples, layer_information
 from snip_cli.pruning.after_training.snacs.limits import layer_limit
 from snip_cli.pruning.after_training.snacs.phi import PHIS, WEIGHT_FACTORS, BucketFactor, scaled_weights
 from snip_cli.pruning.after_training.snacs.probe import (
@@ -32,6 +32,8 @@ log = logging.getLogger("snip_cli")
 # The smallest information that a factor of the weights multiplies, in bits. Below 0 a larger factor would lower the score. EDGE's code
 # clips at the same value.
 SMALLEST = 0.001
+# Layers that a warning names at most.
+LISTED = 6
 # A layer's limit means nothing if the probe's accuracy on the unpruned layer is less than this part of the way from guessing to 1.
 BLIND = 0.05
 
@@ -83,6 +85,7 @@ def snacs(model: nn.Module, batches: Iterable[Batch], loss: Loss, request: Reque
     scaled = scaled_weights(model)
     activations = request.steps.do("activations", lambda: sample_activations(model, batches, layer_names(pairs)))
     require_enough_images(model, example, activations[""])
+    warn_of_few_images(len(activations[""]), grouped)
     labels_N = activations[""][activations[""] < options.probe_classes]
     require_classes(labels_N)
     first_seed = request.generator.initial_seed()
@@ -101,6 +104,21 @@ def snacs(model: nn.Module, batches: Iterable[Batch], loss: Loss, request: Reque
         for child, sensitivity_G in filter_sensitivity(model, grouped.values()).items()
     }
     return prune_connections(model, grouped, scores, limits, protected, request.sparsity)
+
+
+def warn_of_few_images(images: int, grouped: Mapping[str, GroupedPair]) -> None:
+    """Warn of layers whose scores show information where there is none, because there are few images for the channels before them."""
+    few = [child for child, each in grouped.items() if few_samples(images, each.parent_channels)]
+    if few:
+        most = max(grouped[child].parent_channels for child in few)
+        log.warning(
+            "the scores of %s are unreliable: they come from %d images, fewer than twice the %d channels before the layer; "
+            "raise method.samples_per_class until there are %d images",
+            ", ".join(few[:LISTED]) + (f" and {len(few) - LISTED} more layers" if len(few) > LISTED else ""),
+            images,
+            most,
+            2 * most,
+        )
 
 
 def connectivity(

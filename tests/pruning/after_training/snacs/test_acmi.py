@@ -9,7 +9,7 @@ import torch
 
 from snip_cli.errors import ConfigError
 from snip_cli.pruning.after_training.snacs import acmi
-from snip_cli.pruning.after_training.snacs.acmi import layer_information, run_in_threads
+from snip_cli.pruning.after_training.snacs.acmi import few_samples, layer_information, run_in_threads
 from snip_cli.pruning.after_training.snacs.buckets import draw_ensemble
 from snip_cli.pruning.after_training.snacs.phi import ACTIVATION_FACTORS, BucketFactor
 from tests.pruning.after_training.snacs.gaussian import gaussian, information
@@ -197,3 +197,47 @@ def test_the_estimate_is_the_same_bits_with_any_number_of_threads(threads, monke
         return layer_information(child + parent, parent, child_bounds=bounds, parent_bounds=bounds)
 
     assert torch.equal(found(threads), found(1))
+
+
+def ranks(values_ND):
+    """Gaussian quantiles of the ranks of each column."""
+    places = values_ND.argsort(0).argsort(0).double()
+    return torch.special.ndtri((places + 0.5) / len(values_ND))
+
+
+CHANGES = {"cubed": lambda v: v**3, "exponential": lambda v: (2 * v).exp()}
+
+
+@pytest.mark.parametrize(("change", "most"), [("cubed", 0.7), ("exponential", 0.35)])
+def test_heavy_tails_change_the_estimate_and_ranks_restore_it(change, most):
+    """The truth stays the same: each variable is replaced by an increasing function of it."""
+    x, y, z = (CHANGES[change]((v - v.mean(0)) / v.std(0)) for v in gaussian(2000, 0.9, condition=10))
+    assert conditional_mutual_information(x, y, z) < most
+    assert conditional_mutual_information(*map(ranks, (x, y, z))) == pytest.approx(0.85, abs=0.03)
+    x, y, z = (CHANGES[change]((v - v.mean(0)) / v.std(0)) for v in gaussian(2000, 0.0, condition=10))
+    assert conditional_mutual_information(x, y, z) > 0.03
+    assert conditional_mutual_information(*map(ranks, (x, y, z))) == pytest.approx(0.0, abs=0.01)
+
+
+def test_a_common_cause_that_is_not_linear_counts_as_information():
+    draws = torch.Generator().manual_seed(0)
+    z = torch.randn(2000, 50, generator=draws, dtype=torch.float64)
+    cause = z.abs().sum(1, keepdim=True)
+    cause = (cause - cause.mean()) / cause.std()
+    x, y = (cause + 0.5 * torch.randn(2000, 1, generator=draws, dtype=torch.float64) for _ in range(2))
+    assert 0.5 < conditional_mutual_information(x, y, z) < 0.6  # the truth is 0
+
+
+def test_of_groups_of_channels_the_information_of_one_direction_is_found():
+    x, y, z = gaussian(2000, 0.6, size=8, condition=100)
+    assert information(0.6, 8) == pytest.approx(2.575, abs=1e-3)
+    assert conditional_mutual_information(x, y, z) == pytest.approx(information(0.6), abs=0.05)
+
+
+def test_few_samples_show_information_where_there_is_none():
+    found = {
+        n: fmean(conditional_mutual_information(*gaussian(n, 0.0, size=8, condition=100, seed=s)) for s in range(3))
+        for n in (130, 400)
+    }
+    assert few_samples(130, 108) and not few_samples(400, 108)
+    assert found[130] > 0.05 > 0.02 > abs(found[400])

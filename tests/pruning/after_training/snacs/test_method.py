@@ -137,3 +137,18 @@ def test_fewer_images_than_classes_are_refused(method):
     batches, generator = [(images[: CLASSES - 1], labels[: CLASSES - 1])], torch.Generator().manual_seed(0)
     with pytest.raises(ConfigError, match="2 images are too few for 3 classes: give some of each"):
         run_method(network(), batches, nn.functional.cross_entropy, find_method(method), Request(0.5, generator), {})
+
+
+def test_layers_with_fewer_images_than_twice_the_channels_before_them_are_named(caplog):
+    def wide(channels):
+        torch.manual_seed(3)
+        return nn.Sequential(
+            nn.Flatten(), nn.Linear(64, channels), nn.ReLU(), nn.Linear(channels, 7), nn.ReLU(), nn.Linear(7, CLASSES)
+        ).double()
+
+    assert warnings(caplog, wide(46)) == [
+        "the scores of 3 are unreliable: they come from 90 images, fewer than twice the 46 channels before the layer; "
+        "raise method.samples_per_class until there are 92 images"
+    ]
+    caplog.clear()
+    assert warnings(caplog, wide(45)) == []
