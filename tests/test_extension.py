@@ -1,5 +1,7 @@
 """A method, a model, a data set and an initialiser from outside the package: one Python file and one YAML each, no fork."""
 
+import re
+
 import pytest
 import torch
 
@@ -173,3 +175,50 @@ def test_a_network_that_draws_while_it_trains_gives_the_same_bits_again_and_afte
         contents.append(torch.load(only_run(output_dir) / "checkpoint.pt", weights_only=True)["weights"][0])
     for other in contents[1:]:
         assert all(torch.equal(contents[0][name], other[name]) for name in contents[0])
+
+
+WRONG_MODELS = {
+    "three channels": (
+        "nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(2704, classes))",
+        "to have 3 channels",
+    ),
+    "a larger image": ("nn.Sequential(nn.Flatten(), nn.Linear(3072, classes))", "cannot be multiplied"),
+    "a look at numbers": ("Looks()", "wants three channels"),
+    "too few classes": ("nn.Sequential(nn.Flatten(), nn.Linear(784, 5))", "each of the 10 classes .* got \\(2, 5\\)"),
+    "an output an image": ("nn.Flatten(), nn.Linear(784, 10), nn.Flatten(0)", "each of the 10 classes"),
+    "two outputs": ("Two()", "each of the 10 classes .* got tuple"),
+}
+LOOKS = """
+class Looks(nn.Linear):
+    def __init__(self):
+        super().__init__(784, 10)
+
+    def forward(self, x):
+        if float(x.max()) > 1e9 or x.shape[1] != 3:
+            raise ValueError("wants three channels")
+        return x
+
+
+class Two(nn.Linear):
+    def __init__(self):
+        super().__init__(784, 10)
+
+    def forward(self, x):
+        return super().forward(x.flatten(1)), x
+"""
+
+
+@pytest.mark.parametrize("kind", WRONG_MODELS)
+def test_a_model_that_does_not_fit_the_images_is_refused_before_any_work(kind, folder, tmp_path, capsys):
+    network, said = WRONG_MODELS[kind]
+    (folder / "wrong.py").write_text(
+        f"from torch import nn\nfrom snip_cli.registry import models\n{LOOKS}\n"
+        "@models.register('wrong')\n"
+        f"def wrong(shape, classes):\n    return nn.Sequential({network}, nn.Identity())\n"
+    )
+    (folder / "model" / "wrong.yaml").write_text("name: wrong\n")
+    command = ["--config-dir", str(folder), "model=wrong", "sparsity=0", f"output_dir={tmp_path / 'runs'}"]
+    assert main(command) == 2
+    [sentence] = capsys.readouterr().err.splitlines()
+    assert re.search("model .wrong. .*dataset .mnist.", sentence) and re.search(said, sentence), sentence
+    assert not (tmp_path / "runs").exists()

@@ -5,6 +5,7 @@ Nothing here imports torch before a run starts: --help and every TAB would wait 
 
 import argparse
 import functools
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ from snip_cli.config.quoting import in_home, quote_path
 from snip_cli.config.reading import load
 from snip_cli.config.renamed import notices, rename_override
 from snip_cli.errors import ConfigError
+
+log = logging.getLogger("snip_cli")
 
 WHEN_STOPPED = "stopped; the same command continues from the last checkpoint or finished step."
 
@@ -89,18 +92,21 @@ def start(compose: Composer, flags: argparse.Namespace) -> int:
             raise ConfigError("torchrun trains one run on several processes: leave out -m and experiments that sweep.")
         sweep = compose.sweep(flags.overrides)
         report_old_spellings()
+        log_notes(sweep.notes)
         from snip_cli.commands.sweep import do_sweep
 
         return do_sweep(compose.hydra, sweep, flags.config_dir)
     composed = compose.compose(flags.overrides)
     report_old_spellings()
-    start_one(composed, flags)
+    start_one(compose, composed, flags)
     return 0
 
 
-def start_one(composed: DictConfig, flags: argparse.Namespace) -> None:
+def start_one(compose: Composer, composed: DictConfig, flags: argparse.Namespace) -> None:
     """Do one run, or the dry run or evaluation that the composed values ask for instead."""
     config = load(composed)
+    if composed.eval is None:
+        log_notes([compose.unusual(composed)])
     registry.load_all(flags.config_dir)
     from snip_cli.models.pretrained import with_weights_hash
 
@@ -139,5 +145,17 @@ def check_evaluation(overrides: Sequence[str]) -> None:
 def report_old_spellings() -> None:
     """Print one line for each setting given under an earlier name; under torchrun, in the first process only."""
     for notice in notices():
-        if os.environ.get("RANK", "0") == "0":
+        if is_first_process():
             print(f"snip-run: {notice}", file=sys.stderr)
+
+
+def log_notes(notes: Sequence[str | None]) -> None:
+    """Log what is unusual about a command; under torchrun, in the first process only."""
+    for note in filter(None, notes):
+        if is_first_process():
+            log.info("%s", note)
+
+
+def is_first_process() -> bool:
+    """Return whether this is the first process, or the only one."""
+    return os.environ.get("RANK", "0") == "0"

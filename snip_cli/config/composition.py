@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from snip_cli.config.hydra_internals import Hydra, open_hydra, split_sweep
+from snip_cli.config.hydra_internals import Hydra, named_choice, open_hydra, split_sweep
 from snip_cli.config.quoting import PATHS, as_typed, is_text
 from snip_cli.config.reading import load
 from snip_cli.config.renamed import rename_override
@@ -45,10 +45,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Sweep:
-    """The jobs of a sweep, and Hydra's master configuration, which names the launcher."""
+    """The jobs of a sweep, Hydra's master configuration, which names the launcher, and what is unusual about the jobs."""
 
     master: DictConfig
     jobs: list[Job]
+    notes: list[str]
 
 
 @contextmanager
@@ -101,13 +102,27 @@ class Composer:
             split = split_sweep(self.hydra, [*params, *master.hydra.overrides.task])
         except HydraException as error:
             raise ConfigError(self.explain(error, overrides)) from error
-        jobs = []
+        jobs, notes = [], []
         for job in split:
             composed = self.compose([*job, "hydra.mode=RUN"], typed=overrides)
             if composed.eval is not None:
                 raise ConfigError("eval evaluates one finished run: leave out -m and experiments that sweep.")
             jobs.append(Job(load(composed), tuple(job)))
-        return Sweep(master, jobs)
+            notes.append(self.unusual(composed))
+        return Sweep(master, jobs, [note for note in dict.fromkeys(notes) if note])
+
+    def unusual(self, composed: DictConfig) -> str | None:
+        """Say that a model gets a data set with images of another shape than those of its own data set, the one that its YAML names."""
+        choices = composed.hydra.runtime.choices
+        model, dataset = choices["model"], choices["dataset"]
+        usual = named_choice(self.hydra, f"model/{model}", "dataset")
+        if usual is None or usual == dataset:
+            return None
+        shapes = [tuple(each.dataset.shape) for each in (self.compose([f"model={model}"]), composed)]
+        if shapes[0] == shapes[1]:
+            return None
+        own, given = ("×".join(map(str, shape)) for shape in shapes)
+        return f"unusual: model={model} is meant for dataset={usual} ({own}) and gets dataset={dataset} ({given})"
 
     def explain(self, error: Exception, overrides: Sequence[str]) -> str:
         """Return what is wrong with the overrides that Hydra refuses, and what to write instead."""

@@ -16,6 +16,7 @@ from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra as Hydra
 from hydra._internal.utils import get_args_parser
+from hydra.core.default_element import GroupDefault
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
@@ -85,6 +86,16 @@ def split_sweep(hydra: Hydra, overrides: Sequence[str]) -> list[list[str]]:
     parser = OverridesParser.create(config_loader=hydra.config_loader)
     [jobs] = BasicSweeper.split_arguments(parser.parse_overrides(list(overrides)), None)
     return [list(job) for job in jobs]
+
+
+def named_choice(hydra: Hydra, file: str, group: str) -> str | None:
+    """Return the choice of a group that the YAML file called `file`, such as `model/vgg_d`, names in its defaults list."""
+    assert isinstance(hydra.config_loader, ConfigLoaderImpl)
+    result = hydra.config_loader.repository.load_config(file)
+    for default in (result.defaults_list if result else None) or ():
+        if isinstance(default, GroupDefault) and default.override and (default.group or "").strip("/") == group:
+            return str(default.value)
+    return None
 
 
 def make_launcher(hydra: Hydra, master: DictConfig, task: TaskFunction) -> Any:

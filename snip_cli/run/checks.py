@@ -1,5 +1,7 @@
 """What is checked before any work, beyond the configuration itself: what needs the network, the processes or the data."""
 
+from contextlib import suppress
+
 import torch
 from torch import nn
 
@@ -8,7 +10,7 @@ from snip_cli.config.schema import Config
 from snip_cli.data.sample import require_of_each_class
 from snip_cli.data.splits import Split, require_images
 from snip_cli.errors import ConfigError
-from snip_cli.models.building import weightless_model
+from snip_cli.models.building import build_model, weightless_model
 from snip_cli.models.pretrained import check_origin
 from snip_cli.models.prunable import prunable_parameters
 from snip_cli.pruning.ablation import check_ablation
@@ -17,6 +19,11 @@ from snip_cli.pruning.prune import check_request
 from snip_cli.run.ancestors import earlier_rounds, rewind_iteration
 from snip_cli.runtime.processes import ProcessGroup, check_divisible
 from snip_cli.training.choice import check_pruner
+
+# Parameters up to which a network is built to see whether it takes the images.
+SMALL = 2**21
+# The networks and data sets that `check_images` has found to fit.
+_fitting: set[str] = set()
 
 
 def check(config: Config) -> int:
@@ -34,6 +41,7 @@ def check(config: Config) -> int:
     registry.initialisers.check_options(config.init_train.name, config.init_train.options)
     model = weightless_model(config)
     check_request(method, model, config.sparsity)
+    check_images(model, config)
     check_sizes(model, config)
     if not config.is_reference:
         check_start(config, method)
@@ -90,6 +98,41 @@ def check_rewind(config: Config) -> None:
             raise ConfigError(
                 f"method.rewind={iteration:,} is not before the last iteration, {schedule.iterations:,}: choose a smaller one, or more {where}.iterations."
             )
+
+
+def check_images(model: nn.Module, config: Config) -> None:
+    """Raise ConfigError if the network does not take the data set's images, or gives no output for some of its classes.
+
+    It runs on two images: on the CPU if it is small, because the first use of the meta device takes seconds, and also if its forward pass
+    looks at numbers, which the meta device does not have.
+    """
+    name, dataset = config.model.name, config.dataset
+    asked = repr((name, config.model.options, dataset.shape, dataset.classes))
+    if asked in _fitting:
+        return
+    size = "×".join(map(str, dataset.shape))
+    try:
+        outputs = outputs_for_zeros(model, config)
+    except Exception as error:  # a user's forward pass may raise anything
+        raise ConfigError(
+            f"model '{name}' cannot take the images of dataset '{dataset.name}', which are {size} (channels, height, width): {' '.join(str(error).split())}. Choose a data set that fits it, or build the model for the shape that it is given."
+        ) from error
+    shape = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+    if not isinstance(shape, tuple) or len(shape) != 2 or shape[0] != 2 or shape[1] < dataset.classes:
+        raise ConfigError(
+            f"model '{name}' must give a score for each of the {dataset.classes} classes of dataset '{dataset.name}', (2, {dataset.classes}) for two images: got {shape}. Build the model for the number of classes that it is given."
+        )
+    _fitting.add(asked)
+
+
+@torch.no_grad()
+def outputs_for_zeros(model: nn.Module, config: Config) -> object:
+    """Return what the network, which lies on the meta device, gives for two images of zeros; numbers only if it is small."""
+    if sum(p.numel() for p in model.parameters()) > SMALL:
+        with suppress(Exception):
+            return model.eval()(torch.empty(2, *config.dataset.shape, device="meta"))
+    with torch.random.fork_rng(devices=[]):
+        return build_model(config).eval()(torch.zeros(2, *config.dataset.shape))
 
 
 def check_sizes(model: nn.Module, config: Config) -> None:

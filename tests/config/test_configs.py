@@ -90,3 +90,43 @@ def test_no_shipped_file_uses_an_old_spelling(file):
     values = OmegaConf.to_container(OmegaConf.load(CONFIGS / file), resolve=False)
     group = "" if (CONFIGS / file).read_text().startswith("# @package _global_") else str(file.parent)
     assert rename_settings(values, group, silent=True) == values
+
+
+DATASETS = {"lenet": "mnist", "lstm": "mnist", "gru": "mnist", "resnet50": "ilsvrc2012"}
+SCHEDULES = {"mnist": "lenet", "cifar10": "cifar_snip", "ilsvrc2012": "imagenet_90"}
+
+
+@pytest.mark.parametrize("model", CHOICES["model"])
+def test_a_model_brings_its_data_set_and_that_its_schedule(model):
+    dataset = DATASETS.get(model, DATASETS.get(model.partition("_")[0], "cifar10"))
+    with composer(None) as compose:
+        composed = compose.compose([f"model={model}"])
+        assert (composed.dataset.name, composed.schedule.name) == (dataset, SCHEDULES[dataset])
+        assert compose.unusual(composed) is None
+
+
+@pytest.mark.parametrize(
+    ("overrides", "dataset", "schedule"),
+    [
+        ([], "mnist", "lenet"),
+        (["model=vgg_d", "dataset=mnist"], "mnist", "lenet"),
+        (["dataset=tiny_imagenet", "model=vgg_d"], "tiny_imagenet", "cifar_snip"),
+        (["model=vgg_d", "schedule=quick"], "cifar10", "quick"),
+        (["model=vgg_d", "experiment=table1_lenet_5_caffe"], "mnist", "lenet"),
+        (["experiment=quickstart"], "digits", "quick"),
+    ],
+)
+def test_the_command_line_and_an_experiment_win_over_the_models_data_set(overrides, dataset, schedule):
+    with composer(None) as compose:
+        composed = compose.compose(overrides)
+        assert (composed.dataset.name, composed.schedule.name) == (dataset, schedule)
+
+
+def test_images_of_another_shape_than_those_of_the_models_data_set_are_unusual():
+    with composer(None) as compose:
+        assert compose.unusual(compose.compose(["model=vgg_d", "dataset=mnist"])) == (
+            "unusual: model=vgg_d is meant for dataset=cifar10 (3×32×32) and gets dataset=mnist (1×28×28)"
+        )
+        assert compose.unusual(compose.compose(["model=lenet_5_caffe", "dataset=fashion_mnist"])) is None
+        sweep = compose.sweep(["model=vgg_c,lenet_300_100", "sparsity=0,0.9", "dataset=digits"])
+        assert [note.split()[1] for note in sweep.notes] == ["model=vgg_c"]
