@@ -1,6 +1,7 @@
 """`dry_run=true`: prints what a run or a sweep would do, without data, downloads or files written."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from tabulate import tabulate
@@ -13,7 +14,12 @@ from snip_cli.pruning.method import Biases, find_method
 from snip_cli.pruning.prune import check_request
 from snip_cli.run.ancestors import ancestors, rewind_iteration
 from snip_cli.run.checks import check
+from snip_cli.run.estimate import Estimate, by_timing, from_earlier_runs
 from snip_cli.runfolder import record
+from snip_cli.runtime.device import find_device
+
+# What a timing found for one iteration, by what is timed.
+Timings = dict[str, Estimate | None]
 
 
 def multiply_accumulates(config: Config) -> int:
@@ -55,13 +61,32 @@ def own_iterations(config: Config) -> int:
     return config.schedule.iterations - (rewind_iteration(config) or 0)
 
 
+def duration(config: Config, timings: Timings) -> str:
+    """Return how long a seed of a run that is not finished trains, without its ancestors, and what that is taken from.
+
+    `timings` holds what was timed before, because the runs of a sweep often train the same network.
+    """
+    if record.is_finished(config):
+        return ""
+    device = find_device(config.device)
+    if earlier := from_earlier_runs(config, device, own_iterations(config)):
+        return str(earlier)
+    schedule = config.schedule
+    key = str((config.model, config.dataset.shape, schedule.batch_size, config.dtype, config.is_reference))
+    if key not in timings:
+        timings[key] = by_timing(config, device, 1)
+    one = timings[key]
+    return "unknown" if one is None else str(replace(one, seconds=one.seconds * own_iterations(config)))
+
+
 def print_plan(configs: Sequence[Config]) -> None:
-    """Print the folder, state, m, κ, multiply-accumulates and iterations of each run.
+    """Print the folder, state, m, κ, multiply-accumulates, iterations and duration of each run.
 
     Raises:
         ConfigError: a run is impossible.
     """
-    rows = []
+    rows: list[dict[str, object]] = []
+    timings: Timings = {}
     for config in configs:
         total = check(config)
         method = find_method(config.method.name)
@@ -77,6 +102,7 @@ def print_plan(configs: Sequence[Config]) -> None:
                 "dense multiply-accumulates": f"{multiply_accumulates(config):,}",
                 "iterations": iterations(config),
                 "seeds": config.seeds,
+                "time": duration(config, timings),
             }
         )
     if len(rows) == 1:

@@ -10,6 +10,8 @@ import torch
 from snip_cli.config.schema import Config
 from snip_cli.config.sections import Schedule
 from snip_cli.errors import RunError
+from snip_cli.run.ancestors import rewind_iteration
+from snip_cli.run.estimate import from_earlier_runs
 from snip_cli.runfolder import record
 from snip_cli.runfolder.results import Metrics, read_metrics
 from snip_cli.runtime.processes import ProcessGroup
@@ -18,13 +20,15 @@ log = logging.getLogger("snip_cli")
 
 
 def announcement(config: Config, device: torch.device, group: ProcessGroup) -> str:
-    """Describe what a run is about to do: the resolved choice of everything."""
+    """Describe what a run is about to do: the resolved choice of everything, and how long it takes if an earlier run tells."""
     s = config.schedule
     choice = [config.method_name, config.model.name, config.dataset.name, f"sparsity {config.sparsity}"]
     seeds = f"seed {config.seed}" if config.seeds == 1 else f"seeds {config.seed} to {config.all_seeds[-1]}"
     schedule = f"schedule {s.name}: {s.iterations:,} iterations of {s.batch_size}, learning rate {rates(s)}"
     where = str(device) if group.size == 1 else f"{group.size} processes on {device.type}"
-    return " · ".join([*choice, seeds, schedule, where, config.dtype])
+    iterations = s.iterations - (rewind_iteration(config) or 0)
+    estimate = from_earlier_runs(config, device, iterations) if group.size == 1 else None
+    return " · ".join([*choice, seeds, schedule, where, config.dtype, *([str(estimate)] if estimate else [])])
 
 
 def rates(schedule: Schedule) -> str:

@@ -19,17 +19,17 @@ from snip_cli.models.pretrained import check_there
 from snip_cli.run.ancestors import ancestors, rewind_iteration, without_early_weights
 from snip_cli.run.checks import check, check_group, check_scoring
 from snip_cli.run.messages import announcement, describe, explain_out_of_memory, log_finished_seeds, reuse
-from snip_cli.run.progress import in_threads, progress_bar
+from snip_cli.run.progress import Bar, in_threads, progress_bar
 from snip_cli.run.seed import open_training, prepare, pruned_seeds, record_results
 from snip_cli.runfolder import record
 from snip_cli.runfolder.checkpoint import Saved, SavedSeed, save_early
 from snip_cli.runfolder.folder import open_folder, wait_until_free
 from snip_cli.runfolder.recorder import NoRecorder, Recorder
-from snip_cli.runfolder.results import Metrics
+from snip_cli.runfolder.results import Evaluation, Metrics
 from snip_cli.runtime.device import data_type, describe_device, own_device, set_up
 from snip_cli.runtime.processes import ProcessGroup, process_group
 from snip_cli.training.choice import at_once, expects_sparse, group_by_iteration, side_by_side
-from snip_cli.training.loop import DivergedError, Meter, warn_of_divergence
+from snip_cli.training.loop import DivergedError, warn_of_divergence
 
 log = logging.getLogger("snip_cli")
 
@@ -131,7 +131,7 @@ def train_together(
     group: ProcessGroup,
     recorder: Recorder | NoRecorder,
     keep_at: KeepAt,
-    meter: Meter,
+    meter: Bar,
 ) -> dict[int, DivergedError]:
     """Prune and train seeds that train at the same time, from their checkpoints if there are any; return the errors of those that diverged."""
     with recorder.lock:
@@ -147,8 +147,12 @@ def train_together(
     def keep(states: Mapping[int, SavedSeed]) -> None:
         recorder.keep({seed: starts[seed].checkpoint(state) for seed, state in states.items()})
 
+    def evaluated(seed: int, row: Evaluation) -> None:
+        recorder.evaluated(seed, row)
+        meter.log(seed, row)
+
     with suppress(DivergedError):  # `failed` has every seed's error
-        training.train(evaluated=recorder.evaluated, checkpoint=keep, keep_at=keep_at, meter=meter)
+        training.train(evaluated=evaluated, checkpoint=keep, keep_at=keep_at, meter=meter)
     with recorder.lock:
         record_results(config, starts, training, data, group, paths, recorder)
     return training.failed

@@ -1,7 +1,10 @@
-"""Seeds that train side by side in threads, and the one progress bar over all of them."""
+"""Seeds that train side by side in threads, and the progress of all of them: a bar, or lines in a log."""
 
+import logging
+import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -10,11 +13,20 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from snip_cli.config.schema import Config
+from snip_cli.run.estimate import in_words
 from snip_cli.runfolder.checkpoint import Saved
+from snip_cli.runfolder.results import Evaluation
 from snip_cli.runtime.processes import ProcessGroup
 from snip_cli.training.loop import Meter
 
+log = logging.getLogger("snip_cli")
+
 Item = TypeVar("Item")
+
+# Seconds until the first line of a log, between two lines, and of silence before a line without an evaluation.
+FIRST, BETWEEN, SILENCE = 10.0, 30.0, 300.0
+# The size of a terminal that does not know its own.
+WIDTH, HEIGHT = 80, 24
 
 
 class StoppedError(Exception):
@@ -22,14 +34,24 @@ class StoppedError(Exception):
 
 
 class Bar(Meter):
-    """A progress bar over the iterations of all seeds, which also ends the trainings of other threads.
+    """Shows the iterations of all seeds, as a bar or in lines of the log, and ends the trainings of other threads.
 
     Attributes:
         stopped: set it, and every training ends at its next look at the bar.
     """
 
-    def __init__(self, bar: "tqdm[Any]") -> None:
-        self._bar, self._lock = bar, threading.Lock()
+    def __init__(
+        self,
+        bar: "tqdm[Any]",
+        *,
+        lines: bool = False,
+        total: int = 0,
+        initial: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._bar, self._lock, self._lines, self._clock = bar, threading.Lock(), lines, clock
+        self._total, self._initial, self._done, self._started = total, initial, 0, clock()
+        self._next_line = self._started + FIRST
         self.stopped = threading.Event()
 
     def done(self, iterations: int) -> None:
@@ -38,24 +60,49 @@ class Bar(Meter):
             raise StoppedError
         with self._lock:
             self._bar.update(iterations)
+            self._done += iterations
+            # Between evaluations there is a line at the start, for the time left, and then a rare one.
+            first = self._next_line == self._started + FIRST
+            if self._lines and self._clock() >= self._next_line + (0 if first else SILENCE - BETWEEN):
+                self._log("")
 
     def evaluated(self, error: float) -> None:
         """Show a test error in percent."""
         with self._lock:
             self._bar.set_postfix_str(f"test error {error:.2f} %")
 
+    def log(self, seed: int, row: Evaluation) -> None:
+        """Log an evaluation of a seed, at most one every half minute."""
+        with self._lock:
+            if self._lines and self._clock() >= self._next_line:
+                self._log(
+                    f"seed {seed} at iteration {row.iteration:,}: loss {row.train_loss:.4f}, validation error {row.val_error:.2f} %, "
+                    f"test error {row.test_error:.2f} %, {row.images_per_second:,.0f} images/s; "
+                )
+
+    def _log(self, evaluation: str) -> None:
+        """Log a line: an evaluation, how many iterations of all seeds are done, and the time left."""
+        now = self._clock()
+        self._next_line = now + BETWEEN
+        done = self._initial + self._done
+        if done < self._total and self._done:
+            left = in_words((now - self._started) / self._done * (self._total - done))
+            log.info("%s%s of %s iterations done, about %s left", evaluation, f"{done:,}", f"{self._total:,}", left)
+
 
 @contextmanager
 def progress_bar(config: Config, seeds: Sequence[int], saved: Saved, group: ProcessGroup) -> Iterator[Bar]:
-    """Show a bar over the iterations of seeds on standard error, with the rate and the time left, if that is a terminal."""
+    """Show the iterations of seeds, with the rate and the time left: as a bar if standard error is a terminal, else in lines of the log."""
     name = f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds"
     total = len(seeds) * config.schedule.iterations
     done = sum(saved.training[seed]["state"]["progress"]["iteration"] for seed in seeds if seed in saved.training)
-    shown = group.is_first and sys.stderr.isatty()
-    with tqdm(
-        total=total, initial=done, desc=name, unit="it", disable=not shown, leave=False, dynamic_ncols=True
-    ) as bar:
-        yield Bar(bar)
+    terminal = sys.stderr.isatty()
+    # A terminal that does not know its size says 0, at which tqdm shows nothing.
+    width = os.get_terminal_size(sys.stderr.fileno()).columns if terminal else 0
+    size: dict[str, Any] = {"dynamic_ncols": True} if width > 0 else {"ncols": WIDTH, "nrows": HEIGHT}
+    shown = group.is_first and terminal
+    with tqdm(total=total, initial=done, desc=name, unit="it", disable=not shown, leave=False, **size) as bar:
+        yield Bar(bar, lines=group.is_first and not terminal, total=total, initial=done)
 
 
 def in_threads(work: Callable[[Item], None], items: Sequence[Item], threads: int, bar: Bar) -> None:

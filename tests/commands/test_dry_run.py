@@ -1,5 +1,7 @@
 """`dry_run=true`: the plan of a run or a sweep, and nothing else."""
 
+import re
+
 from snip_cli.commands.snip_run import main
 from tests.snip_run import QUICK, run_quick, train_until_checkpoint
 
@@ -64,3 +66,19 @@ def test_dry_run_counts_the_rounds_that_a_run_needs_first(tmp_path, capsys):
     assert main([*QUICK, f"output_dir={tmp_path}", "sparsity=0", "schedule.iterations=10"]) == 0
     assert main([*command, "dry_run=true"]) == 0
     assert "to do, after 2 rounds" in capsys.readouterr().out
+
+
+def test_dry_run_says_how_long_a_seed_takes_and_how_it_knows(tmp_path, capsys):
+    command = [*QUICK, f"output_dir={tmp_path}", "dry_run=true"]
+    assert main([*command, "sparsity=0.9"]) == 0
+    assert re.search(
+        r"time +about \d+ s a seed, by a short timing of the whole network; a pruned one may be faster\n",
+        capsys.readouterr().out,
+    )
+    done = run_quick(tmp_path, "sparsity=0.8")
+    assert main([*command, "sparsity=0.9"]) == 0
+    assert re.search(rf"time +about \d+ s a seed, as {done.name} took here\n", capsys.readouterr().out)
+    assert main([*command, "sparsity=0"]) == 0
+    assert re.search(r"time +about \d+ s a seed, by a short timing\n", capsys.readouterr().out)
+    assert main([*QUICK, f"output_dir={tmp_path}", "sparsity=0.7"]) == 0
+    assert f"a seed, as {done.name} took here\n" in capsys.readouterr().out  # the header of the run

@@ -1,11 +1,22 @@
 """Seeds that train side by side: one failure ends the others, and its error is the one that is raised."""
 
+import contextlib
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
 import threading
 
 import pytest
 from tqdm import tqdm
 
+from snip_cli.run.estimate import in_words
 from snip_cli.run.progress import Bar, StoppedError, in_threads
+from snip_cli.runfolder.results import Evaluation
+from tests.snip_run import ROOT, run_quick
 
 
 def bar():
@@ -43,3 +54,96 @@ def test_a_failure_ends_the_others(error):
     with pytest.raises(error):
         in_threads(work, ["goes on", "fails", "never begins"], 2, meter)
     assert stopped == ["goes on"]
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def lines(caplog):
+    """A bar of 1,000 iterations in lines, of which 100 were done before, its clock, and what it logs."""
+    caplog.set_level("INFO", logger="snip_cli")
+    clock = Clock()
+    return Bar(tqdm(disable=True), lines=True, total=1000, initial=100, clock=clock), clock, caplog
+
+
+def evaluation(iteration):
+    return Evaluation(iteration, 0.1, 0.25, 0.2, 2.0, 0.3, 3.0, images_per_second=4321.0)
+
+
+def test_a_log_has_an_evaluation_at_most_every_half_minute_with_the_time_left(lines):
+    meter, clock, caplog = lines
+    for clock.now in range(1, 91):
+        meter.done(5)
+        meter.log(0, evaluation(100 + 5 * clock.now))
+    said = caplog.messages
+    assert said[0] == "150 of 1,000 iterations done, about 3 min left"
+    assert said[1] == (
+        "seed 0 at iteration 300: loss 0.2500, validation error 2.00 %, test error 3.00 %, 4,321 images/s; "
+        "300 of 1,000 iterations done, about 2 min left"
+    )
+    assert [message.split(":")[0] for message in said[1:]] == ["seed 0 at iteration 300", "seed 0 at iteration 450"]
+
+
+def test_a_log_is_not_silent_for_long_between_evaluations(lines):
+    meter, clock, caplog = lines
+    for clock.now in range(10, 700, 10):
+        meter.done(1)
+    assert [message.split(" of ")[0] for message in caplog.messages] == ["101", "131", "161"]
+    assert "left" in caplog.messages[0]
+
+
+def test_a_short_run_and_a_bar_add_no_lines(lines, caplog):
+    meter, clock, _ = lines
+    clock.now = 9.0
+    meter.done(900)
+    meter.log(0, evaluation(1000))
+    silent = Bar(tqdm(disable=True), total=10, clock=clock)
+    clock.now = 1e6
+    silent.done(5)
+    silent.log(0, evaluation(5))
+    assert caplog.messages == []
+
+
+def test_a_log_of_a_run_shows_its_evaluations(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("snip_cli.run.progress.FIRST", 0.0)
+    monkeypatch.setattr("snip_cli.run.progress.BETWEEN", 0.0)
+    run_quick(tmp_path, "schedule.evaluate_every=1", "schedule.iterations=3")
+    said = capsys.readouterr().out
+    assert "seed 0 at iteration 1: loss" in said and "of 3 iterations done, about" in said
+    [folder] = tmp_path.glob("*/run.log")
+    assert "seed 0 at iteration 2: loss" in folder.read_text()
+
+
+@pytest.mark.parametrize("columns", [0, 100])
+def test_the_bar_is_shown_on_a_terminal_of_any_width(columns):
+    """A pty has 0 columns until somebody sets them."""
+    main, own = pty.openpty()
+    fcntl.ioctl(own, termios.TIOCSWINSZ, struct.pack("HHHH", 24 if columns else 0, columns, 0, 0))
+    code = (
+        "import time; from types import SimpleNamespace as N; from snip_cli.run.progress import progress_bar\n"
+        "config = N(schedule=N(iterations=1000))\n"
+        "with progress_bar(config, [0], N(training={}), N(is_first=True)) as bar:\n"
+        "    bar.done(500); time.sleep(0.2); bar.done(250); bar.evaluated(1.5)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=own, stdout=subprocess.DEVNULL, cwd=ROOT)
+    os.close(own)
+    said = b""
+    with contextlib.suppress(OSError):  # a closed pty
+        while part := os.read(main, 1000):
+            said += part
+    assert process.wait(timeout=60) == 0
+    os.close(main)
+    assert b"seed 0" in said and b"750/1000" in said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.2, "1 s"), (99, "99 s"), (100, "2 min"), (5900, "98 min"), (7500, "2 h 5 min"), (200_000, "2 days 7 h")],
+)
+def test_a_duration_is_said_in_two_units_at_most(seconds, words):
+    assert in_words(seconds) == words

@@ -1,0 +1,129 @@
+"""How long a run will take: from earlier runs in the same folder on this machine, or from a short timing."""
+
+import math
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from snip_cli.compact.measure import forward_multiply_accumulates
+from snip_cli.config.reading import read
+from snip_cli.config.schema import Config
+from snip_cli.errors import ConfigError
+from snip_cli.models.building import build_model
+from snip_cli.runfolder.record import read_environment
+from snip_cli.runtime.device import data_type, describe_device
+from snip_cli.training.trainer import Forward, make_optimizer
+
+# Earlier runs that are read at most: those whose sparsity is nearest.
+READ = 5
+# A timing lasts until so many seconds or iterations, of batches of about so many multiply-accumulates in the forward pass.
+SECONDS, ITERATIONS, LARGEST = 1.0, 20, 2e9
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The seconds that one seed trains, and what they are taken from, in words."""
+
+    seconds: float
+    source: str
+
+    def __str__(self) -> str:
+        return f"about {in_words(self.seconds)} a seed, {self.source}"
+
+
+def in_words(seconds: float) -> str:
+    """Return a duration in two units at most, such as `40 s`, `3 min`, `2 h 5 min` or `3 days 4 h`."""
+    if seconds < 99.5:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min"
+    return f"{hours // 24} days {hours % 24} h"
+
+
+def from_earlier_runs(config: Config, device: torch.device, iterations: int) -> Estimate | None:
+    """Return what `iterations` will take at the rate of the earlier run that is most like this one; None if there is none.
+
+    Earlier runs count if they lie in the same folder, were made on this machine and device, and agree in model, data set, batch, type and
+    whether anything is pruned.
+    """
+    where = describe_device(device)
+    found = Path(config.output_dir).glob(f"*-{config.model.name}-{config.dataset.name}-*/metrics.json")
+    folders = [path.parent for path in found if path.parent.name.startswith("reference-") == config.is_reference]
+    for folder in sorted(folders, key=lambda folder: (_distance(config, folder), folder.name))[:READ]:
+        try:
+            made, earlier = read_environment(folder), read(folder / "config.yaml")
+        except ConfigError:
+            continue
+        alike = all(
+            getattr(earlier, key) == getattr(config, key) for key in ("model", "dtype", "compile", "sync_batchnorm")
+        )
+        rates = list((made.images_per_second or {}).values())
+        here = made.host == platform.node() and made.device == where
+        if alike and here and rates and earlier.schedule.batch_size == config.schedule.batch_size:
+            seconds = iterations * config.schedule.batch_size * len(rates) / sum(rates)
+            return Estimate(seconds, f"as {folder.name} took here")
+    return None
+
+
+def _distance(config: Config, folder: Path) -> float:
+    """Return how far apart the sparsities of a run and of a run's folder are, by the logarithm of what is kept."""
+    marks = [part[1:] for part in folder.name.split("-") if part[:1] == "s" and part[1:2].isdigit()]
+    try:
+        return abs(math.log(1 - float(config.sparsity)) - math.log(1 - float(marks[-1])))
+    except (ValueError, IndexError):
+        return 0.0
+
+
+def by_timing(config: Config, device: torch.device, iterations: int) -> Estimate | None:
+    """Return what `iterations` will take by a timing of the whole network on random images; None if it cannot be timed."""
+    schedule, shape = config.schedule, tuple(config.dataset.shape)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            model = build_model(config).to(device, data_type(config.dtype))
+            model = model.to(memory_format=torch.channels_last).train()
+            batch = fitting_batch(schedule.batch_size, forward_multiply_accumulates(model, shape), device)
+            images = torch.randn(batch, *shape, device=device, dtype=data_type(config.dtype))
+            labels = torch.randint(config.dataset.classes, (batch,), device=device)
+            optimizer = make_optimizer(model, schedule)
+            forward = Forward(model, bfloat16=config.dtype == "bfloat16")
+
+            def step() -> None:
+                optimizer.zero_grad(set_to_none=True)
+                F.cross_entropy(forward.training(images), labels).backward()
+                optimizer.step()
+
+            seconds = _time(step, device)
+    except Exception:  # a user's network may raise anything, and the run itself says so
+        return None
+    less = "" if config.is_reference else " of the whole network; a pruned one may be faster"
+    return Estimate(seconds * iterations * schedule.batch_size / batch, f"by a short timing{less}")
+
+
+def fitting_batch(batch: int, multiply_accumulates: int, device: torch.device) -> int:
+    """Return how many images of a batch to time with: all on a GPU, and on a CPU as many as take a moment, at least two."""
+    if device.type != "cpu":
+        return batch
+    return max(2, min(batch, int(LARGEST / max(1, multiply_accumulates))))
+
+
+def _time(step: Callable[[], None], device: torch.device) -> float:
+    """Return the seconds of a step, without those of the first one."""
+    step()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    started, done = time.perf_counter(), 0
+    while done < ITERATIONS and time.perf_counter() - started < SECONDS:
+        step()
+        done += 1
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return (time.perf_counter() - started) / done
