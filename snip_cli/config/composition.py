@@ -17,6 +17,7 @@ from snip_cli.config.quoting import PATHS, as_typed, is_text
 from snip_cli.config.reading import load
 from snip_cli.config.renamed import rename_override
 from snip_cli.config.schema import Config
+from snip_cli.config.sections import ANNEALS
 from snip_cli.errors import ConfigError
 from snip_cli.registry import nearest
 
@@ -26,6 +27,9 @@ CONFIGS = PACKAGE / "configs" if (PACKAGE / "configs").is_dir() else PACKAGE.par
 CONFIG_NAME = "config"
 # Of the extra `launch`; `processes` and `slurm` build on them.
 EXTRA_LAUNCHERS = ("joblib", "submitit_local", "submitit_slurm")
+
+# The settings whose value is a list.
+LISTS = ("schedule.milestones", "dense_schedule.milestones", "dataset.shape", "dataset.sizes", "method.classes")
 
 # What Hydra and OmegaConf raise for overrides and files of the user's.
 REFUSALS = (HydraException, OmegaConfBaseException, YAMLError, AssertionError, ValueError, TypeError, RecursionError)
@@ -138,7 +142,9 @@ class Composer:
             remedy = "add -m to run them all."
             if match[1].startswith("seeds="):
                 remedy = "seeds is how many: write seeds=3 for the seeds 0, 1 and 2, or seed=5 for seed 5 alone."
-            elif match[1].partition("=")[0].lstrip("+") in PATHS:
+            elif (key := match[1].partition("=")[0].lstrip("+")) in LISTS:
+                remedy = f"it is one list: write '{key}=[{match[1].partition('=')[2]}]'."
+            elif key in PATHS:
                 remedy = f"add -m to run them all, or write {as_typed(match[1])} for one path with a comma."
             return f"'{match[1]}' has several values: {remedy}"
         if match := re.search(r"Could not append to config\. An item is already at '(.+?)'", text):
@@ -202,4 +208,8 @@ def missing_choice(error: MissingConfigException) -> str:
     options = list(error.options or [])
     if not group or not options:
         return " ".join(str(error).split())
+    if group == "schedule" and choice in ANNEALS:
+        return (
+            f"There is no schedule '{choice}': write schedule.anneal={choice} to let the rate of any schedule fall so."
+        )
     return f"There is no {group} '{choice}'{nearest(choice, options)}; choose one of {', '.join(options)}."

@@ -24,6 +24,7 @@ from hydra.plugins.config_source import ConfigResult
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from snip_cli.config.epochs import settings_as_iterations
 from snip_cli.config.renamed import rename_settings
 from snip_cli.errors import ConfigError
 
@@ -52,7 +53,8 @@ class Repository(ConfigRepository):
         assert isinstance(written, dict)
         package = result.header.get("package")
         group = config_path.rpartition("/")[0].replace("/", ".")
-        renamed = rename_settings(written, group if package is None else package.replace("_global_", ""))
+        section = group if package is None else package.replace("_global_", "")
+        renamed = settings_as_iterations(rename_settings(written, section), section, self._file(config_path))
         if renamed != written:
             result.config = OmegaConf.create(renamed)
         return result

@@ -9,11 +9,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from snip_cli.config.epochs import SCHEDULES, resolve_epochs
 from snip_cli.config.fingerprint import default_of
 from snip_cli.config.quoting import in_home
 from snip_cli.config.renamed import rename_settings
 from snip_cli.config.schema import Config
-from snip_cli.config.sections import AUTO, Dataset, Init, Method, Model, Schedule, require, require_value
+from snip_cli.config.sections import ANNEALS, AUTO, Dataset, Init, Method, Model, Schedule, require, require_value
 from snip_cli.errors import ConfigError
 from snip_cli.registry import nearest
 
@@ -50,6 +51,8 @@ def load(composed: DictConfig) -> Config:
     known = {spec.name: spec for spec in fields(Config)}
     for key in values:
         require(key in known, f"There is no setting '{key}'{nearest(str(key), known)}; `snip-run --help` lists them.")
+    dataset = _section("dataset", Dataset, values.get("dataset"))
+    values |= {key: resolve_epochs(key, values.get(key), dataset) for key in SCHEDULES if key in values}
     sections = {key: _section(key, schema, values.get(key)) for key, schema in SECTIONS.items()}
     for key, schema in OPTIONAL_SECTIONS.items():
         sections[key] = None if values.get(key) is None else _section(key, schema, values[key])
@@ -101,9 +104,9 @@ def _section(name: str, schema: type, values: Any) -> Any:
         raise ConfigError(f"{name} must be chosen, as in {name}=NAME; `snip-run --help` lists the choices.")
     specs = {spec.name: spec for spec in fields(schema)}
     own = {key: spec for key, spec in specs.items() if key not in NO_SETTINGS}
-    for key, spec in own.items():
-        is_given = key in values or default_of(spec) is not MISSING
-        require(is_given, f"The configuration of {name} has no '{key}': add it to its YAML.")
+    missing = [f"'{key}'" for key, spec in own.items() if key not in values and default_of(spec) is MISSING]
+    them = "them" if len(missing) > 1 else "it"
+    require(not missing, f"The configuration of {name} has no {', '.join(missing)}: add {them} to its YAML.")
     for key, value in values.items():
         require(value != "???", f"{name}.{key} must be given, as in {name}.{key}=VALUE.")
     given = {key: _typed(f"{name}.{key}", values[key], spec.type) for key, spec in own.items() if key in values}
@@ -135,6 +138,13 @@ def _typed(key: str, value: Any, wanted: Any) -> Any:
         return float(value)
     if wanted is str and type(value) in (int, float):
         return str(value)
+    if key.endswith("schedule.decay") and value in ANNEALS:
+        section = key.removesuffix(".decay")
+        raise ConfigError(
+            f"{key} is the factor at each milestone, a number in (0, 1]: got {value!r}. Write {section}.anneal={value}."
+        )
+    if wanted == list[int] and type(value) is int:
+        require_value(False, key, value, TYPES[wanted], f"Write '{key}=[{value}]'.")
     is_list_of_int = isinstance(value, list) and all(type(item) is int for item in value)
     require_value(is_list_of_int if wanted == list[int] else type(value) is wanted, key, value, TYPES[wanted])
     return value

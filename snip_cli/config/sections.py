@@ -13,6 +13,7 @@ AUTO = "auto"
 ABLATIONS = ("none", "shuffle_layers", "redraw", "invert")
 # `training.trainer.optimizer_for` makes them.
 OPTIMIZERS = ("sgd", "adam")
+ANNEALS = ("step", "cosine", "linear")
 # `flip_translate` and `flip_translate_released` are for data in memory, `crop_flip` is for streamed data.
 AUGMENTATIONS = ("none", "flip_translate", "flip_translate_released", "crop_flip")
 
@@ -46,7 +47,8 @@ def check_sparsity(sparsity: float | str) -> None:
 class Dataset:
     """A data set: its name, its folder, the shape that models are built for, and how its images are drawn.
 
-    With `random_labels` the training labels are shuffled once. Scores are computed from the true labels.
+    With `random_labels` the training labels are shuffled once. Scores are computed from the true labels. `train_images` counts the training
+    images before any are held out; 0 if it is not known.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Dataset:
     translate_pixels: int = field(default=4, metadata=hashed("unless default"))
     sizes: list[int] = field(default_factory=list, metadata=hashed("unless default"))
     workers: int = field(default=4, metadata=hashed("never"))
+    train_images: int = field(default=0, metadata=hashed("never"))
     random_labels: bool = field(default=False, metadata=hashed("unless default"))
     options: dict[str, Any] = field(default_factory=dict, metadata=hashed("unless default"))
 
@@ -72,6 +75,7 @@ class Dataset:
         require_value(self.translate_pixels >= 0, "dataset.translate_pixels", self.translate_pixels, "0 or more")
         require_value(all(s >= 1 for s in self.sizes), "dataset.sizes", self.sizes, "positive numbers of pixels")
         require_value(self.workers >= 0, "dataset.workers", self.workers, "0 or more")
+        require_value(self.train_images >= 0, "dataset.train_images", self.train_images, "0 or more")
 
 
 @dataclass(frozen=True)
@@ -134,7 +138,8 @@ class Init:
 class Schedule:
     """How a network is trained. All lengths are in iterations.
 
-    `momentum` and `nesterov` belong to `sgd`. With `train_error` each evaluation includes the training images.
+    `momentum` and `nesterov` belong to `sgd`, `milestones` and `decay` to `anneal=step`. With `train_error` each evaluation includes the
+    training images.
     """
 
     name: str = field(metadata=hashed("never"))
@@ -151,6 +156,7 @@ class Schedule:
     warmup: int = field(default=0, metadata=hashed("unless default", always_in="dense_schedule"))
     optimizer: str = field(default="sgd", metadata=hashed("unless default", always_in="dense_schedule"))
     train_error: bool = field(default=False, metadata=hashed("unless default", always_in="dense_schedule"))
+    anneal: str = field(default="step", metadata=hashed("unless default"))
 
     def __post_init__(self) -> None:
         iterations = "0 (no training) or more"
@@ -160,6 +166,7 @@ class Schedule:
         is_positive = 0 < self.learning_rate < math.inf
         require_value(is_positive, "schedule.learning_rate", self.learning_rate, "positive and finite")
         require_choice("schedule.optimizer", self.optimizer, OPTIMIZERS)
+        require_choice("schedule.anneal", self.anneal, ANNEALS)
         require(
             self.optimizer == "sgd" or self.momentum == 0,
             f"schedule.momentum must be 0 with schedule.optimizer={self.optimizer}: got {self.momentum}. "
@@ -179,7 +186,15 @@ class Schedule:
     def rate_at(self, iteration: int) -> float:
         """Return the learning rate of an iteration, counted from 0.
 
-        The rate is multiplied by `decay` at each milestone. In the first `warmup` iterations it rises in equal steps.
+        The rate is multiplied by `decay` at each milestone, or falls to 0 at the end along a cosine or a line, which begins after the
+        warm-up. In the first `warmup` iterations the rate rises in equal steps.
         """
-        rate = self.learning_rate * self.decay ** sum(iteration >= milestone for milestone in self.milestones)
+        rate = self.learning_rate * self._share_at(iteration)
         return rate * min(1.0, (iteration + 1) / self.warmup) if self.warmup else rate
+
+    def _share_at(self, iteration: int) -> float:
+        """Return the share of the learning rate that is left at an iteration."""
+        if self.anneal == "step":
+            return float(self.decay ** sum(iteration >= milestone for milestone in self.milestones))
+        done = max(0, iteration - self.warmup) / max(1, self.iterations - self.warmup)
+        return 1 - done if self.anneal == "linear" else (1 + math.cos(math.pi * done)) / 2

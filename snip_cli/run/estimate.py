@@ -22,7 +22,7 @@ from snip_cli.training.trainer import Forward, make_optimizer
 # Earlier runs that are read at most: those whose sparsity is nearest.
 READ = 5
 # A timing lasts until so many seconds or iterations, of batches of about so many multiply-accumulates in the forward pass.
-SECONDS, ITERATIONS, LARGEST = 1.0, 20, 2e9
+SECONDS, ITERATIONS, LARGEST = 0.3, 5, 5e8
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,9 @@ def announcement(config: Config, device: torch.device, group: ProcessGroup) -> s
 
 def rates(schedule: Schedule) -> str:
     """Describe the learning rate, and at which iterations it falls."""
+    if schedule.anneal != "step":
+        warmup = f" after a warm-up of {schedule.warmup:,}" * (schedule.warmup > 0)
+        return f"{schedule.learning_rate:g}, falling to 0 along a {'line' if schedule.anneal == 'linear' else 'cosine'}{warmup}"
     falls = [f"{milestone:,}" for milestone in schedule.milestones if milestone < schedule.iterations]
     if not falls:
         return f"{schedule.learning_rate:g} throughout" + " but for the warm-up" * (schedule.warmup > 0)

@@ -96,7 +96,11 @@ WRONG = [
     ("dataset.name", None, r"dataset\.name must be a word: got None\."),
     ("method.batch_size", 0, r"method\.batch_size must be at least 1: got 0\."),
     ("method.classes", [3, 10], r"method\.classes must be classes of mnist, 0 to 9: got \[10\]\."),
-    ("method.classes", 3, r"method\.classes must be a list of whole numbers: got 3\."),
+    (
+        "method.classes",
+        3,
+        r"method\.classes must be a list of whole numbers: got 3\. Write 'method\.classes=\[3\]'\.",
+    ),
     (
         "method",
         {"name": "snip", "classes": [3], "samples_per_class": 2},
@@ -119,7 +123,17 @@ WRONG = [
     ("schedule.milestones", [50, 25], r"schedule\.milestones must be positive and increasing: got \[50, 25\]\."),
     ("schedule.milestones", [25, 25], r"schedule\.milestones must be positive and increasing: got \[25, 25\]\."),
     ("schedule.milestones", [0, 25], r"schedule\.milestones must be positive and increasing: got \[0, 25\]\."),
-    ("schedule.milestones", 25, r"schedule\.milestones must be a list of whole numbers: got 25\."),
+    (
+        "schedule.milestones",
+        25,
+        r"schedule\.milestones must be a list of whole numbers: got 25\. Write 'schedule\.milestones=\[25\]'\.",
+    ),
+    ("schedule.anneal", "cos", r"schedule\.anneal must be one of step, cosine, linear: got 'cos'\."),
+    (
+        "schedule.decay",
+        "cosine",
+        r"schedule\.decay is the factor at each milestone, a number in \(0, 1\]: got 'cosine'\. Write schedule\.anneal=cosine\.",
+    ),
     ("sparsty", 0.9, r"There is no setting 'sparsty' \(did you mean 'sparsity'\?\); `snip-run --help` lists them\."),
     (
         "schedule.warmpu",

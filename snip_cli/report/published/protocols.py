@@ -11,6 +11,7 @@ SNIP: dict[str, Any] = {
     "schedule.weight_decay": 0.0005,
     "schedule.warmup": 0,
     "schedule.decay": 0.1,
+    "schedule.anneal": "step",
     "dataset.held_out": 0.1,
     "dataset.split_seed": 9,
     "model.weights": "",
@@ -62,13 +63,13 @@ PROTOCOLS = (
 )
 # In the paper's order.
 DATASETS = tuple(dict.fromkeys(name for datasets, _ in PROTOCOLS for name in datasets))
-KNOWN_BY = ("schedule.optimizer", "schedule.learning_rate", "schedule.milestones")
+KNOWN_BY = ("schedule.optimizer", "schedule.learning_rate", "schedule.milestones", "schedule.anneal")
 
 
 def full_iterations(settings: Mapping[str, Any]) -> int:
     """Return how many iterations the protocol of a run with these settings has; 0 where it follows none.
 
-    Data set, optimizer, learning rate and milestones decide which protocol a run follows.
+    Data set, optimizer, learning rate, milestones and annealing decide which protocol a run follows.
     """
     for datasets, protocol in PROTOCOLS:
         if settings["dataset"] in datasets and all(settings.get(name) == protocol[name] for name in KNOWN_BY):

@@ -75,6 +75,17 @@ def test_a_hundred_iterations_are_those_of_the_masked_training(name, optimizer):
     assert_same(our_states[0]["model"], their_states[0]["model"], 1e-9)
 
 
+@pytest.mark.parametrize("anneal", ["cosine", "linear"])
+def test_the_learning_rate_falls_as_in_the_masked_training(anneal):
+    ours, theirs = (make("lenet_5_caffe", anneal=anneal, warmup=10) for make in (sparse, masked))
+    (our_rows, _), (their_rows, _) = train(ours), train(theirs)
+    assert_same(ours.weights()[0], theirs.weights()[0], 1e-9)
+    stepped = masked("lenet_5_caffe", warmup=10)
+    train(stepped)
+    assert not torch.equal(stepped.weights()[0]["fc1.weight"], theirs.weights()[0]["fc1.weight"])
+    assert [row["learning_rate"] for row in our_rows] == [row["learning_rate"] for row in their_rows]
+
+
 @each_network
 def test_in_single_precision_the_weights_differ_by_rounding(name):
     ours, theirs = (make(name, torch.float32, iterations=20, learning_rate=0.01) for make in (sparse, masked))
