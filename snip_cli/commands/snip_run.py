@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 
 from snip_cli import __version__, registry
 from snip_cli.commands.console import console, exit_code_of, exits_reported
+from snip_cli.commands.help import print_help, sections_asked
 from snip_cli.config.composition import CONFIG_NAME, Composer, composer
 from snip_cli.config.epochs import as_iterations
 from snip_cli.config.hydra_internals import argument_parser
@@ -73,11 +74,12 @@ def with_new_keys(override: str) -> str:
 def answer(compose: Composer, flags: argparse.Namespace) -> bool:
     """Answer --help, --cfg, --info and tab completion through Hydra; return whether one of them was asked for."""
     hydra = compose.hydra
+    sections = sections_asked(flags) if flags.help else []
     if flags.help or flags.cfg:
         compose.compose(flags.overrides)  # reports a mistake in one sentence, which Hydra would not
         report_old_spellings()
     if flags.help:
-        hydra.app_help(CONFIG_NAME, argument_parser(), flags)
+        print_help(compose, flags, sections)
     elif flags.hydra_help:
         hydra.hydra_help(CONFIG_NAME, argument_parser(), flags)
     elif flags.cfg:

@@ -100,6 +100,15 @@ def named_choice(hydra: Hydra, file: str, group: str) -> str | None:
     return None
 
 
+def yaml_of(hydra: Hydra, file: str) -> str:
+    """Return the text of the YAML file called `file`, such as `model/vgg_d`; empty if there is none."""
+    assert isinstance(hydra.config_loader, ConfigLoaderImpl)
+    for source in hydra.config_loader.repository.get_sources():
+        if source.scheme() == "file" and source.is_config(file):
+            return (Path(source.path) / f"{file}.yaml").read_text(encoding="utf-8")
+    return ""
+
+
 def make_launcher(hydra: Hydra, master: DictConfig, task: TaskFunction) -> Any:
     """Return the launcher that the master configuration names, set up to do `task` for each job."""
     context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(master))
