@@ -5,8 +5,11 @@ import shlex
 from importlib.util import find_spec
 
 import pytest
+import torch
+import torch.nn.functional as F
 
 from snip_cli.commands.snip_run import main
+from snip_cli.pruning.at_init.snip import connection_sensitivity
 from tests.snip_run import ROOT, only_run, read_metrics
 
 README = (ROOT / "README.md").read_text()
@@ -38,12 +41,32 @@ def test_the_python_example_prunes_a_network_of_the_users():
 def test_a_method_of_ones_own_takes_less_than_30_lines(tmp_path):
     assert len(METHOD.splitlines()) + len(YAML.splitlines()) < 30
     (tmp_path / "mine" / "method").mkdir(parents=True)
-    (tmp_path / "mine" / "taylor.py").write_text(METHOD)
-    (tmp_path / "mine" / "method" / "taylor.yaml").write_text(YAML)
+    (tmp_path / "mine" / "fisher.py").write_text(METHOD)
+    (tmp_path / "mine" / "method" / "fisher.yaml").write_text(YAML)
     [command] = [c for c in COMMANDS if "--config-dir" in c]
     arguments = [str(tmp_path / "mine") if word == "mine" else word for word in shlex.split(command)[1:]]
     assert main([*arguments, "schedule.iterations=2", f"output_dir={tmp_path / 'runs'}"]) == 0
-    assert read_metrics(only_run(tmp_path / "runs"))["method"] == "taylor"
+    assert read_metrics(only_run(tmp_path / "runs"))["method"] == "fisher"
+
+
+def test_the_method_of_ones_own_is_another_than_snip():
+    """Its scores are those of the formula, and rank the weights differently."""
+    names = {}
+    exec(METHOD.replace('@register("fisher"', '@register("fisher in the README"'), names)
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 8), torch.nn.ReLU(), torch.nn.Linear(8, 4))
+    batch = torch.randn(12, 1, 4, 4), torch.randint(4, (12,))
+    scores = names["fisher"](model, [batch], F.cross_entropy, None, names["FisherOptions"](images=10))
+    expected = torch.zeros(4, 8)
+    for image, label in zip(batch[0][:10], batch[1][:10], strict=True):
+        gradient = torch.autograd.grad(F.cross_entropy(model(image[None]), label[None]), model[3].weight)[0]
+        expected += (model[3].weight.detach() * gradient).square()
+    torch.testing.assert_close(scores["3.weight"], expected)
+    saliencies = connection_sensitivity(model, batch, F.cross_entropy)
+    ranks = [
+        torch.cat([s.flatten() for s in each.values()]).argsort().argsort().double() for each in (scores, saliencies)
+    ]
+    assert torch.corrcoef(torch.stack(ranks))[0, 1] < 0.9
 
 
 def test_it_says_how_to_cite_both_papers():
