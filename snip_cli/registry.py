@@ -11,7 +11,7 @@ import importlib.util
 import inspect
 import pkgutil
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,11 +35,17 @@ def _place(function: Callable[..., Any]) -> tuple[str, str]:
 
 
 class Registry:
-    """The functions of one kind by name."""
+    """The functions of one kind by name.
 
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
+    Args:
+        kind: what the functions are, in messages.
+        parameters: the names of what each function is called with, besides its options; empty if that is checked elsewhere.
+    """
+
+    def __init__(self, kind: str, parameters: Sequence[str] = ()) -> None:
+        self.kind, self.parameters = kind, parameters
         self._functions: dict[str, Callable[..., Any]] = {}
+        self._families: dict[str, Callable[[str], Callable[..., Any]]] = {}
 
     def register(self, name: str) -> Callable[[Function], Function]:
         """Return a decorator that registers a function as `name`.
@@ -68,10 +74,23 @@ class Registry:
 
         return add
 
+    def family(self, prefix: str) -> Callable[[Function], Function]:
+        """Return a decorator of a function that finds the functions called `prefix.NAME` by their NAME, as in a library."""
+
+        def add(find: Function) -> Function:
+            self._families[prefix] = find
+            return find
+
+        return add
+
     def names(self) -> list[str]:
+        """Return the registered names, without those of families."""
         return sorted(self._functions)
 
     def __getitem__(self, name: str) -> Callable[..., Any]:
+        prefix, dot, rest = name.partition(".")
+        if dot and prefix in self._families and name not in self._functions:
+            return self._families[prefix](rest)
         if name not in self._functions:
             raise ConfigError(
                 f"There is no {self.kind} '{name}'{nearest(name, self.names())}: choose one of {', '.join(self.names())}, or add your own with --config-dir DIR."
@@ -79,10 +98,12 @@ class Registry:
         return self._functions[name]
 
     def check_options(self, name: str, options: Mapping[str, Any]) -> None:
-        """Raise ConfigError if the function `name` has no such option, or an option's value is not of the annotated
-        type.
+        """Raise ConfigError if the function `name` is not called as it will be, has no such option, or an option's value
+        is not of the annotated type.
         """
-        parameters = inspect.signature(self[name]).parameters
+        function = self[name]
+        signature = inspect.signature(function)
+        parameters = signature.parameters
         known = {p.name: p for p in parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY}
         for key, value in options.items():
             if key not in known:
@@ -94,12 +115,21 @@ class Registry:
                 continue
             if wanted in (bool, int, float, str) and type(value) is not wanted:
                 raise ConfigError(f"{self.kind}.{key} must be of type {wanted.__name__}: got {value!r}.")
+        if not self.parameters:
+            return
+        try:
+            signature.bind(*self.parameters, **options)
+        except TypeError as error:
+            called, own = ", ".join(self.parameters), function.__name__
+            raise ConfigError(
+                f"{self.kind} '{name}' is defined as {own}{signature} and will be called as {own}({called}): {error}. Write def {own}({called}):, with options after a star."
+            ) from error
 
 
 methods = Registry("method")
-models = Registry("model")
-datasets = Registry("dataset")
-initialisers = Registry("init")
+models = Registry("model", ("shape", "classes"))
+datasets = Registry("dataset", ("root",))
+initialisers = Registry("init", ("weight", "generator"))
 
 
 def load_all(folder: Path | None) -> None:

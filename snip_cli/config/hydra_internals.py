@@ -41,7 +41,7 @@ class Repository(ConfigRepository):
         Raises ConfigError if it holds no settings.
         """
         try:
-            result = super().load_config(config_path)
+            result = super().load_config(config_path) or self._of_library(config_path)
         except Exception as error:  # PyYAML and OmegaConf raise almost anything for a file of something else
             reason = " ".join(str(error).split())
             raise ConfigError(f"{self._file(config_path)} cannot be read as YAML ({reason}): correct it.") from error
@@ -59,9 +59,17 @@ class Repository(ConfigRepository):
             result.config = OmegaConf.create(renamed)
         return result
 
+    def _of_library(self, config_path: str) -> ConfigResult | None:
+        """Return the YAML of a model of a library, such as `model/torchvision/resnet18`: that of `any`, with its name."""
+        folder, _, name = config_path.rpartition("/")
+        result = super().load_config(f"{folder}/any") if folder.startswith("model/") else None
+        if result is not None and isinstance(result.config, DictConfig):
+            result.config["name"] = f"{folder.rpartition('/')[2]}.{name}"
+        return result
+
     def _file(self, config_path: str) -> str:
         paths = [source.path for source in self.get_sources() if source.is_config(config_path)]
-        return f"{paths[0]}/{config_path}.yaml"
+        return "/".join([*paths[:1], f"{config_path}.yaml"])
 
 
 @contextmanager
@@ -106,7 +114,8 @@ def yaml_of(hydra: Hydra, file: str) -> str:
     for source in hydra.config_loader.repository.get_sources():
         if source.scheme() == "file" and source.is_config(file):
             return (Path(source.path) / f"{file}.yaml").read_text(encoding="utf-8")
-    return ""
+    folder, _, name = file.rpartition("/")
+    return yaml_of(hydra, f"{folder}/any") if folder.count("/") and name != "any" else ""
 
 
 def make_launcher(hydra: Hydra, master: DictConfig, task: TaskFunction) -> Any:

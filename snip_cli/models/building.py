@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from snip_cli import registry
 from snip_cli.config.schema import Config
 from snip_cli.config.sections import Init
+from snip_cli.errors import ConfigError
 from snip_cli.models.initialisers import initialise
 from snip_cli.models.pretrained import load_weights
 from snip_cli.runtime.device import data_type
@@ -15,9 +16,14 @@ State = dict[str, Tensor]
 
 
 def build_model(config: Config) -> nn.Module:
-    """Return the network with the weights that its layers start from by themselves."""
-    shape = tuple(config.dataset.shape)
-    return registry.models[config.model.name](shape, config.dataset.classes, **config.model.options)
+    """Return the network with the weights that its layers start from by themselves. Raises ConfigError if it is no module."""
+    name, shape = config.model.name, tuple(config.dataset.shape)
+    model = registry.models[name](shape, config.dataset.classes, **config.model.options)
+    if not isinstance(model, nn.Module):
+        raise ConfigError(
+            f"model '{name}' must return a torch.nn.Module: got a value of type {type(model).__name__}. End its function with return."
+        )
+    return model
 
 
 def weightless_model(config: Config) -> nn.Module:

@@ -92,6 +92,7 @@ def torchvision_weights(model: nn.Module, name: str) -> dict[str, Any]:
         return {}
     from torchvision.models import get_model_weights, list_models
 
+    name = name.removeprefix("torchvision.")
     # The alias DEFAULT is left out: it means different weights in different versions of torchvision.
     return {entry.name: entry for entry in get_model_weights(name)} if name in list_models() else {}
 

@@ -5,6 +5,7 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -90,29 +91,33 @@ def by_timing(config: Config, device: torch.device, iterations: int) -> Estimate
         with torch.random.fork_rng(devices=[]):
             model = build_model(config).to(device, data_type(config.dtype))
             model = model.to(memory_format=torch.channels_last).train()
-            batch = fitting_batch(schedule.batch_size, forward_multiply_accumulates(model, shape), device)
-            images = torch.randn(batch, *shape, device=device, dtype=data_type(config.dtype))
-            labels = torch.randint(config.dataset.classes, (batch,), device=device)
+            most = fitting_batch(schedule.batch_size, forward_multiply_accumulates(model, shape), device)
+            images = torch.randn(most, *shape, device=device, dtype=data_type(config.dtype))
+            labels = torch.randint(config.dataset.classes, (most,), device=device)
             optimizer = make_optimizer(model, schedule)
             forward = Forward(model, bfloat16=config.dtype == "bfloat16")
 
-            def step() -> None:
+            def step(batch: int) -> None:
                 optimizer.zero_grad(set_to_none=True)
-                F.cross_entropy(forward.training(images), labels).backward()
+                F.cross_entropy(forward.training(images[:batch]), labels[:batch]).backward()
                 optimizer.step()
 
-            seconds = _time(step, device)
+            one = _time(partial(step, most), device)
+            if most < schedule.batch_size:  # part of a step, such as the optimizer's, does not grow with the batch
+                less = _time(partial(step, most // 2), device)
+                each = max(0.0, one - less) / (most - most // 2)
+                one += each * (schedule.batch_size - most)
     except Exception:  # a user's network may raise anything, and the run itself says so
         return None
-    less = "" if config.is_reference else " of the whole network; a pruned one may be faster"
-    return Estimate(seconds * iterations * schedule.batch_size / batch, f"by a short timing{less}")
+    whole = "" if config.is_reference else " of the whole network; a pruned one may be faster"
+    return Estimate(one * iterations, f"by a short timing{whole}")
 
 
 def fitting_batch(batch: int, multiply_accumulates: int, device: torch.device) -> int:
-    """Return how many images of a batch to time with: all on a GPU, and on a CPU as many as take a moment, at least two."""
+    """Return how many images of a batch to time with: all on a GPU, and on a CPU as many as take a moment, at least four."""
     if device.type != "cpu":
         return batch
-    return max(2, min(batch, int(LARGEST / max(1, multiply_accumulates))))
+    return min(batch, max(4, int(LARGEST / max(1, multiply_accumulates))))
 
 
 def _time(step: Callable[[], None], device: torch.device) -> float:

@@ -10,7 +10,7 @@ import os
 import platform
 import struct
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,12 @@ _numbers = itertools.count()
 HPARAM_METRIC = "test_error_mean"
 # TensorBoard shows five columns at first; those that are marked as differing come before others.
 HPARAMS_THAT_DIFFER = ("method", "model", "dataset", "sparsity")
+HPARAMS_FIRST = (
+    *("schedule.iterations", "schedule.batch_size", "schedule.optimizer", "schedule.learning_rate", "schedule.anneal"),
+    *("init.name", "init_train.name"),
+)
+# What the columns `method`, `model` and `dataset` show already.
+NAMES = ("method.name", "model.name", "dataset.name")
 
 
 class EventFile:
@@ -91,14 +97,7 @@ class RunEvents:
 
     def __enter__(self) -> "RunEvents":
         self._file = EventFile(self._config.folder)
-        row = {
-            "method": self._config.method_name,
-            "model": self._config.model.name,
-            "dataset": self._config.dataset.name,
-            "sparsity": self._config.sparsity,
-            "first_seed": self._config.seed,
-            "seeds": self._config.seeds,
-        }
+        row = hparams_of(self._config)
         self._file.summary(experiment(list(row)))
         self._file.summary(hparams.hparams_pb(row))
         self._replay()
@@ -151,6 +150,29 @@ class RunEvents:
         """Write the run's mean test error and mark its row of the HParams tab as finished."""
         self._file.scalar(HPARAM_METRIC, metrics.test_error_mean, 0)
         self._file.summary(session_end())
+
+
+def hparams_of(config: Config) -> dict[str, bool | int | float | str]:
+    """Return a run's row of the HParams tab: every setting that determines the result, so that no two runs look alike.
+
+    The usual ones come first. A setting of a section has a dotted name, as in `schedule.learning_rate`.
+    """
+    settings = config.settings()
+    names = {"method": config.method_name, "model": config.model.name, "dataset": config.dataset.name}
+    row = names | {"sparsity": config.sparsity, "first_seed": config.seed, "seeds": config.seeds}
+    flat = dict(flat_settings({key: value for key, value in settings.items() if key not in ("sparsity", "seed")}))
+    first = {name: flat[name] for name in HPARAMS_FIRST if name in flat}
+    return row | first | {name: value for name, value in flat.items() if name not in first and name not in NAMES}
+
+
+def flat_settings(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, bool | int | float | str]]:
+    """Yield the settings of nested dictionaries by dotted name; a list as text."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            # The options of a section are settings of the section.
+            yield from flat_settings(value, prefix if key == "options" else f"{prefix}{key}.")
+        elif value is not None:
+            yield f"{prefix}{key}", value if isinstance(value, bool | int | float | str) else str(value)
 
 
 def histogram(tag: str, edges: Sequence[float], counts: Sequence[int], description: str) -> Summary:

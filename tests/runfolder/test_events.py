@@ -3,11 +3,14 @@
 import io
 
 import numpy
+import pytest
 import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
 
+from snip_cli.runfolder.events import hparams_of
+from tests.config.test_schema import config_of
 from tests.snip_run import read_metrics, run_quick
 
 
@@ -50,12 +53,44 @@ def test_one_row_of_the_hparams_tab(tmp_path):
     assert set(content) == {metadata.EXPERIMENT_TAG, metadata.SESSION_START_INFO_TAG, metadata.SESSION_END_INFO_TAG}
     start = metadata.parse_session_start_info_plugin_data(content[metadata.SESSION_START_INFO_TAG])
     row = {name: value.string_value or value.number_value for name, value in start.hparams.items()}
-    assert row == {
+    assert row == {**row} | {
         **{"method": "snip", "model": "lenet_300_100", "dataset": "digits"},
         **{"sparsity": 0.95, "first_seed": 0.0, "seeds": 2.0},
+        **{"schedule.iterations": 8, "schedule.batch_size": 100, "schedule.optimizer": "sgd"},
+        **{"schedule.learning_rate": 0.1, "schedule.anneal": "step", "init.name": "vs_x", "init_train.name": "vs_x"},
+        **{"method.accumulate": "sum", "dtype": "float32"},
     }
     [mean] = events.Scalars("test_error_mean")
     assert abs(mean.value - read_metrics(folder)["test_error_mean"]) < 1e-5
+
+
+CHANGES = [
+    {"seed": 3},
+    {"dtype": "float64"},
+    {"sync_batchnorm": True},
+    {"schedule.warmup": 7},
+    {"schedule.anneal": "cosine"},
+    {"schedule.milestones": [10, 20]},
+    {"init.std": 0.25},
+    {"dataset.augmentation": "flip_translate"},
+    {"method.accumulate": "ema"},
+    {"method.ablation": "invert"},
+    {"method.classes": [3]},
+    {"model.conv_relu": False},
+]
+
+
+@pytest.mark.parametrize("changes", CHANGES, ids=lambda changes: next(iter(changes)))
+def test_no_two_runs_have_the_same_row(changes):
+    """Of whatever setting differs the row has a column, so that rows differ where folders do."""
+    one, other = config_of(), config_of(changes)
+    assert one.folder != other.folder
+    [(name, value)] = changes.items()
+    rows = [hparams_of(each) for each in (one, other)]
+    differing = {key for key in rows[0].keys() | rows[1].keys() if rows[0].get(key) != rows[1].get(key)}
+    assert differing == {"first_seed" if name == "seed" else name}
+    assert list(rows[0])[:4] == ["method", "model", "dataset", "sparsity"]
+    assert rows[1]["first_seed" if name == "seed" else name] == (str(value) if isinstance(value, list) else value)
 
 
 def first_layers(folder):
