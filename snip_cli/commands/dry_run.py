@@ -74,24 +74,6 @@ def duration(config: Config, timings: Timings) -> str:
     return "unknown" if one is None else str(replace(one, seconds=one.seconds * own_iterations(config)))
 
 
-def duration(config: Config, timings: Timings) -> str:
-    """Return how long a seed of a run that is not finished trains, without its ancestors, and what that is taken from.
-
-    `timings` holds what was timed before, because the runs of a sweep often train the same network.
-    """
-    if record.is_finished(config):
-        return ""
-    device = find_device(config.device)
-    if earlier := from_earlier_runs(config, device, own_iterations(config)):
-        return str(earlier)
-    schedule = config.schedule
-    key = str((config.model, config.dataset.shape, schedule.batch_size, config.dtype, config.is_reference))
-    if key not in timings:
-        timings[key] = by_timing(config, device, 1)
-    one = timings[key]
-    return "unknown" if one is None else str(replace(one, seconds=one.seconds * own_iterations(config)))
-
-
 def print_plan(configs: Sequence[Config]) -> None:
     """Print the folder, state, m, κ, multiply-accumulates, iterations and duration of each run.
 
