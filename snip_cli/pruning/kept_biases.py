@@ -30,8 +30,6 @@ class KeptBiases:
 
     def top(self, scores: Mapping[str, Tensor], kept: int) -> Mask:
         """Return the mask of exactly `kept` parameters: every bias, and the weights with the largest scores."""
-        if kept == self._count:
-            return self.mask({name: torch.zeros_like(score, dtype=torch.bool) for name, score in scores.items()})
         # The trainer reports weights that are not finite.
         return self.mask(top_mask({name: score.nan_to_num() for name, score in scores.items()}, kept - self._count))
 

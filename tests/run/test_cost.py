@@ -38,6 +38,9 @@ def iterations(cost):
         (["method=l_obs", "method.batch_size=50", *ROUNDS], (12, 8, 8, 2), ["rate", "damping"]),
         (["method=imp", "method.rewind=3", *ROUNDS], (12, 5, 5, 2), ["scope", "rate", "output_rate", "rewind"]),
         (["method=gmp", "method.end=6", "method.every=2", "method.begin=1"], (3, 3, 2, 3), ["begin", "end", "every"]),
+        (["method=synflow"], (0, 0, 8, 100), ["rounds"]),
+        (["method=rigl", "method.every=2"], (0, 4, 4, 3), ["every", "fraction", "end", "densities"]),
+        (["method=lc", "method.steps=2", *DENSE], (12, 8, 0, 3), ["steps", "mu", "growth"]),
     ],
 )
 def test_the_iterations_of_each_stage_the_prunings_and_the_hyperparameters(

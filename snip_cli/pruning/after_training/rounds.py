@@ -3,7 +3,6 @@
 Shared by the methods that remove a part of the weights in each round and train the network between the rounds.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from snip_cli.errors import ConfigError
 from snip_cli.models.prunable import prunable_parameters
+from snip_cli.pruning.densities import whole_counts
 from snip_cli.pruning.mask import Mask, kept_count, top_mask
 from snip_cli.pruning.method import Request, Scores
 
@@ -88,13 +88,7 @@ def weights_per_layer(sizes: Sizes, kept: int, at_most: Mapping[str, int]) -> di
     for _ in range(100):
         middle = (low + high) / 2
         low, high = (middle, high) if sum(sizes.after(middle).values()) > wanted else (low, middle)
-    real = sizes.after((low + high) / 2)
-    counts = {name: min(math.floor(value), at_most[name]) for name, value in real.items()}
-    order = sorted(real, key=lambda name: counts[name] - real[name])
-    while (missing := wanted - sum(counts.values())) > 0:
-        for name in [name for name in order if counts[name] < at_most[name]][:missing]:
-            counts[name] += 1
-    return counts
+    return whole_counts(sizes.after((low + high) / 2), at_most, wanted)
 
 
 def kept_before(model: nn.Module, request: Request) -> Mask:
@@ -118,20 +112,13 @@ def round_mask(model: nn.Module, request: Request, scores: Scores, sizes: Sizes 
     scores = {name: score.masked_fill(~previous[name], -1.0) for name, score in scores.items()}
     if sizes is None:
         biases = sum(p.numel() for name, p in parameters.items() if name not in scores)
-        chosen = largest(scores, kept - biases)
+        chosen = top_mask(scores, kept - biases)
     else:
         counts = weights_per_layer(sizes, kept, {name: int(previous[name].sum()) for name in scores})
-        chosen = {name: largest({name: score}, counts[name])[name] for name, score in scores.items()}
+        chosen = {name: top_mask({name: score}, counts[name])[name] for name, score in scores.items()}
     return {name: chosen.get(name, torch.ones_like(p, dtype=torch.bool)) for name, p in parameters.items()}
 
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:
     """Return the prunable parameters that are no biases, by name."""
     return {name: p.detach() for name, p in prunable_parameters(model).items() if p.dim() > 1}
-
-
-def largest(scores: Scores, count: int) -> Mask:
-    """Return the mask of the `count` largest scores, which may be none."""
-    if count == 0:
-        return {name: torch.zeros_like(score, dtype=torch.bool) for name, score in scores.items()}
-    return top_mask(scores, count)

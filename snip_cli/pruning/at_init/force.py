@@ -41,4 +41,4 @@ def force(model: nn.Module, batches: Iterable[Batch], loss: Loss, request: Reque
             return sensitivity_of_batches(model, read, loss, weights=dense)
 
     kept = kept_count(sum(p.numel() for p in parameters.values()), float(request.sparsity))
-    return Pruned(prune_in_rounds(parameters, kept, options.rounds, score, revives=True))
+    return Pruned(prune_in_rounds(parameters, kept, options.rounds, score, revives=True), prunings=options.rounds)

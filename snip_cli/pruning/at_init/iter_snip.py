@@ -42,4 +42,4 @@ def iter_snip(
             return sensitivity_of_batches(model, read, loss)
 
     kept = kept_count(sum(p.numel() for p in parameters.values()), float(request.sparsity))
-    return Pruned(prune_in_rounds(parameters, kept, options.rounds, score))
+    return Pruned(prune_in_rounds(parameters, kept, options.rounds, score), prunings=options.rounds)

@@ -81,7 +81,8 @@ def synflow(
         return synaptic_flow(model, inputs, mask)
 
     chosen = prune_in_rounds(weights, kept, options.rounds, score)
-    return Pruned({name: biases[name] if name in biases else chosen[name] for name in parameters})
+    mask = {name: biases[name] if name in biases else chosen[name] for name in parameters}
+    return Pruned(mask, prunings=options.rounds)
 
 
 def synaptic_flow(model: nn.Module, inputs: Inputs, mask: Mask) -> Scores:

@@ -84,6 +84,9 @@ class SurgeryPruner(Pruner):
         factor = torch.where(self.mask[name], 1 - self._margin, 1 + self._margin)
         return (self._weights[name].detach().abs() / factor - self._mean[name]) / self._deviation[name]
 
+    def span(self, schedule: Schedule) -> tuple[int, int, int]:
+        return 0, max(self._updates, default=0), 1 + len(self._updates)
+
     def finish(self) -> None:
         apply_mask(self._model, self.mask)
 

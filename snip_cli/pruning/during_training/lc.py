@@ -79,6 +79,9 @@ class ConstrainedPruner(Pruner):
         """Set what the penalty draws w to."""
         self._targets = {name: θ + self._multipliers[name] / self._mu for name, θ in self._compressed.items()}
 
+    def span(self, schedule: Schedule) -> tuple[int, int, int]:
+        return 0, max(self._ends), 1 + len(self._ends)
+
     @torch.no_grad()
     def finish(self) -> None:
         for name, weight in self._weights.items():

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from snip_cli.config.sections import Schedule
 from snip_cli.models.prunable import prunable_parameters
 from snip_cli.pruning.densities import random_mask
 from snip_cli.pruning.mask import Mask, top_mask
@@ -88,6 +89,10 @@ class Rewiring(Pruner):
     def _apply(self, mask: Mask) -> None:
         on_device = {name: keep.to(self._parameters[name].device) for name, keep in mask.items()}
         self._fixed = FixedMask(self._model, on_device)
+
+    def span(self, schedule: Schedule) -> tuple[int, int, int]:
+        changes = [i for i in range(1, schedule.iterations + 1) if self._rule.fraction(i) > 0]
+        return 0, max(changes, default=0), 1 + len(changes)
 
     def state(self) -> dict[str, Any]:
         return {"mask": self.mask, "random": self._generator.get_state()}
