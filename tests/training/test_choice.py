@@ -76,7 +76,9 @@ def test_auto_trains_apart_on_a_processor_what_is_faster_so(model):
 
 
 @pytest.mark.parametrize(
-    "overrides", [["model=lenet_300_100", "sparsity=0"], ["model=gru_s"], ["model=gru_b"]], ids=" ".join
+    "overrides",
+    [["model=lenet_300_100", "sparsity=0"], ["model=gru_s", "sparsity=0"], ["model=gru_b", "sparsity=0.3"]],
+    ids=" ".join,
 )
 def test_auto_trains_together_on_a_processor_what_is_faster_so(overrides):
     assert number(*overrides) > 1
@@ -89,6 +91,10 @@ def test_auto_trains_together_on_a_processor_what_is_faster_so(overrides):
         (["model=lenet_300_100", "sparsity=0.3"], False),
         (["model=lenet_5_caffe", "sparsity=0.9"], True),
         (["model=lenet_5_caffe", "sparsity=0.7"], False),
+        (["model=lstm_s", "sparsity=0.95"], True),
+        (["model=gru_b", "sparsity=0.95"], True),
+        (["model=lstm_s", "sparsity=0.3"], False),
+        (["model=gru_s", "sparsity=0.3"], False),
         (["model=lenet_300_100", "sparsity=0.9", "compile=true"], False),
         (["model=lenet_300_100", "sparsity=0.9", "dtype=bfloat16"], False),
         (["model=lenet_300_100", "sparsity=0.9", "method=gmp"], False),

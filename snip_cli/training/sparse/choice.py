@@ -1,5 +1,8 @@
 """Which pruned networks train with their kept weights alone: by network and density, as measured in `results/performance.md`."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import torch
 from torch import nn
 
@@ -7,28 +10,35 @@ from snip_cli.config.schema import Config
 from snip_cli.data.resident import ResidentSplit
 from snip_cli.data.splits import Data, Split
 from snip_cli.models.prunable import prunable_parameters
+from snip_cli.models.recurrent import RowByRow
 from snip_cli.pruning.mask import Mask
 from snip_cli.pruning.pruner import FixedMask
 from snip_cli.runtime.processes import ProcessGroup
 from snip_cli.training.loop import Training
 from snip_cli.training.sparse.chain_layers import steps_of
 from snip_cli.training.sparse.normalised import has_form
+from snip_cli.training.sparse.recurrent_layers import recurrent_kind
 from snip_cli.training.trainer import Forward, Trainer
 
+if TYPE_CHECKING:
+    from snip_cli.training.sparse.trainer import SparseNetwork
+
 # The largest share of kept weights with which a kind of network trains faster in this form than with zeros in its matrices.
-LARGEST_DENSITY = {"linear": 0.6, "convolutional": 0.25, "normalised": 0.2}
+LARGEST_DENSITY = {"linear": 0.6, "convolutional": 0.25, "normalised": 0.2, "lstm": 0.5, "gru": 0.5}
 
 
 def kind_of(model: nn.Module) -> str | None:
     """Return the row of `LARGEST_DENSITY` that a network belongs to; None if the kernels do not know its layers."""
-    steps = steps_of(model)
-    if steps is None or {*prunable_parameters(model)} != {name for name, _ in model.named_parameters()}:
+    if {*prunable_parameters(model)} != {name for name, _ in model.named_parameters()}:
         return None
+    steps = steps_of(model)
+    if steps is None:
+        return recurrent_kind(model)
     return "convolutional" if any(isinstance(step.layer, nn.Conv2d) for step in steps) else "linear"
 
 
 def is_sparse(config: Config, model: nn.Module, data: Data, group: ProcessGroup, density: float) -> bool:
-    """Return whether a chain of which a share `density` is kept trains in this form: on one processor, in full precision."""
+    """Return whether a network of which a share `density` is kept trains in this form: on one processor, in full precision."""
     readable = all(is_readable(split) for split in (data.train, data.validation, data.test))
     kind = kind_of(model) if is_plain(config, data, group) and readable else None
     return kind is not None and density <= LARGEST_DENSITY[kind]
@@ -55,15 +65,24 @@ def is_readable(split: Split) -> bool:
 def sparse_training(config: Config, model: nn.Module, mask: Mask, data: Data, seed: int) -> Training:
     """Return the training of one network with its kept weights alone."""
     # What compiles is imported where it is used, because it takes half a second.
-    from snip_cli.training.sparse.chain import ChainNetwork
     from snip_cli.training.sparse.trainer import SparseTrainer
 
+    network = sparse_network(model, mask, config.dataset.shape, config.schedule.batch_size)
+    return SparseTrainer(model, network, mask, data, config.schedule, seed)
+
+
+def sparse_network(model: nn.Module, mask: Mask, shape: Sequence[int], batch: int) -> "SparseNetwork":
+    """Return a network that the kernels know, for batches of at most `batch` images of a shape C×H×W."""
+    from snip_cli.training.sparse.chain import ChainNetwork
+    from snip_cli.training.sparse.recurrent import RecurrentNetwork
+
+    channels, height, columns = shape
+    dtype = next(model.parameters()).detach().numpy().dtype
+    if isinstance(model, RowByRow):
+        return RecurrentNetwork(model, mask, (channels, height, columns), batch, dtype)
     steps = steps_of(model)
     assert steps is not None
-    dtype = next(model.parameters()).detach().numpy().dtype
-    channels, height, columns = config.dataset.shape
-    network = ChainNetwork(steps, mask, (channels, height, columns), config.schedule.batch_size, dtype)
-    return SparseTrainer(model, network, mask, data, config.schedule, seed)
+    return ChainNetwork(steps, mask, (channels, height, columns), batch, dtype)
 
 
 def training_by_layer(config: Config, model: nn.Module, pruner: FixedMask, data: Data, seed: int) -> Training:

@@ -1,4 +1,4 @@
-"""Element-wise arithmetic of the kernels: exponentials and what follows from them, the loss and its gradient, and the optimizers.
+"""Element-wise arithmetic of the kernels: exponentials, the loss and its gradient, and the optimizers.
 
 The loops are plain, and LLVM vectorises them. B: images of a batch, K: classes; values lie class by class, image by image.
 """
@@ -39,20 +39,6 @@ def exp_by_series(x):
         series = series * rest + factor
     scale = np.int32((np.int32(power) + np.int32(127)) << np.int32(23)).view(np.float32)
     return (series * rest * rest + rest + np.float32(1)) * scale
-
-
-@njit(inline="always", **INNER)
-def sigmoid(x):
-    """Return 1 / (1 + e^-x)."""
-    one = type_of(x, 1)
-    return one / (one + exp(-x))
-
-
-@njit(inline="always", **INNER)
-def tanh(x):
-    """Return the hyperbolic tangent, in float32 to an absolute error of 5e-7."""
-    one = type_of(x, 1)
-    return one - type_of(x, 2) / (exp(x + x) + one)
 
 
 def type_of(x, number):
