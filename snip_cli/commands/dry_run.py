@@ -8,6 +8,7 @@ from tabulate import tabulate
 
 from snip_cli.compact.measure import forward_multiply_accumulates
 from snip_cli.config.schema import Config
+from snip_cli.errors import ConfigError
 from snip_cli.models.building import build_model, weightless_model
 from snip_cli.models.pretrained import is_missing
 from snip_cli.pruning.method import find_method
@@ -63,7 +64,10 @@ def duration(config: Config, timings: Timings) -> str:
     """
     if record.is_finished(config):
         return ""
-    device = find_device(config.device)
+    try:
+        device = find_device(config.device)
+    except ConfigError:  # the plan may be for another machine
+        return "unknown here"
     if earlier := from_earlier_runs(config, device, own_iterations(config)):
         return str(earlier)
     schedule = config.schedule

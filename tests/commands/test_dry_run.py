@@ -2,6 +2,9 @@
 
 import re
 
+import pytest
+import torch
+
 from snip_cli.commands.snip_run import main
 from tests.snip_run import QUICK, run_quick, train_until_checkpoint
 
@@ -89,3 +92,9 @@ def test_dry_run_says_how_long_a_seed_takes_and_how_it_knows(tmp_path, capsys):
     assert re.search(r"time +about \d+ s a seed, by a short timing\n", capsys.readouterr().out)
     assert main([*QUICK, f"output_dir={tmp_path}", "sparsity=0.7"]) == 0
     assert f"a seed, as {done.name} took here\n" in capsys.readouterr().out  # the header of the run
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_plan_for_another_machine_does_not_need_its_gpu(tmp_path, capsys):
+    assert main([*QUICK, f"output_dir={tmp_path}", "dry_run=true", "device=cuda"]) == 0
+    assert re.search(r"time +unknown here\n", capsys.readouterr().out)
