@@ -41,6 +41,7 @@ def build(name, shape=None, classes=CLASSES):
     """The model with the options of its YAML, for images of the table's shape by default."""
     options = OmegaConf.to_container(OmegaConf.load(CONFIGS / "model" / f"{name}.yaml"))
     assert options.pop("name") == name
+    assert len(options.pop("defaults")) == 2  # its data set comes before it
     assert options.pop("weights") == ""
     torch.manual_seed(0)
     return registry.models[name](shape or EXPECTED[name][0], classes, **options)
@@ -67,6 +68,7 @@ def test_it_has_exactly_the_published_number_of_prunable_parameters(name):
 def test_its_options_are_those_of_its_yaml(name):
     options = OmegaConf.to_container(OmegaConf.load(CONFIGS / "model" / f"{name}.yaml"))
     assert options.pop("weights") == ""
+    del options["defaults"]
     registry.models.check_options(options.pop("name"), options)
 
 
