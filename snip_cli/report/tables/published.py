@@ -53,7 +53,18 @@ def of_table(
     found = [record for record in records if any(number.is_of(record.settings) for number in numbers)]
     if not found:
         warn_of_none(records, source, tops, _needed(records, numbers))
-    return found
+    return _without_other_references(found, numbers) if any(number.quoted for number in numbers) else found
+
+
+def _without_other_references(records: Sequence[Record], numbers: Sequence[Published]) -> list[Record]:
+    """Return the records without the references that only a quoted method needed: of each number, those nearest to its protocol stay."""
+    for number in numbers:
+        if number.where["method"] == "reference":
+            of_it = [record for record in records if number.is_of(record.settings)]
+            departures = [len(number.deviations(record.settings)) for record in of_it]
+            others = [r for r, count in zip(of_it, departures, strict=True) if count > min(departures)]
+            records = [record for record in records if record not in others]
+    return list(records)
 
 
 def warn_of_none(records: Sequence[Record], source: str, tops: Sequence[Path], hint: str = "") -> None:

@@ -5,7 +5,7 @@ import io
 import json
 
 from snip_cli.commands.snip_report import main
-from tests.report.runs import record
+from tests.report.runs import ADAM, record
 
 COST = {
     **{"iterations_before": 100000, "iterations_during": 300000, "iterations_after": 100000, "prunings": 4},
@@ -73,6 +73,17 @@ def test_in_table_1_a_schedule_that_belongs_to_a_method_is_no_column_and_two_of_
         "0.0005",
         "0.0",
     }
+
+
+def test_in_table_1_a_reference_that_only_a_quoted_method_needed_is_left_out(tmp_path, capsys):
+    for iterations in (100000, 2000):
+        top = tmp_path / str(iterations)
+        record(top, "sgd", [1.4], method="reference", sparsity=0, iterations=iterations)
+        record(top, "adam", [1.8], method="reference", sparsity=0, **ADAM | {"iterations": min(iterations, 20000)})
+        record(top, "other", [0.9], method="reference", sparsity=0, model="lenet_5_caffe", **ADAM)
+        rows = [row for row in table(capsys, top, "--table", "Table 1") if row["n"] != "0"]
+        assert [(row["model"], row["error"]) for row in rows] == [("lenet_300_100", "1.4"), ("lenet_5_caffe", "0.9")]
+        assert len(table(capsys, top)) == 3
 
 
 def test_a_quoted_row_of_a_short_training_is_marked(tmp_path, capsys):
