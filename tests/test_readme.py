@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from snip_cli.commands.snip_run import main
-from snip_cli.pruning.at_init.snip import connection_sensitivity
+from snip_cli.pruning.at_init.sensitivity import connection_sensitivity
 from tests.snip_run import ROOT, only_run, read_metrics
 
 README = (ROOT / "README.md").read_text()

@@ -46,7 +46,8 @@ def print_help(compose: Composer, flags: Namespace, sections: Sequence[str]) -> 
     with contextlib.redirect_stdout(text):
         compose.hydra.app_help(CONFIG_NAME, argument_parser(), flags)
     every = [line for section in ("", *SECTIONS) for line in settings_lines(compose, composed, section)]
-    print(text.getvalue().replace(PLACE, "\n".join(every)), end="")
+    for long in text.getvalue().replace(PLACE, "\n".join(every)).splitlines():
+        print("\n".join(wrapped(long)) if len(long) > WIDTH else long)
 
 
 def section_lines(compose: Composer, composed: DictConfig, section: str) -> Iterator[str]:
@@ -54,7 +55,7 @@ def section_lines(compose: Composer, composed: DictConfig, section: str) -> Iter
     group = "schedule" if section == "dense_schedule" else section
     choices = compose.hydra.config_loader.get_group_options(group)
     chosen = f"{section}=NAME" if section == group else f"{group}@{section}=NAME"
-    yield from textwrap.wrap(f"{chosen}: {', '.join(choices)}", WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+    yield from wrapped(f"{chosen}: {', '.join(choices)}")
     lines = list(settings_lines(compose, composed, section))
     yield from ["", *lines] if lines else []
     own = OmegaConf.select(composed, section) or {}
@@ -64,6 +65,11 @@ def section_lines(compose: Composer, composed: DictConfig, section: str) -> Iter
         yield "With a plus:"
         for key in others:
             yield from line(f"+{section}.{key.split('.')[1]}=VALUE", MEANINGS[key])
+
+
+def wrapped(long: str) -> list[str]:
+    """Return the lines of a long one."""
+    return textwrap.wrap(long, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def settings_lines(compose: Composer, composed: DictConfig, section: str) -> Iterator[str]:

@@ -67,7 +67,7 @@ def from_earlier_runs(config: Config, device: torch.device, iterations: int) -> 
         alike = all(
             getattr(earlier, key) == getattr(config, key) for key in ("model", "dtype", "compile", "sync_batchnorm")
         )
-        rates = list((made.images_per_second or {}).values())
+        rates = [rate for rate in (made.images_per_second or {}).values() if rate > 0]  # 0 without iterations
         here = made.host == platform.node() and made.device == where
         if alike and here and rates and earlier.schedule.batch_size == config.schedule.batch_size:
             seconds = iterations * config.schedule.batch_size * len(rates) / sum(rates)

@@ -38,7 +38,7 @@ def test_help_shows_every_setting_as_it_is_typed_with_its_value_and_meaning(caps
     # An option of a model: from the comment in its file.
     assert "model.conv_relu=true                        the released code has no ReLU after its convolutions" in said
     assert "snip-run --help SECTION" in said and "@SETTINGS@" not in said
-    assert max(map(len, said.splitlines())) <= 200
+    assert max(map(len, said.splitlines())) <= 150
 
 
 def test_help_on_a_section_shows_its_choices_and_what_its_file_does_not_name(capsys):

@@ -161,7 +161,8 @@ def test_jobs_of_which_none_does_the_work_of_all_are_refused(tmp_path, capsys):
 
 
 def test_a_job_that_another_sweep_is_doing_is_waited_for_and_shared(tmp_path, capsys):
-    command = [*QUICK, "-m", "sparsity=0.8,0.9", "schedule.iterations=200", "compact=true", f"output_dir={tmp_path}"]
+    # Long enough to be going on when the other one begins.
+    command = [*QUICK, "-m", "sparsity=0.8,0.9", "schedule.iterations=400", "compact=true", f"output_dir={tmp_path}"]
     first = start(command)
     wait_until(lambda: list(tmp_path.rglob("mask.pt")) or first.poll() is not None)
     assert main(command) == 0

@@ -106,7 +106,9 @@ def test_auto_removes_something(method, network, batch):
 
 
 def test_auto_is_refused_where_the_method_does_not_find_it(network, batch):
-    with pytest.raises(ConfigError, match=r"sparsity=auto does not work with method 'l1_filter'.*\(mint, snacs\)"):
+    with pytest.raises(
+        ConfigError, match=r"sparsity=auto does not work with method 'l1_filter'.*\(mint, snacs, sparse_vd, sws\)"
+    ):
         pruned(network, batch, "l1_filter", "auto")
 
 

@@ -143,5 +143,7 @@ def test_a_function_that_chooses_the_mask_itself_is_refused_with_the_form_of_tod
     with pytest.raises(ConfigError, match="takes sparsity and steps"):
         prune(network, batch, F.cross_entropy, method="whole")
     # It does not stand in the way of other methods.
-    with pytest.raises(ConfigError, match=r"sparsity=auto does not work with method 'snip'.*\(mint, snacs\)"):
+    with pytest.raises(
+        ConfigError, match=r"sparsity=auto does not work with method 'snip'.*\(mint, snacs, sparse_vd, sws\)"
+    ):
         prune(network, batch, F.cross_entropy, method="snip", sparsity="auto")

@@ -19,7 +19,10 @@ from tests.snip_run import QUICK, only_run, train_until_checkpoint
 registry.load_builtin()
 
 CONFIGURATION = {
-    "unknown choice": (["method=snipp"], ["no method 'snipp'", "did you mean 'snip'", "magnitude, mint, random, "]),
+    "unknown choice": (
+        ["method=snipp"],
+        ["no method 'snipp'", "did you mean 'snip'", "magnitude, mint, obd, random, "],
+    ),
     "unknown experiment": (["experiment=table9"], ["no experiment 'table9'", "quickstart"]),
     "misspelt key": (["sparcity=0.9"], ["no setting 'sparcity'", "did you mean 'sparsity'"]),
     "misspelt nested key": (["schedule.itertions=9"], ["did you mean 'iterations'", "schedule has: name, "]),
