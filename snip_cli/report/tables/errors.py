@@ -56,6 +56,18 @@ def as_text(cells: Sequence[Cell], style: str = "simple", further: Collection[st
     network with layers that are cut off has a dagger, and one of seeds that learned nothing a double dagger. A line below the table
     explains each mark.
     """
+    table, below = for_reading(cells, further)
+    text = tabulate(table, headers="keys", tablefmt=style, disable_numparse=True)
+    if style.startswith("latex"):
+        escapes: dict[str, str | int | None] = {**LATEX_ESCAPE_RULES}
+        below = [line.translate(str.maketrans(escapes)) for line in below]
+    elif style == "simple" and (starred := len(stars(cells))):
+        below = ["\n".join(below[:starred]), *below[starred:]]
+    return "\n\n".join([text, *below])
+
+
+def for_reading(cells: Sequence[Cell], further: Collection[str] = ()) -> tuple[list[dict[str, str]], list[str]]:
+    """Return the rows of the table as texts with their marks, and a line for each mark that explains it, the stars first."""
     numbers = rows(cells)
     other = any(cell.results and cell.sparsity != cell.settings["sparsity"] for cell in cells)
     judged = any(row["verdict"] for row in numbers)
@@ -65,15 +77,8 @@ def as_text(cells: Sequence[Cell], style: str = "simple", further: Collection[st
         | columns.shown(cell, further)
         for row, cell in zip(numbers, cells, strict=True)
     ]
-    text = tabulate(table, headers="keys", tablefmt=style, disable_numparse=True)
     starred = [f"{mark} not the published protocol: {', '.join(settings)}" for settings, mark in star.items()]
-    below = [*starred, *notes([cell.results for cell in cells])]
-    if style.startswith("latex"):
-        escapes: dict[str, str | int | None] = {**LATEX_ESCAPE_RULES}
-        below = [line.translate(str.maketrans(escapes)) for line in below]
-    elif style == "simple" and starred:
-        below = ["\n".join(starred), *below[len(starred) :]]
-    return "\n\n".join([text, *below])
+    return table, [*starred, *notes([cell.results for cell in cells])]
 
 
 def _shown(row: Row, cell: Cell, star: str, *, reached: bool, judged: bool) -> dict[str, str]:
