@@ -19,6 +19,7 @@ from snip_cli.report.figures.errors import draw_errors
 from snip_cli.report.figures.limits import draw_limits, limits_csv, limits_table, read_limits
 from snip_cli.report.figures.masks import draw_masks
 from snip_cli.report.figures.training import draw_trainings
+from snip_cli.report.page.document import write_page
 from snip_cli.report.records import COLUMNS, listed, read_tree
 from snip_cli.report.tables.columns import FURTHER
 from snip_cli.report.tables.errors import as_text, rows
@@ -45,6 +46,7 @@ examples:
   snip-report runs/*-lenet_5_caffe-* --figure lenet_5_caffe.png
   snip-report runs/ --masks masks.png
   snip-report runs/ --curves curves.png
+  snip-report runs/ --html report.html
   snip-report runs/ --table "Table 3" --format latex
   snip-report runs/ --table "Table 1" --columns weights,cost
   snip-report runs/ --table SNACS
@@ -95,7 +97,7 @@ def check_together(flags: argparse.Namespace) -> None:
     if flags.limits and len(flags.folders) > 1:
         raise ConfigError(f"--limits takes one run, and {len(flags.folders)} folders were given: name one.")
     alone = next((f"--{option}" for option in ("limits", "records") if getattr(flags, option)), "")
-    others = [option for option in ("table", *PICTURES) if getattr(flags, option)]
+    others = [option for option in ("table", *PICTURES, "html") if getattr(flags, option)]
     if not alone and flags.table in LISTS:
         alone, others = f"--table {flags.table!r}", others[1:]
     if alone and others:
@@ -147,7 +149,7 @@ def report_list(flags: argparse.Namespace) -> None:
 
 
 def report(flags: argparse.Namespace) -> None:
-    """Print the table and draw the requested figures. Without --table, figures other than --figure come without a table."""
+    """Print the table and draw the requested figures. Without --table, the page and figures other than --figure come without a table."""
     numbers = numbers_of(flags.table) if flags.table else []
     records = read_tree(*flags.folders, may_be_empty=bool(numbers))
     if numbers:  # before the cells are made: only what differs between the table's own runs becomes a column
@@ -160,12 +162,15 @@ def report(flags: argparse.Namespace) -> None:
     pictures = {option: path for option in PICTURES if (path := getattr(flags, option))}
     for path in pictures.values():
         require_folder(path)
-    if numbers or "figure" in pictures or not pictures:
+    if numbers or "figure" in pictures or not (pictures or flags.html):
         if flags.table in LAYOUTS and flags.format != "csv":
             print(as_printed_table(found, LAYOUTS[flags.table], STYLES[flags.format]), end="\n\n")
         further = [name for name in flags.columns.split(",") if name]
         in_csv = flags.format == "csv"
         print(as_csv(rows(found, further)) if in_csv else as_text(found, STYLES[flags.format], further))
+    if flags.html:
+        write_page(records, found, flags.html)
+        print(f"written: {flags.html}", file=sys.stderr)
     refused = []
     for option, path in pictures.items():
         try:
@@ -227,6 +232,12 @@ def parser() -> argparse.ArgumentParser:
         type=path,
         metavar="FILE.png",
         help="draw training loss, training error (where schedule.train_error=true) and test error against iteration",
+    )
+    made.add_argument(
+        "--html",
+        type=path,
+        metavar="FILE.html",
+        help="write everything as one page that needs no network: figures, tables, masks, training curves, and how each run was made",
     )
     made.add_argument(
         "--limits",

@@ -1,0 +1,220 @@
+"""What the page shows of each network on each data set: the errors as picture and table, and densities, training and masks by sparsity."""
+
+import base64
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy
+
+from snip_cli.errors import ConfigError
+from snip_cli.report.captions import common_and_own, without
+from snip_cli.report.cells import Cell, lines
+from snip_cli.report.figures.errors import stretch, ticks
+from snip_cli.report.figures.masks import pictures_of
+from snip_cli.report.figures.styles import highest_error, warn_of_repeats
+from snip_cli.report.figures.training import PANELS, points_of
+from snip_cli.report.page.charts import Chart, Point, Scale, Series, chart, linear, logarithmic
+from snip_cli.report.tables.errors import for_reading, with_std
+
+# A line of a chart: its name, the number that chooses its look, and its cells.
+Named = tuple[str, int, Sequence[Cell]]
+# How many points of a training curve show their value; a long training has many more.
+MARKED = 40
+
+
+@dataclass(frozen=True)
+class Mask:
+    """How much each pixel keeps of the first layer, as a picture that HTML can hold."""
+
+    name: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """Pictures of the cells of one sparsity, or of one line over all its sparsities: densities by layer, then training curves."""
+
+    title: str
+    charts: Sequence[Chart]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One network on one data set. `notes` stand below the table, `missing` says why pictures are left out."""
+
+    title: str
+    shared: str
+    errors: Chart | None
+    table: Sequence[dict[str, str]]
+    notes: Sequence[str]
+    groups: Sequence[Group]
+    masks: Sequence[Mask]
+    missing: Sequence[str]
+
+
+def sections(cells: Sequence[Cell]) -> list[Section]:
+    """Return a section for each network on each data set, in the order of the cells."""
+    made: dict[tuple[str, str], list[Cell]] = {}
+    for cell in cells:
+        made.setdefault((cell.settings["model"], cell.settings["dataset"]), []).append(cell)
+    return [_section(f"{model} on {dataset}", of_both) for (model, dataset), of_both in made.items()]
+
+
+def _section(title: str, cells: Sequence[Cell]) -> Section:
+    drawn = lines(cells)
+    shared, names = common_and_own([without(line[-1].key, "sparsity", "model", "dataset") for line in drawn])
+    named = [(name or shared, number, line) for number, (name, line) in enumerate(zip(names, drawn, strict=True))]
+    warn_of_repeats(len(named))
+    table, notes = for_reading(cells)
+    hidden = [name for name in table[0] if name in ("model", "dataset") or not any(row[name] for row in table)]
+    missing: dict[str, None] = {}
+    return Section(
+        title,
+        shared if len(drawn) > 1 else "",
+        error_chart(named) if drawn else None,
+        [{name: text for name, text in row.items() if name not in hidden} for row in table],
+        notes,
+        groups(named, missing),
+        masks(cells, missing),
+        list(missing),
+    )
+
+
+def error_chart(named: Sequence[Named]) -> Chart:
+    """Return error against sparsity: means with a band of one standard deviation, published numbers as crosses."""
+    everything = [cell for _, _, line in named for cell in line]
+    places = ticks(everything)
+    sparsities = [100 * cell.sparsity for cell in everything]
+    x = Scale(
+        "sparsity (%), by the logarithm of what is kept",
+        min(sparsities),
+        max(sparsities),
+        [(place, f"{place:.4g}") for place in places],
+        lambda sparsity: float(stretch(numpy.array(sparsity))),
+    )
+    y = linear("test error (%)", [], high=highest_error(everything))
+    levels = {round(statistics.fmean(cell.errors), 4) for cell in everything if cell.settings["method"] == "reference"}
+    return chart("Test error against sparsity", [_errors(*one) for one in named], x, y, sorted(levels))
+
+
+def _errors(name: str, number: int, line: Sequence[Cell]) -> Series:
+    points = []
+    for cell in line:
+        mean = statistics.fmean(cell.errors)
+        std = statistics.stdev(cell.errors) if len(cell.errors) > 1 else None
+        text = (
+            f"{cell.settings['method']}, sparsity {cell.sparsity:.4g}: {with_std(mean, std)} % (n = {len(cell.errors)})"
+        )
+        points.append(Point(100 * cell.sparsity, mean, text, std or 0.0))
+    published = [
+        Point(100 * cell.sparsity, paper.error, f"published, sparsity {cell.sparsity:.4g}: {paper.error} %")
+        for cell in line
+        if (paper := cell.published) and not paper.deviations(cell.settings)
+    ]
+    return Series(name, number, points, published)
+
+
+def groups(named: Sequence[Named], missing: dict[str, None]) -> list[Group]:
+    """Return the pictures by sparsity, methods side by side; by method where no two lines have a sparsity in common.
+
+    Adds the reasons why pictures are left out to `missing`.
+    """
+    by_sparsity: dict[float, list[Named]] = {}
+    for name, number, line in named:
+        for cell in line:
+            by_sparsity.setdefault(cell.sparsity, []).append((name, number, [cell]))
+    if any(len(found) > 1 for sparsity, found in by_sparsity.items() if sparsity > 0):
+        grouped = {f"Sparsity {sparsity:.4g}": by_sparsity[sparsity] for sparsity in sorted(by_sparsity)}
+        if 0.0 in by_sparsity:  # one reference starts several lines
+            alone = {id(one[2][0]): one for one in reversed(by_sparsity[0.0])}
+            grouped["Sparsity 0"] = [("reference", number, line) for _, number, line in reversed(alone.values())]
+    else:
+        grouped = {
+            name: [(f"sparsity {cell.sparsity:.4g}", place, [cell]) for place, cell in enumerate(line)]
+            for name, _, line in named
+        }
+    made = [Group(title, [*densities(of), *trainings(of, missing)]) for title, of in grouped.items()]
+    return [group for group in made if group.charts]
+
+
+def densities(named: Sequence[Named]) -> list[Chart]:
+    """Return the density of every layer, mean over the seeds, for the cells that are pruned; nothing where no record has counts."""
+    series = []
+    layers: dict[str, None] = {}
+    for name, number, [cell] in named:
+        results = [result for result in cell.results if result.layers]
+        if not results or cell.settings["method"] == "reference":
+            continue
+        points = []
+        for place, layer in enumerate(results[0].layers):
+            layers[layer.name] = None
+            density = 100 * statistics.fmean(one.layers[place].kept / one.layers[place].total for one in results)
+            points.append(Point(place, density, f"{name}, {layer.name}: {density:.3g} % of {layer.total:,}"))
+        series.append(Series(name, number, points))
+    if not series:
+        return []
+    x = Scale("layer", -0.3, len(layers) - 0.7, list(enumerate(layers)))
+    y = logarithmic("kept (%)", [point.y for one in series for point in one.points])
+    return [chart("Density by layer", series, x, y)]
+
+
+def trainings(named: Sequence[Named], missing: dict[str, None]) -> list[Chart]:
+    """Return training loss, training error and test error against iteration, as far as they were measured."""
+    measured = []
+    for name, number, [cell] in named:
+        try:
+            points = points_of(cell)
+        except ConfigError as error:
+            missing[str(error)] = None
+        else:
+            every = -(-len(points) // MARKED)
+            measured.append(
+                (name, number, points, range((len(points) - 1) % every, len(points), every) if points else ())
+            )
+    charts = []
+    for panel, title in PANELS.items():
+        series = [
+            Series(
+                name,
+                number,
+                [
+                    Point(
+                        point["iteration"],
+                        point[panel],
+                        f"{name}, iteration {point['iteration']:,}: {point[panel]:.4g}" if place in marked else "",
+                        point[f"{panel}_std"] or 0.0,
+                    )
+                    for place, point in enumerate(points)
+                    if panel in point
+                ],
+            )
+            for name, number, points, marked in measured
+            if any(panel in point for point in points)
+        ]
+        values = [point for one in series for point in one.points]
+        if values:
+            x = linear("iteration", [point.x for point in values])
+            charts.append(chart(f"{title[0].upper()}{title[1:]}", series, x, linear(title, [p.y for p in values])))
+    return charts
+
+
+def masks(cells: Sequence[Cell], missing: dict[str, None]) -> list[Mask]:
+    """Return a picture of the first layer for each cell that has its masks and a first layer that is linear on the pixels."""
+    having = [cell for cell in cells if any((Path(folder) / "mask.pt").exists() for folder in cell.folders)]
+    having = [cell for cell in having if cell.settings["method"] != "reference"]
+    _, names = common_and_own([without(cell.key, "model", "dataset") for cell in having])
+    made = []
+    for cell, name in zip(having, names, strict=True):
+        from snip_cli.runfolder.events import as_png  # imports TensorBoard
+
+        try:
+            [picture] = pictures_of([cell])
+        except ConfigError as error:
+            missing[str(error)] = None
+        else:
+            png = base64.b64encode(as_png(picture.kept_HW, enlarged=4)).decode()
+            words = name or f"sparsity {cell.sparsity:.4g}"
+            made.append(Mask(f"{words}, seed {picture.seed}", f"data:image/png;base64,{png}"))
+    return made
