@@ -3,15 +3,18 @@
 import statistics
 from collections.abc import Collection, Iterable, Sequence
 
-from tabulate import LATEX_ESCAPE_RULES, tabulate
+from tabulate import tabulate
 
 from snip_cli.report.cells import Cell
 from snip_cli.report.published.snip import Published
 from snip_cli.report.records import Row
 from snip_cli.report.tables import columns
+from snip_cli.report.tables.latex import as_latex, without_constants
 from snip_cli.runfolder.results import SeedResult
 
 UNKNOWN = "-"
+# Of a table in LaTeX.
+CAPTION = "Test error (%), mean ± sample standard deviation over n seeds"
 # Beside the error of seeds whose network has layers that are cut off, and of seeds that learned nothing.
 CUT, UNLEARNED = "†", "‡"
 # How many layers a note names.
@@ -54,14 +57,14 @@ def as_text(cells: Sequence[Cell], style: str = "simple", further: Collection[st
 
     A published number whose protocol a row does not follow has a star, numbered where rows depart from it in different ways. An error of a
     network with layers that are cut off has a dagger, and one of seeds that learned nothing a double dagger. A line below the table
-    explains each mark.
+    explains each mark. In LaTeX the caption says what all rows have in common, instead of columns.
     """
     table, below = for_reading(cells, further)
-    text = tabulate(table, headers="keys", tablefmt=style, disable_numparse=True)
     if style.startswith("latex"):
-        escapes: dict[str, str | int | None] = {**LATEX_ESCAPE_RULES}
-        below = [line.translate(str.maketrans(escapes)) for line in below]
-    elif style == "simple" and (starred := len(stars(cells))):
+        left, constant = without_constants(table, kept=("error (%)",))
+        return as_latex(left, f"{CAPTION}{f'; all: {constant}' if constant else ''}.", below)
+    text = tabulate(table, headers="keys", tablefmt=style, disable_numparse=True)
+    if style == "simple" and (starred := len(stars(cells))):
         below = ["\n".join(below[:starred]), *below[starred:]]
     return "\n\n".join([text, *below])
 
