@@ -23,6 +23,7 @@ from snip_cli.report.page.document import write_page
 from snip_cli.report.records import COLUMNS, listed, read_tree
 from snip_cli.report.tables.columns import FURTHER
 from snip_cli.report.tables.errors import as_text, rows
+from snip_cli.report.tables.pivot import as_pivot, axes_of, pivot
 from snip_cli.report.tables.published import (
     LAYOUTS,
     as_printed_table,
@@ -48,6 +49,7 @@ examples:
   snip-report runs/ --curves curves.png
   snip-report runs/ --html report.html
   snip-report runs/ --table "Table 3" --format latex
+  snip-report runs/ --pivot method:sparsity --format latex
   snip-report runs/ --table "Table 1" --columns weights,cost
   snip-report runs/ --table SNACS
   snip-report runs/snacs-vgg16-… --limits limits.png
@@ -81,6 +83,10 @@ def run_command(flags: argparse.Namespace) -> int:
         flags.table = table_named(flags.table, LISTS)
     check_together(flags)
     check_columns(flags.columns)
+    if flags.pivot and (flags.format == "csv" or flags.columns):
+        raise ConfigError(
+            "--pivot has one number in each place: leave out --columns and --format csv, or leave out --pivot."
+        )
     if flags.limits:
         report_limits(flags)
     elif flags.records:
@@ -97,7 +103,7 @@ def check_together(flags: argparse.Namespace) -> None:
     if flags.limits and len(flags.folders) > 1:
         raise ConfigError(f"--limits takes one run, and {len(flags.folders)} folders were given: name one.")
     alone = next((f"--{option}" for option in ("limits", "records") if getattr(flags, option)), "")
-    others = [option for option in ("table", *PICTURES, "html") if getattr(flags, option)]
+    others = [option for option in ("table", *PICTURES, "html", "pivot") if getattr(flags, option)]
     if not alone and flags.table in LISTS:
         alone, others = f"--table {flags.table!r}", others[1:]
     if alone and others:
@@ -152,17 +158,22 @@ def report(flags: argparse.Namespace) -> None:
     """Print the table and draw the requested figures. Without --table, the page and figures other than --figure come without a table."""
     numbers = numbers_of(flags.table) if flags.table else []
     records = read_tree(*flags.folders, may_be_empty=bool(numbers))
+    axes = axes_of(flags.pivot, records) if flags.pivot else ()
     if numbers:  # before the cells are made: only what differs between the table's own runs becomes a column
         records = of_table(records, numbers, flags.table, flags.folders)
     # Beside numbers that a paper quotes, each method is trained as its own paper says.
     alike = not any(number.quoted for number in numbers)
-    found = cells(records, [*flags.by.split(","), *columns_of(numbers, records)], across_methods=alike)
+    found = cells(
+        records, list(dict.fromkeys([*flags.by.split(","), *columns_of(numbers, records), *axes])), across_methods=alike
+    )
     if numbers:
         found = with_missing(found, numbers)
     pictures = {option: path for option in PICTURES if (path := getattr(flags, option))}
     for path in pictures.values():
         require_folder(path)
-    if numbers or "figure" in pictures or not (pictures or flags.html):
+    if axes:
+        print(as_pivot(pivot(found, *axes), STYLES[flags.format]))
+    elif numbers or "figure" in pictures or not (pictures or flags.html):
         if flags.table in LAYOUTS and flags.format != "csv":
             print(as_printed_table(found, LAYOUTS[flags.table], STYLES[flags.format]), end="\n\n")
         further = [name for name in flags.columns.split(",") if name]
@@ -210,6 +221,11 @@ def parser() -> argparse.ArgumentParser:
         "--table",
         metavar="'Table 2'",
         help="show this published table alone, including its rows without a run: 'Table 1', 'Table 2', 'Table 3', 'Figure 3', SNACS, 'SNACS layers'",
+    )
+    made.add_argument(
+        "--pivot",
+        metavar="ROWS:COLUMNS",
+        help="show the errors in a row for each value of one setting and a column for each value of another, the lowest of each column bold",
     )
     made.add_argument("--format", choices=("text", "csv", "markdown", "latex"), default="text")
     made.add_argument(
