@@ -13,6 +13,7 @@ from snip_cli.commands.console import exit_code_of, path
 from snip_cli.commands.mean_image import mean_training_image
 from snip_cli.errors import ConfigError
 from snip_cli.report.cells import Cell, cells
+from snip_cli.report.figures.axes import Look
 from snip_cli.report.figures.batch_sizes import draw_batch_sizes
 from snip_cli.report.figures.drawing import Drawing, as_csv, require_folder, save
 from snip_cli.report.figures.errors import draw_errors
@@ -44,6 +45,7 @@ examples:
   snip-report runs/
   snip-report runs/ --format markdown > results.md
   snip-report runs/ --figure error.png
+  snip-report runs/ --figure error.pdf --logit --log --bars
   snip-report runs/*-lenet_5_caffe-* --figure lenet_5_caffe.png
   snip-report runs/ --masks masks.png
   snip-report runs/ --curves curves.png
@@ -83,6 +85,8 @@ def run_command(flags: argparse.Namespace) -> int:
         flags.table = table_named(flags.table, LISTS)
     check_together(flags)
     check_columns(flags.columns)
+    if (flags.log or flags.logit or flags.bars) and not flags.figure:
+        raise ConfigError("--log, --logit and --bars are for the figure: name its file by --figure.")
     if flags.pivot and (flags.format == "csv" or flags.columns):
         raise ConfigError(
             "--pivot has one number in each place: leave out --columns and --format csv, or leave out --pivot."
@@ -182,10 +186,12 @@ def report(flags: argparse.Namespace) -> None:
     if flags.html:
         write_page(records, found, flags.html)
         print(f"written: {flags.html}", file=sys.stderr)
+    draw: dict[str, Callable[[Sequence[Cell]], Drawing]] = {**PICTURES}
+    draw["figure"] = partial(draw_errors, look=Look(flags.log, flags.logit, flags.bars))
     refused = []
     for option, path in pictures.items():
         try:
-            numbers_in = save(PICTURES[option](found), path, top_of(flags.folders))
+            numbers_in = save(draw[option](found), path, top_of(flags.folders))
         except ConfigError as error:  # the other figures are drawn all the same
             refused.append(str(error))
         else:
@@ -231,6 +237,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--figure", type=path, metavar="FILE.png", help="draw error against sparsity, with a band over seeds"
     )
+    made.add_argument("--log", action="store_true", help="logarithmic axis of errors in --figure")
+    made.add_argument(
+        "--logit", action="store_true", help="logit axis of sparsities in --figure, with the reference as a line"
+    )
+    made.add_argument("--bars", action="store_true", help="error bars instead of bands in --figure")
     made.add_argument(
         "--masks",
         type=path,

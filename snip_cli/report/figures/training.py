@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from snip_cli.errors import ConfigError
 from snip_cli.report.captions import common_and_own, extent
 from snip_cli.report.cells import Cell
+from snip_cli.report.figures.axes import LINES, MARKERS
 from snip_cli.report.figures.drawing import Drawing
+from snip_cli.report.figures.styles import style_of, warn_of_repeats
 from snip_cli.report.records import Row
 from snip_cli.runfolder.record import read_evaluations
 from snip_cli.runfolder.results import Evaluation
@@ -33,11 +35,12 @@ def draw_trainings(cells: Sequence[Cell]) -> Drawing:
             "There is nothing to draw: no run has a metrics.csv with evaluations, and a record without tensors has none. Name folders as snip-run wrote them."
         )
     common, names = common_and_own([cells[place].key for place in drawn])
+    warn_of_repeats(len(drawn))
     panels = [name for name in PANELS if any(name in point for place in drawn for point in points[place])]
     figure = Figure(figsize=(4.5 * len(panels), 4.2), layout="constrained")
     for ax, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        for place, name in zip(drawn, names, strict=True):
-            draw_line(ax, points[place], panel, name or common)
+        for number, (place, name) in enumerate(zip(drawn, names, strict=True)):
+            draw_line(ax, points[place], panel, name or common, number)
         ax.set_xlabel("iteration")
         ax.set_ylabel(PANELS[panel])
         ax.set_ylim(bottom=0)
@@ -69,12 +72,14 @@ def points_of(cell: Cell) -> list[Row]:
     return points
 
 
-def draw_line(ax: "Axes", points: Sequence[Row], panel: str, name: str) -> None:
-    """Draw one cell's line in one panel, with a band of one standard deviation where there are several seeds."""
+def draw_line(ax: "Axes", points: Sequence[Row], panel: str, name: str, number: int) -> None:
+    """Draw one cell's line in one panel in the look of its `number`, with a band of one standard deviation where there are several seeds."""
     points = [point for point in points if panel in point]
     iterations, mean = [point["iteration"] for point in points], [point[panel] for point in points]
-    [line] = ax.plot(iterations, mean, label=name, marker="o" if len(points) < 3 else None, markersize=4)
+    style = style_of(number)
+    colour, marker = f"C{style.colour}", MARKERS[style.dash] if len(points) < 3 else None
+    ax.plot(iterations, mean, color=colour, linestyle=LINES[style.dash], label=name, marker=marker, markersize=4)
     std = [point[f"{panel}_std"] or 0.0 for point in points]
     if any(std):
         low, high = [m - s for m, s in zip(mean, std, strict=True)], [m + s for m, s in zip(mean, std, strict=True)]
-        ax.fill_between(iterations, low, high, alpha=0.2, color=line.get_color())
+        ax.fill_between(iterations, low, high, alpha=0.2, color=colour)

@@ -11,7 +11,7 @@ import numpy
 from snip_cli.errors import ConfigError
 from snip_cli.report.captions import common_and_own, without
 from snip_cli.report.cells import Cell, lines
-from snip_cli.report.figures.errors import stretch, ticks
+from snip_cli.report.figures.axes import stretch, ticks
 from snip_cli.report.figures.masks import pictures_of
 from snip_cli.report.figures.styles import highest_error, warn_of_repeats
 from snip_cli.report.figures.training import PANELS, points_of
