@@ -13,7 +13,7 @@ from snip_cli.report.captions import common_and_own, extent, span, without
 from snip_cli.report.cells import Cell, cells, lines
 from snip_cli.report.figures.axes import LINES, MARKERS, Look, draw_references, on_axis, scale_axes
 from snip_cli.report.figures.drawing import Drawing
-from snip_cli.report.figures.styles import style_of, warn_of_repeats
+from snip_cli.report.figures.styles import deviation, style_of, warn_of_repeats
 from snip_cli.report.records import read_folders
 from snip_cli.report.tables.errors import rows
 from snip_cli.runtime.locks import hold
@@ -62,7 +62,7 @@ def draw_line(axes: "Axes", line: Sequence[Cell], name: str, number: int, *, bar
     """Draw one curve in the look of its `number` with its band or bars, and crosses where numbers are published for its protocol."""
     sparsity = [100 * cell.sparsity for cell in line]
     mean = [statistics.fmean(cell.errors) for cell in line]
-    std = [statistics.stdev(cell.errors) if len(cell.errors) > 1 else 0.0 for cell in line]
+    std = [deviation(cell) for cell in line]
     n = span(sorted({len(cell.errors) for cell in line}))
     style = style_of(number)
     colour, dash, marker = f"C{style.colour}", LINES[style.dash], MARKERS[style.dash]

@@ -46,6 +46,16 @@ def is_dead(result: SeedResult, cell: Cell) -> bool:
     return result.learned is False or (result.learned is None and result.test_error >= guessing - NEAR_GUESSING)
 
 
+def deviation(cell: Cell) -> float:
+    """Return the sample standard deviation that a figure shows: 0 for one seed, and where a seed learned nothing.
+
+    With such a seed the deviation says nothing of the others, and its band would cover the figure.
+    """
+    if len(cell.errors) < 2 or any(is_dead(result, cell) for result in cell.results):
+        return 0.0
+    return statistics.stdev(cell.errors)
+
+
 def highest_error(cells: Sequence[Cell]) -> float:
     """Return the upper end of an axis of errors. It leaves out seeds that learned nothing, unless no seed learned anything."""
     alive = [[result.test_error for result in cell.results if not is_dead(result, cell)] for cell in cells]

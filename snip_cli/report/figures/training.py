@@ -1,5 +1,6 @@
 """Training curves: loss and error against iteration, as in Figure 4 of Lee et al. (2019)."""
 
+import math
 import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -67,7 +68,8 @@ def points_of(cell: Cell) -> list[Row]:
             values = [value for row in seeds.values() if (value := getattr(row, name)) is not None]
             if values:
                 point[name] = statistics.fmean(values)
-                point[f"{name}_std"] = statistics.stdev(values) if len(values) > 1 else None
+                is_finite = all(map(math.isfinite, values))  # a seed that diverged has a loss of inf or nan
+                point[f"{name}_std"] = statistics.stdev(values) if len(values) > 1 and is_finite else None
         points.append(point)
     return points
 

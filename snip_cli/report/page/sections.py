@@ -1,6 +1,7 @@
 """What the page shows of each network on each data set: the errors as picture and table, and densities, training and masks by sparsity."""
 
 import base64
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from snip_cli.report.captions import common_and_own, without
 from snip_cli.report.cells import Cell, lines
 from snip_cli.report.figures.axes import stretch, ticks
 from snip_cli.report.figures.masks import pictures_of
-from snip_cli.report.figures.styles import highest_error, warn_of_repeats
+from snip_cli.report.figures.styles import deviation, highest_error, warn_of_repeats
 from snip_cli.report.figures.training import PANELS, points_of
 from snip_cli.report.page.charts import Chart, Point, Scale, Series, chart, linear, logarithmic
 from snip_cli.report.tables.errors import for_reading, with_std
@@ -107,7 +108,7 @@ def _errors(name: str, number: int, line: Sequence[Cell]) -> Series:
         text = (
             f"{cell.settings['method']}, sparsity {cell.sparsity:.4g}: {with_std(mean, std)} % (n = {len(cell.errors)})"
         )
-        points.append(Point(100 * cell.sparsity, mean, text, std or 0.0))
+        points.append(Point(100 * cell.sparsity, mean, text, deviation(cell)))
     published = [
         Point(100 * cell.sparsity, paper.error, f"published, sparsity {cell.sparsity:.4g}: {paper.error} %")
         for cell in line
@@ -187,14 +188,14 @@ def trainings(named: Sequence[Named], missing: dict[str, None]) -> list[Chart]:
                         point[f"{panel}_std"] or 0.0,
                     )
                     for place, point in enumerate(points)
-                    if panel in point
+                    if math.isfinite(point.get(panel, math.nan))
                 ],
             )
             for name, number, points, marked in measured
-            if any(panel in point for point in points)
         ]
+        series = [one for one in series if one.points]
         values = [point for one in series for point in one.points]
-        if values:
+        if series:
             x = linear("iteration", [point.x for point in values])
             charts.append(chart(f"{title[0].upper()}{title[1:]}", series, x, linear(title, [p.y for p in values])))
     return charts

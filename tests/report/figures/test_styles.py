@@ -3,7 +3,7 @@
 import logging
 
 from snip_cli.report.cells import cells
-from snip_cli.report.figures.styles import highest_error, style_of, warn_of_repeats
+from snip_cli.report.figures.styles import deviation, highest_error, style_of, warn_of_repeats
 from snip_cli.report.records import read_tree
 from tests.report.runs import record
 
@@ -33,3 +33,10 @@ def test_forty_lines_look_different_and_a_repeat_is_said(caplog):
         assert not caplog.records
         warn_of_repeats(41)
     assert "41 lines" in caplog.text
+
+
+def test_a_deviation_over_a_dead_seed_is_not_drawn(tmp_path):
+    record(tmp_path, "a", [1.0, 2.0, 3.0])
+    record(tmp_path, "b", [1.0, 2.0, 90.0], sparsity=0.5)
+    record(tmp_path, "c", [1.0], sparsity=0.6)
+    assert {cell.sparsity: deviation(cell) for cell in cells(read_tree(tmp_path))} == {0.95: 1.0, 0.5: 0.0, 0.6: 0.0}

@@ -169,3 +169,11 @@ def test_the_page_of_a_published_table_has_the_runs_of_that_table_alone(top):
     record(top, "other", [0.9], sparsity=0.5)
     text = page_of(top, "--table", "Table 1").text
     assert "not run yet" in text and "sparsity 0.5:" not in text
+
+
+def test_a_loss_that_diverged_leaves_a_gap_in_the_picture(top):
+    losses = {0: [0.5, float("inf"), 0.25], 1: [0.5, float("nan"), 0.25]}
+    evaluations(top / "snip", losses, {seed: [5.0, 4.0, 3.0] for seed in range(2)})
+    text = page_of(top).text
+    assert "snip, iteration 3,000: 0.25" in text and "snip, iteration 2,000: 4" in text
+    assert "nan" not in (top.parent / "report.html").read_text()
