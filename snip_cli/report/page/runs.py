@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from snip_cli.errors import ConfigError
+from snip_cli.report.page.commands import alone
 from snip_cli.report.records import Record
 from snip_cli.runfolder.record import read_environment
 from snip_cli.runfolder.results import Environment, SeedResult
@@ -16,13 +17,13 @@ UNKNOWN = "not recorded"
 
 @dataclass(frozen=True)
 class Run:
-    """One run as the page lists it; `command` repeats it, with the other runs of its sweep if it was one."""
+    """One run as the page lists it; `command` made it, and `alone` repeats this run without others of a sweep, where that is known."""
 
     name: str
     state: str
     folders: Sequence[str]
     command: str
-    is_sweep: bool
+    alone: str | None
     made_with: Sequence[tuple[str, str]]
     settings: Sequence[tuple[str, str]]
     seeds: Sequence[dict[str, str]]
@@ -56,7 +57,7 @@ def _run(record: Record, made: Environment) -> Run:
         state(record),
         [str(folder) for folder in record.folders],
         made.command,
-        any(word in ("-m", "--multirun") for word in made.command.split()),
+        alone(made.command, record.settings),
         [(name, text) for name, text in _made_with(made) if text],
         [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in record.settings.items()],
         [_seed(result) for result in record.results.values()],

@@ -123,9 +123,13 @@ def test_a_run_has_its_command_its_commit_its_machine_and_its_settings(top):
     assert text.count("not recorded") >= 2  # the two runs without env.json
 
 
-def test_a_command_of_a_sweep_is_said_to_repeat_the_sweep(top):
-    made(top / "snip", command="snip-run -m method=snip,random")
-    assert "repeats the whole sweep" in page_of(top).text
+def test_of_a_sweep_the_page_has_the_command_of_each_run(top):
+    sweep = "snip-run -m method=snip,random sparsity=0.95,0.98"
+    made(top / "snip", command=sweep)
+    text = page_of(top).text
+    assert "snip-run method=snip sparsity=0.95" in text and f"Made by {sweep}" in text
+    made(top / "snip", command="snip-run -m method=erk,random")
+    assert "The command also makes other runs." in page_of(top).text
 
 
 def test_an_unfinished_run_is_listed_with_its_state(tmp_path):
