@@ -181,3 +181,20 @@ def test_a_loss_that_diverged_leaves_a_gap_in_the_picture(top):
     text = page_of(top).text
     assert "snip, iteration 3,000: 0.25" in text and "snip, iteration 2,000: 4" in text
     assert "nan" not in (top.parent / "report.html").read_text()
+
+
+def test_a_long_training_shows_forty_values_and_the_last(tmp_path):
+    evaluations(record(tmp_path / "runs", "a", [2.0]), {0: [1.0] * 99 + [0.5]}, {0: [3.0] * 100})
+    text = page_of(tmp_path / "runs").text
+    # Of 100 points every third, in two pictures, each once as title and once as text.
+    assert len(re.findall(r"iteration [\d,]+: ", text)) == 34 * 2 * 2
+    assert "iteration 100,000: 0.5" in text and "iteration 99,000: 1 " not in text
+
+
+def test_sparsities_that_look_alike_when_rounded_are_groups_of_their_own(tmp_path):
+    for sparsity in (0.90001, 0.90002):
+        for method in ("snip", "random"):
+            folder = record(tmp_path / "runs", f"{method}{sparsity}", [2.0], method=method, sparsity=sparsity)
+            with_layers(folder, (10, 10, 10))
+    page = page_of(tmp_path / "runs")
+    assert page.count("svg", **{"aria-label": "Density by layer"}) == 2
