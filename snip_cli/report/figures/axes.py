@@ -9,9 +9,9 @@ import numpy
 
 from snip_cli.config.sections import AUTO
 from snip_cli.errors import ConfigError
-from snip_cli.report.captions import common_and_own, without
 from snip_cli.report.cells import Cell
 from snip_cli.report.figures.styles import highest_error, is_dead
+from snip_cli.report.names import short_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,7 +84,7 @@ def draw_references(axes: "Axes", lines: Sequence[Sequence[Cell]], colours: Sequ
         for cell in line:
             if cell.settings["method"] == "reference" and len(line) > 1:
                 started.setdefault(id(cell), (cell, colour))
-    _, names = common_and_own([without(cell.key, "method", "sparsity") for cell, _ in started.values()])
+    names = short_names([cell.key for cell, _ in started.values()], hidden=("method", "sparsity"))
     for (cell, colour), name in zip(started.values(), names, strict=True):
         own = "black" if len(started) == 1 else colour
         label = f"reference, {name}" if name else "reference"

@@ -5,6 +5,7 @@ import logging
 import re
 import statistics
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,11 @@ from snip_cli.report.captions import common_and_own, extent, span, without
 from snip_cli.report.cells import Cell, cells, lines
 from snip_cli.report.figures.axes import LINES, MARKERS, Look, draw_references, on_axis, scale_axes
 from snip_cli.report.figures.drawing import Drawing
+from snip_cli.report.figures.legends import place_legend
 from snip_cli.report.figures.styles import deviation, style_of, warn_of_repeats
+from snip_cli.report.names import short_names
 from snip_cli.report.records import read_folders
+from snip_cli.report.selection import is_untrained
 from snip_cli.report.tables.errors import rows
 from snip_cli.runtime.locks import hold
 
@@ -40,7 +44,8 @@ def draw_errors(found: Sequence[Cell], look: Look | None = None) -> Drawing:
     drawn = lines(found)
     if not drawn:
         raise ConfigError("There is nothing to draw: no run is finished.")
-    common, names = common_and_own([without(line[-1].key, "sparsity") for line in drawn])
+    keys = [without(line[-1].key, "sparsity") for line in drawn]
+    common, names = common_and_own(keys)[0], short_names(keys)
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
     look = look or Look()
@@ -54,7 +59,7 @@ def draw_errors(found: Sequence[Cell], look: Look | None = None) -> Drawing:
     axes.set_title(f"{common} ({extent(everything)})" if common else extent(everything), fontsize="medium")
     scale_axes(axes, [cell for line in shown for cell in line], look)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
+    place_legend(figure, axes.get_legend_handles_labels()[0], inside=axes)
     return Drawing(figure, rows([cell for cell in found if cell.errors]))
 
 
@@ -91,21 +96,19 @@ def write_curves(output_dir: Path) -> list[Path]:
     """Write the curves of all runs in `output_dir` for TensorBoard, and return their folders: one per method and model, below `curves`.
 
     Step = reached sparsity × 10,000, value = mean test error in percent over the seeds. Every method's curve starts at the reference of
-    its own model, data set and schedule. A curve that cannot be written is left out with a warning.
+    its own model, data set and schedule. Runs that trained nothing are on no curve. A curve that cannot be written is left out with a warning.
     """
     from snip_cli.runfolder.events import EventFile  # takes a while to import, and a table does not need it
 
     folder = output_dir / "curves"
-    found = lines(cells(read_folders(sorted(output_dir.glob("*")))))
+    found = curves_of(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     with hold(output_dir / ".curves.lock", f"writing the curves in {folder}"):
         for old in folder.glob("*/events.out.tfevents.*"):
             old.unlink(missing_ok=True)
-        for line in found:
-            if line[-1].settings["method"] == "reference":
-                continue
-            curve = folder / curve_name(line[-1])
+        for name, line in found.items():
+            curve = folder / name
             try:
                 file = EventFile(curve)
                 for cell in line:
@@ -115,7 +118,23 @@ def write_curves(output_dir: Path) -> list[Path]:
                 log.warning("a curve for TensorBoard is left out: %s", error)
             else:
                 written.append(curve)
+        for empty in [*folder.glob("*"), folder]:  # of runs that are gone
+            with suppress(OSError):
+                empty.rmdir()
     return written
+
+
+def curves_of(output_dir: Path) -> dict[str, list[Cell]]:
+    """Return the curves of all trained runs in `output_dir` by the name of the curve's folder."""
+    records = read_folders(sorted(output_dir.glob("*")))
+    found = lines(cells([record for record in records if not is_untrained(record.settings)]))
+    return {curve_name(line[-1]): line for line in found if line[-1].settings["method"] != "reference"}
+
+
+def stale_curves(output_dir: Path) -> list[str]:
+    """Return the names of curves in `output_dir` that no run stands behind any more."""
+    names = {events.parent.name for events in (output_dir / "curves").glob("*/events.out.tfevents.*")}
+    return sorted(names - curves_of(output_dir).keys()) if names else []
 
 
 def curve_name(cell: Cell) -> str:

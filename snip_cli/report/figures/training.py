@@ -10,7 +10,9 @@ from snip_cli.report.captions import common_and_own, extent
 from snip_cli.report.cells import Cell
 from snip_cli.report.figures.axes import LINES, MARKERS
 from snip_cli.report.figures.drawing import Drawing
+from snip_cli.report.figures.legends import place_legend
 from snip_cli.report.figures.styles import style_of, warn_of_repeats
+from snip_cli.report.names import short_names
 from snip_cli.report.records import Row
 from snip_cli.runfolder.record import read_evaluations
 from snip_cli.runfolder.results import Evaluation
@@ -35,7 +37,8 @@ def draw_trainings(cells: Sequence[Cell]) -> Drawing:
         raise ConfigError(
             "There is nothing to draw: no run has a metrics.csv with evaluations, and a record without tensors has none. Name folders as snip-run wrote them."
         )
-    common, names = common_and_own([cells[place].key for place in drawn])
+    keys = [cells[place].key for place in drawn]
+    common, names = common_and_own(keys)[0], short_names(keys)
     warn_of_repeats(len(drawn))
     panels = [name for name in PANELS if any(name in point for place in drawn for point in points[place])]
     figure = Figure(figsize=(4.5 * len(panels), 4.2), layout="constrained")
@@ -46,8 +49,8 @@ def draw_trainings(cells: Sequence[Cell]) -> Drawing:
         ax.set_ylabel(PANELS[panel])
         ax.set_ylim(bottom=0)
         ax.grid(alpha=0.3)
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize="small")
+    handles, _ = figure.axes[0].get_legend_handles_labels()
+    place_legend(figure, handles, loc="outside lower center", ncols=2)
     # The paper does not say how many seeds its training curves have.
     rates = sorted({cells[place].settings["schedule.learning_rate"] for place in drawn})
     behind = f"{extent([cells[place] for place in drawn], full_seeds=1)}, learning rate {', '.join(f'{rate:g}' for rate in rates)}"

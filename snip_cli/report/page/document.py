@@ -13,9 +13,10 @@ from snip_cli.report.records import Record
 
 
 def write_page(records: Sequence[Record], cells: Sequence[Cell], path: Path) -> None:
-    """Write the page of these runs and of their cells. Raises ConfigError where the file cannot be written."""
+    """Write the page of the cells and of those runs that are in them. Raises ConfigError where the file cannot be written."""
     require_folder(path)
-    text = page(records, cells)
+    shown = {folder for cell in cells for folder in cell.folders}
+    text = page([record for record in records if shown.issuperset(record.folders)], cells)
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:

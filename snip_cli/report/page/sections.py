@@ -14,6 +14,7 @@ from snip_cli.report.cells import Cell, lines
 from snip_cli.report.figures.axes import stretch, ticks
 from snip_cli.report.figures.masks import pictures_of
 from snip_cli.report.figures.styles import deviation, highest_error, warn_of_repeats
+from snip_cli.report.names import short_names
 from snip_cli.report.page.charts import Chart, Point, Scale, Series, chart, linear
 from snip_cli.report.page.groups import Group, Named, groups
 from snip_cli.report.tables.errors import for_reading, with_std
@@ -51,7 +52,8 @@ def sections(cells: Sequence[Cell]) -> list[Section]:
 
 def _section(title: str, cells: Sequence[Cell]) -> Section:
     drawn = lines(cells)
-    shared, names = common_and_own([without(line[-1].key, "sparsity", "model", "dataset") for line in drawn])
+    keys = [without(line[-1].key, "sparsity", "model", "dataset") for line in drawn]
+    shared, names = common_and_own(keys)[0], short_names(keys)
     named = [(name or shared, number, line) for number, (name, line) in enumerate(zip(names, drawn, strict=True))]
     warn_of_repeats(len(named))
     table, notes = for_reading(cells)
@@ -107,7 +109,7 @@ def masks(cells: Sequence[Cell], missing: dict[str, None]) -> list[Mask]:
     """Return a picture of the first layer for each cell that has its masks and a first layer that is linear on the pixels."""
     having = [cell for cell in cells if any((Path(folder) / "mask.pt").exists() for folder in cell.folders)]
     having = [cell for cell in having if cell.settings["method"] != "reference"]
-    _, names = common_and_own([without(cell.key, "model", "dataset") for cell in having])
+    names = short_names([cell.key for cell in having], hidden=("model", "dataset"))
     made = []
     for cell, name in zip(having, names, strict=True):
         from snip_cli.runfolder.events import as_png  # imports TensorBoard

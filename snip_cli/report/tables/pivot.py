@@ -84,7 +84,7 @@ def pivot(cells: Sequence[Cell], rows_by: str, columns_by: str) -> Pivot:
 
 def as_pivot(made: Pivot, style: str) -> str:
     """Return the table for reading; `style` is `simple`, `github` (Markdown) or a format of LaTeX."""
-    below = notes([cell.results for row in made.grid for cell in row if cell])
+    below = notes([cell for row in made.grid for cell in row if cell])
     texts = [[_text(cell) for cell in row] for row in made.grid]
     if style.startswith("latex"):
         rows = [
