@@ -16,8 +16,10 @@ from snip_cli.report.names import short_names
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# The fraction of the axis that a label needs.
-LABEL_WIDTH = 0.035
+# The fraction of the axis that a label needs, and that each of its characters needs.
+LABEL_WIDTH, CHARACTER = 0.035, 0.015
+# The fraction of the axis that is left free beside the points.
+BESIDE = 0.05
 # An axis of logarithms has no 0. Fractions nearer to 0 or 1 than this are drawn here.
 NEAREST = 1e-6
 # By style: solid, dashed, dotted, both.
@@ -46,7 +48,11 @@ def scale_axes(axes: "Axes", drawn: Sequence[Cell], look: Look) -> None:
     forward, backward = (logit, expit) if look.logit else (stretch, shrink)
     places = [place for place in ticks(drawn) if place > 0 or not look.logit]
     axes.set_xscale("function", functions=(forward, backward))
-    axes.set_xticks(places, spaced([f"{place:g}" for place in places], forward(numpy.array(places))))
+    axes.set_xticks(places, spaced([f"{place:.5g}" for place in places], forward(numpy.array(places))))
+    if look.logit:  # matplotlib would leave room in percent, which is far on this axis
+        ends = forward(numpy.array([100 * min(c.sparsity for c in drawn), 100 * max(c.sparsity for c in drawn)]))
+        room = BESIDE * (ends[1] - ends[0]) or BESIDE
+        axes.set_xlim(*backward(numpy.array([ends[0] - room, ends[1] + room])))
     axes.set_xlabel(f"sparsity (%), {'logit axis' if look.logit else 'by the logarithm of what is kept'}")
     axes.set_ylabel("test error (%)")
     limit_errors(axes, drawn, look)
@@ -100,11 +106,12 @@ def ticks(drawn: Sequence[Cell]) -> list[float]:
 def spaced(labels: Sequence[str], places: numpy.ndarray) -> list[str]:
     """Return the labels, emptied where one would overlap the one before it; `places`, rising, are their places on the axis."""
     shown: list[str] = []
-    last = -numpy.inf
+    last, before = -numpy.inf, ""
     for label, place in zip(labels, places, strict=True):
-        far = place - last >= LABEL_WIDTH * (places[-1] - places[0])
+        needed = max(LABEL_WIDTH, CHARACTER * (len(before) + len(label)) / 2)
+        far = place - last >= needed * (places[-1] - places[0])
         shown.append(label if far else "")
-        last = place if far else last
+        last, before = (place, label) if far else (last, before)
     return shown
 
 

@@ -35,13 +35,13 @@ def groups(named: Sequence[Named], missing: dict[str, None]) -> list[Group]:
         for cell in line:
             by_sparsity.setdefault(cell.sparsity, []).append((name, number, [cell]))
     if any(len(found) > 1 for sparsity, found in by_sparsity.items() if sparsity > 0):
-        grouped = [(f"Sparsity {sparsity:.4g}", by_sparsity[sparsity]) for sparsity in sorted(by_sparsity)]
+        grouped = [(f"Sparsity {sparsity:.5g}", by_sparsity[sparsity]) for sparsity in sorted(by_sparsity)]
         if 0.0 in by_sparsity:  # one reference starts several lines
             alone = {id(one[2][0]): one for one in reversed(by_sparsity[0.0])}
             grouped[0] = ("Sparsity 0", [("reference", number, line) for _, number, line in reversed(alone.values())])
     else:
         grouped = [
-            (name, [(f"sparsity {cell.sparsity:.4g}", place, [cell]) for place, cell in enumerate(line)])
+            (name, [(f"sparsity {cell.sparsity:.5g}", place, [cell]) for place, cell in enumerate(line)])
             for name, _, line in named
         ]
     made = [Group(title, [*densities(of), *trainings(of, missing)]) for title, of in grouped]

@@ -80,7 +80,7 @@ def error_chart(named: Sequence[Named]) -> Chart:
         "sparsity (%), by the logarithm of what is kept",
         min(sparsities),
         max(sparsities),
-        [(place, f"{place:.4g}") for place in places],
+        [(place, f"{place:.5g}") for place in places],
         lambda sparsity: float(stretch(numpy.array(sparsity))),
     )
     y = linear("test error (%)", [], high=highest_error(everything))
@@ -94,11 +94,11 @@ def _errors(name: str, number: int, line: Sequence[Cell]) -> Series:
         mean = statistics.fmean(cell.errors)
         std = statistics.stdev(cell.errors) if len(cell.errors) > 1 else None
         text = (
-            f"{cell.settings['method']}, sparsity {cell.sparsity:.4g}: {with_std(mean, std)} % (n = {len(cell.errors)})"
+            f"{cell.settings['method']}, sparsity {cell.sparsity:.5g}: {with_std(mean, std)} % (n = {len(cell.errors)})"
         )
         points.append(Point(100 * cell.sparsity, mean, text, deviation(cell)))
     published = [
-        Point(100 * cell.sparsity, paper.error, f"published, sparsity {cell.sparsity:.4g}: {paper.error} %")
+        Point(100 * cell.sparsity, paper.error, f"published, sparsity {cell.sparsity:.5g}: {paper.error} %")
         for cell in line
         if (paper := cell.published) and not paper.deviations(cell.settings)
     ]
@@ -120,6 +120,6 @@ def masks(cells: Sequence[Cell], missing: dict[str, None]) -> list[Mask]:
             missing[str(error)] = None
         else:
             png = base64.b64encode(as_png(picture.kept_HW, enlarged=4)).decode()
-            words = name or f"sparsity {cell.sparsity:.4g}"
+            words = name or f"sparsity {cell.sparsity:.5g}"
             made.append(Mask(f"{words}, seed {picture.seed}", f"data:image/png;base64,{png}"))
     return made

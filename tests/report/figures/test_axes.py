@@ -8,7 +8,7 @@ import pytest
 from snip_cli.commands.snip_report import main
 from snip_cli.errors import ConfigError
 from snip_cli.report.cells import cells
-from snip_cli.report.figures.axes import Look, expit, logit
+from snip_cli.report.figures.axes import Look, expit, logit, spaced
 from snip_cli.report.figures.errors import draw_errors
 from snip_cli.report.records import read_tree
 from tests.report.runs import record
@@ -102,3 +102,19 @@ def test_the_options_of_the_figure_need_a_figure(tmp_path, capsys):
     for option in ("--log", "--logit", "--bars"):
         assert main([str(tmp_path), option]) == 2
         assert "--figure" in capsys.readouterr().err
+
+
+def test_a_logit_axis_ends_beside_its_points(tmp_path):
+    for sparsity in (0.2, 0.5, 0.98):
+        record(tmp_path, f"{sparsity}", [2.0], sparsity=sparsity)
+    low, high = axes_of(tmp_path, logit=True).get_xlim()
+    first, last = logit(numpy.array([20.0, 98.0]))
+    assert logit(numpy.array([low, high])) == pytest.approx(
+        [first - 0.05 * (last - first), last + 0.05 * (last - first)]
+    )
+
+
+def test_long_labels_need_more_room_than_short_ones():
+    places = numpy.array([0.0, 0.05, 0.5, 1.0])
+    assert spaced(["0", "5", "50", "100"], places) == ["0", "5", "50", "100"]
+    assert spaced(["19.93", "35.88", "50", "100"], places) == ["19.93", "", "50", "100"]
