@@ -10,18 +10,28 @@ from pathlib import Path
 from tabulate import tabulate
 
 from snip_cli.commands.console import exit_code_of, path
+from snip_cli.commands.layers import layers_of
+from snip_cli.commands.libraries import without_library_warnings
 from snip_cli.commands.mean_image import mean_training_image
+from snip_cli.commands.run_list import list_runs
 from snip_cli.errors import ConfigError
 from snip_cli.report.cells import Cell, cells
+from snip_cli.report.figures.axes import Look
 from snip_cli.report.figures.batch_sizes import draw_batch_sizes
 from snip_cli.report.figures.drawing import Drawing, as_csv, require_folder, save
 from snip_cli.report.figures.errors import draw_errors
+from snip_cli.report.figures.layers import draw_layers
 from snip_cli.report.figures.limits import draw_limits, limits_csv, limits_table, read_limits
 from snip_cli.report.figures.masks import draw_masks
 from snip_cli.report.figures.training import draw_trainings
-from snip_cli.report.records import COLUMNS, listed, read_tree
+from snip_cli.report.page.document import write_page
+from snip_cli.report.published.snip import Published
+from snip_cli.report.records import COLUMNS, Record, listed, read_tree
+from snip_cli.report.selection import trained
 from snip_cli.report.tables.columns import FURTHER
 from snip_cli.report.tables.errors import as_text, rows
+from snip_cli.report.tables.layers import layer_rows, layers_text
+from snip_cli.report.tables.pivot import as_pivot, axes_of, pivot
 from snip_cli.report.tables.published import (
     LAYOUTS,
     as_printed_table,
@@ -42,16 +52,26 @@ examples:
   snip-report runs/
   snip-report runs/ --format markdown > results.md
   snip-report runs/ --figure error.png
+  snip-report runs/ --figure error.pdf --logit --log --bars
   snip-report runs/*-lenet_5_caffe-* --figure lenet_5_caffe.png
   snip-report runs/ --masks masks.png
+  snip-report runs/snip-* --layers --figure layers.png
   snip-report runs/ --curves curves.png
+  snip-report runs/ --html report.html
   snip-report runs/ --table "Table 3" --format latex
+  snip-report runs/ --pivot method:sparsity --format latex
   snip-report runs/ --table "Table 1" --columns weights,cost
   snip-report runs/ --table SNACS
   snip-report runs/snacs-vgg16-… --limits limits.png
   snip-report runs/ --by method,model,dataset,sparsity,schedule.iterations
   snip-report runs/ --records results/records
+  snip-report runs/ --list
+  snip-report runs/ --delete-unfinished
 """
+# Options that come without others.
+ALONE = ("list", "delete_unfinished", "limits", "layers", "records")
+# What an option of these may come with.
+TOGETHER = (("list", "delete_unfinished"), ("layers", "figure"))
 # Published networks of methods that reach no sparsity exactly: our runs are inserted by what they removed.
 LISTS = {"SNACS": beside_published, "SNACS layers": layers_beside_published}
 PICTURES: dict[str, Callable[[Sequence[Cell]], Drawing]] = {
@@ -68,7 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings = logging.StreamHandler(sys.stderr)
     log.addHandler(warnings)
     try:
-        return exit_code_of("snip-report", lambda: run_command(parser().parse_intermixed_args(arguments)))
+        with without_library_warnings():
+            return exit_code_of("snip-report", lambda: run_command(parser().parse_intermixed_args(arguments)))
     finally:
         log.removeHandler(warnings)
 
@@ -79,8 +100,18 @@ def run_command(flags: argparse.Namespace) -> int:
         flags.table = table_named(flags.table, LISTS)
     check_together(flags)
     check_columns(flags.columns)
-    if flags.limits:
+    if (flags.log or flags.logit or flags.bars) and not flags.figure:
+        raise ConfigError("--log, --logit and --bars are for the figure: name its file by --figure.")
+    if flags.pivot and (flags.format == "csv" or flags.columns):
+        raise ConfigError(
+            "--pivot has one number in each place: leave out --columns and --format csv, or leave out --pivot."
+        )
+    if flags.list or flags.delete_unfinished:
+        list_runs(flags, STYLES.get(flags.format, "simple"))
+    elif flags.limits:
         report_limits(flags)
+    elif flags.layers:
+        report_layers(flags)
     elif flags.records:
         copy_records(flags)
     elif flags.table in LISTS:
@@ -91,16 +122,18 @@ def run_command(flags: argparse.Namespace) -> int:
 
 
 def check_together(flags: argparse.Namespace) -> None:
-    """Raise ConfigError where an option that stands alone comes with others: --limits, --records, and the lists of SNACS."""
+    """Raise ConfigError where an option that stands alone comes with others: those in ALONE, and the lists of SNACS."""
     if flags.limits and len(flags.folders) > 1:
         raise ConfigError(f"--limits takes one run, and {len(flags.folders)} folders were given: name one.")
-    alone = next((f"--{option}" for option in ("limits", "records") if getattr(flags, option)), "")
-    others = [option for option in ("table", *PICTURES) if getattr(flags, option)]
+    given = [option for option in (*ALONE, "table", *PICTURES, "html", "pivot") if getattr(flags, option)]
+    alone = next((option for option in given if option in ALONE), "")
+    others = [option for option in given if option != alone and (alone, option) not in TOGETHER]
+    name = f"--{alone.replace('_', '-')}" if alone else ""
     if not alone and flags.table in LISTS:
-        alone, others = f"--table {flags.table!r}", others[1:]
-    if alone and others:
+        name, others = f"--table {flags.table!r}", others[1:]
+    if name and others:
         named = ", ".join(f"--{option.replace('_', '-')}" for option in others)
-        raise ConfigError(f"{alone} cannot be combined with {named}: give each a command of its own.")
+        raise ConfigError(f"{name} cannot be combined with {named}: give each a command of its own.")
 
 
 def check_columns(given: str) -> None:
@@ -116,6 +149,22 @@ def report_limits(flags: argparse.Namespace) -> None:
     draw_limits(limits, model, flags.limits)
     print(limits_csv(limits, model) if flags.format == "csv" else limits_table(limits, model, STYLES[flags.format]))
     print(f"drawn: {flags.limits}", file=sys.stderr)
+
+
+def report_layers(flags: argparse.Namespace) -> None:
+    """Print what is left of each layer and, with --figure, draw it."""
+    if flags.figure:
+        require_folder(flags.figure)
+    every = cells_of(trained(read_tree(*flags.folders), flags.untrained), flags, [])
+    counted = [(cell, found) for cell in every if (found := layers_of(cell))]
+    if not counted:
+        raise ConfigError("No run here has layers to show: none is pruned yet, or earlier versions made their records.")
+    shown, layers = [cell for cell, _ in counted], [found for _, found in counted]
+    in_csv = flags.format == "csv"
+    print(as_csv(layer_rows(shown, layers)) if in_csv else layers_text(shown, layers, STYLES[flags.format]))
+    if flags.figure:
+        numbers_in = save(draw_layers(shown, layers), flags.figure, top_of(flags.folders))
+        print(f"drawn: {flags.figure}, its numbers: {', '.join(map(str, numbers_in))}", file=sys.stderr)
 
 
 def copy_records(flags: argparse.Namespace) -> None:
@@ -147,35 +196,54 @@ def report_list(flags: argparse.Namespace) -> None:
 
 
 def report(flags: argparse.Namespace) -> None:
-    """Print the table and draw the requested figures. Without --table, figures other than --figure come without a table."""
+    """Print the table and draw the requested figures. Without --table, the page and figures other than --figure come without a table."""
     numbers = numbers_of(flags.table) if flags.table else []
     records = read_tree(*flags.folders, may_be_empty=bool(numbers))
-    if numbers:  # before the cells are made: only what differs between the table's own runs becomes a column
-        records = of_table(records, numbers, flags.table, flags.folders)
-    # Beside numbers that a paper quotes, each method is trained as its own paper says.
-    alike = not any(number.quoted for number in numbers)
-    found = cells(records, [*flags.by.split(","), *columns_of(numbers, records)], across_methods=alike)
-    if numbers:
-        found = with_missing(found, numbers)
+    axes = axes_of(flags.pivot, records) if flags.pivot else ()
     pictures = {option: path for option in PICTURES if (path := getattr(flags, option))}
+    # What a mask keeps needs no training.
+    of_masks = cells_of(records, flags, numbers, axes) if "masks" in pictures else []
+    found = of_masks
+    if numbers or axes or flags.html or set(pictures) != {"masks"}:
+        found = cells_of(trained(records, flags.untrained), flags, numbers, axes)
     for path in pictures.values():
         require_folder(path)
-    if numbers or "figure" in pictures or not pictures:
+    if axes:
+        print(as_pivot(pivot(found, *axes), STYLES[flags.format]))
+    elif numbers or "figure" in pictures or not (pictures or flags.html):
         if flags.table in LAYOUTS and flags.format != "csv":
             print(as_printed_table(found, LAYOUTS[flags.table], STYLES[flags.format]), end="\n\n")
         further = [name for name in flags.columns.split(",") if name]
         in_csv = flags.format == "csv"
         print(as_csv(rows(found, further)) if in_csv else as_text(found, STYLES[flags.format], further))
+    if flags.html:
+        write_page(records, found, flags.html)
+        print(f"written: {flags.html}", file=sys.stderr)
+    draw: dict[str, Callable[[Sequence[Cell]], Drawing]] = {**PICTURES}
+    draw["figure"] = partial(draw_errors, look=Look(flags.log, flags.logit, flags.bars))
     refused = []
     for option, path in pictures.items():
         try:
-            numbers_in = save(PICTURES[option](found), path, top_of(flags.folders))
+            numbers_in = save(draw[option](of_masks if option == "masks" else found), path, top_of(flags.folders))
         except ConfigError as error:  # the other figures are drawn all the same
             refused.append(str(error))
         else:
             print(f"drawn: {path}, its numbers: {', '.join(map(str, numbers_in))}", file=sys.stderr)
     if refused:
         raise ConfigError(" ".join(refused))
+
+
+def cells_of(
+    records: Sequence[Record], flags: argparse.Namespace, numbers: Sequence[Published], axes: Sequence[str] = ()
+) -> list[Cell]:
+    """Return the cells of these runs, of a published table in the order of its `numbers`; the `axes` of --pivot distinguish cells too."""
+    if numbers:  # before the cells are made: only what differs between the table's own runs becomes a column
+        records = of_table(records, numbers, flags.table, flags.folders)
+    # Beside numbers that a paper quotes, each method is trained as its own paper says.
+    alike = not any(number.quoted for number in numbers)
+    by = list(dict.fromkeys([*flags.by.split(","), *columns_of(numbers, records), *axes]))
+    found = cells(records, by, across_methods=alike)
+    return with_missing(found, numbers) if numbers else found
 
 
 def top_of(folders: Sequence[Path]) -> Path:
@@ -206,10 +274,20 @@ def parser() -> argparse.ArgumentParser:
         metavar="'Table 2'",
         help="show this published table alone, including its rows without a run: 'Table 1', 'Table 2', 'Table 3', 'Figure 3', SNACS, 'SNACS layers'",
     )
+    made.add_argument(
+        "--pivot",
+        metavar="ROWS:COLUMNS",
+        help="show the errors in a row for each value of one setting and a column for each value of another, the lowest of each column bold",
+    )
     made.add_argument("--format", choices=("text", "csv", "markdown", "latex"), default="text")
     made.add_argument(
         "--figure", type=path, metavar="FILE.png", help="draw error against sparsity, with a band over seeds"
     )
+    made.add_argument("--log", action="store_true", help="logarithmic axis of errors in --figure")
+    made.add_argument(
+        "--logit", action="store_true", help="logit axis of sparsities in --figure, with the reference as a line"
+    )
+    made.add_argument("--bars", action="store_true", help="error bars instead of bands in --figure")
     made.add_argument(
         "--masks",
         type=path,
@@ -229,6 +307,18 @@ def parser() -> argparse.ArgumentParser:
         help="draw training loss, training error (where schedule.train_error=true) and test error against iteration",
     )
     made.add_argument(
+        "--html",
+        type=path,
+        metavar="FILE.html",
+        help="write everything as one page that needs no network: figures, tables, masks, training curves, and how each run was made",
+    )
+    made.add_argument(
+        "--layers",
+        action="store_true",
+        help="show what is left of each layer instead of errors: shape, counts, density, effective density, share of the multiply-adds; "
+        "--figure draws the densities",
+    )
+    made.add_argument(
         "--limits",
         type=path,
         metavar="FILE.png",
@@ -242,7 +332,20 @@ def parser() -> argparse.ArgumentParser:
         "seeds that DIR holds already are kept",
     )
     made.add_argument(
+        "--list",
+        action="store_true",
+        help="list the run folders instead of errors: the settings in which they differ, state, age and size",
+    )
+    made.add_argument(
+        "--delete-unfinished",
+        action="store_true",
+        help="delete the runs without a finished seed, after asking, and TensorBoard's curves of runs that are gone",
+    )
+    made.add_argument(
         "--by", default=",".join(COLUMNS), help="settings that distinguish rows; any other that differs is added"
+    )
+    made.add_argument(
+        "--untrained", action="store_true", help="show runs that trained nothing (schedule.iterations=0) too"
     )
     made.add_argument(
         "--columns",

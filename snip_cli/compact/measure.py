@@ -21,10 +21,26 @@ def forward_multiply_accumulates(model: nn.Module, shape: tuple[int, ...]) -> in
     """Return the multiply-accumulates of a network's forward pass for one image of `shape`: half of the operations that
     PyTorch counts.
     """
+    return multiply_accumulates_by_layer(model, shape)[""]
+
+
+def multiply_accumulates_by_layer(model: nn.Module, shape: tuple[int, ...]) -> dict[str, int]:
+    """Return the multiply-accumulates of a forward pass for one image of `shape`: of each prunable layer by name, and under
+    an empty name of all operations.
+
+    An operation outside every layer belongs to the one layer that is not called itself, if there is one: the recurrent
+    networks call torch.lstm or torch.gru with their layer's weights.
+    """
     model = copy.deepcopy(model).to("meta").eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.empty(1, *shape, device="meta", dtype=next(model.parameters()).dtype))
-    return counter.get_total_flops() // 2
+    by_module = {name: sum(counts.values()) // 2 for name, counts in counter.get_flop_counts().items()}
+    total, whole = counter.get_total_flops() // 2, type(model).__name__
+    layers = list(dict.fromkeys(name.rpartition(".")[0] for name in prunable_parameters(model)))
+    found = {name: by_module[f"{whole}.{name}"] for name in layers if f"{whole}.{name}" in by_module}
+    if len(found) == len(layers) - 1:
+        found |= {name: total - sum(found.values()) for name in layers if name not in found}
+    return {"": total, **found}
 
 
 def count(network: nn.Module, shape: tuple[int, ...]) -> dict[str, int]:

@@ -9,6 +9,8 @@ from snip_cli.report.records import COLUMNS, Row, Settings
 
 # Settings whose last part says too little.
 LABELS = {"method.classes": "class", "method.batch_size": "saliency batch"}
+# What an empty list means; elsewhere it means none.
+EMPTY = {"method.classes": "all"}
 
 
 def without(key: Settings, *names: str) -> Row:
@@ -30,8 +32,8 @@ def phrase(name: str, value: Any) -> str:
     if value == "" or value is False:
         return ""
     if name in COLUMNS:
-        return f"{name} {shown(value)}" if name == "sparsity" else str(value)
-    return label(name) if value is True else f"{label(name)} {shown(value)}"
+        return f"{name} {shown(name, value)}" if name == "sparsity" else str(value)
+    return label(name) if value is True else f"{label(name)} {shown(name, value)}"
 
 
 def label(name: str) -> str:
@@ -40,10 +42,10 @@ def label(name: str) -> str:
     return LABELS.get(name, own.replace("_", " "))
 
 
-def shown(value: Any) -> str:
-    """Return a setting's value in words: numbers without needless digits, a list by its items; an empty list restricts nothing."""
+def shown(name: str, value: Any) -> str:
+    """Return a setting's value in words: numbers without needless digits, a list by its items."""
     if isinstance(value, list):
-        return ", ".join(map(str, value)) or "all"
+        return ", ".join(map(str, value)) or EMPTY.get(name, "none")
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -46,16 +46,26 @@ def read_tree(*tops: Path, may_be_empty: bool = False, copies: Path | None = Non
     With `copies`, the folders of the same names in it are read too, before the others, so that their results count first.
     Raises ConfigError where one of `tops` does not exist, none is a folder or, without `may_be_empty`, none holds a run.
     """
-    missing = [top for top in tops if not top.exists()]
-    folders = sorted({path.parent for top in tops for name in RUN_FILES for path in top.rglob(name)})
+    folders = find_folders(tops, may_be_empty=True)
     if copies:
         folders = list(dict.fromkeys([*(copies / folder.name for folder in folders), *folders]))
     records = read_folders(folders)
-    if missing or not (records or (may_be_empty and any(top.is_dir() for top in tops))):
-        raise ConfigError(
-            f"There is no run below {listed(missing or tops)}: name the output_dir of snip-run, or folders of runs."
-        )
+    if not (records or (may_be_empty and any(top.is_dir() for top in tops))):
+        raise _no_run(tops)
     return records
+
+
+def find_folders(tops: Sequence[Path], *, may_be_empty: bool = False) -> list[Path]:
+    """Return the run folders below `tops`. Raises ConfigError where one of `tops` does not exist or, without `may_be_empty`, none holds a run."""
+    missing = [top for top in tops if not top.exists()]
+    folders = sorted({path.parent for top in tops for name in RUN_FILES for path in top.rglob(name)})
+    if missing or not (folders or may_be_empty):
+        raise _no_run(missing or tops)
+    return folders
+
+
+def _no_run(tops: Sequence[Path]) -> ConfigError:
+    return ConfigError(f"There is no run below {listed(tops)}: name the output_dir of snip-run, or folders of runs.")
 
 
 def listed(folders: Iterable[Path]) -> str:

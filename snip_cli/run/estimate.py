@@ -18,6 +18,7 @@ from snip_cli.errors import ConfigError
 from snip_cli.models.building import build_model
 from snip_cli.runfolder.record import read_environment
 from snip_cli.runtime.device import data_type, describe_device
+from snip_cli.runtime.words import duration
 from snip_cli.training.trainer import Forward, make_optimizer
 
 # Earlier runs that are read at most: those whose sparsity is nearest.
@@ -34,20 +35,7 @@ class Estimate:
     source: str
 
     def __str__(self) -> str:
-        return f"about {in_words(self.seconds)} a seed, {self.source}"
-
-
-def in_words(seconds: float) -> str:
-    """Return a duration in two units at most, such as `40 s`, `3 min`, `2 h 5 min` or `3 days 4 h`."""
-    if seconds < 99.5:
-        return f"{max(1, round(seconds))} s"
-    minutes = round(seconds / 60)
-    if minutes < 100:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes} min"
-    return f"{hours // 24} days {hours % 24} h"
+        return f"about {duration(self.seconds)} a seed, {self.source}"
 
 
 def from_earlier_runs(config: Config, device: torch.device, iterations: int) -> Estimate | None:
@@ -67,7 +55,7 @@ def from_earlier_runs(config: Config, device: torch.device, iterations: int) -> 
         alike = all(
             getattr(earlier, key) == getattr(config, key) for key in ("model", "dtype", "compile", "sync_batchnorm")
         )
-        rates = [rate for rate in (made.images_per_second or {}).values() if rate > 0]  # 0 without iterations
+        rates = [rate for rate in (made.images_per_second or {}).values() if rate > 0]  # 0: it was not trained
         here = made.host == platform.node() and made.device == where
         if alike and here and rates and earlier.schedule.batch_size == config.schedule.batch_size:
             seconds = iterations * config.schedule.batch_size * len(rates) / sum(rates)

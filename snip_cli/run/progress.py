@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from snip_cli.config.schema import Config
-from snip_cli.run.estimate import in_words
 from snip_cli.runfolder.checkpoint import Saved
 from snip_cli.runfolder.results import Evaluation
 from snip_cli.runtime.processes import ProcessGroup
+from snip_cli.runtime.words import duration
 from snip_cli.training.loop import Meter
 
 log = logging.getLogger("snip_cli")
@@ -86,7 +86,7 @@ class Bar(Meter):
         self._next_line = now + BETWEEN
         done = self._initial + self._done
         if done < self._total and self._done:
-            left = in_words((now - self._started) / self._done * (self._total - done))
+            left = duration((now - self._started) / self._done * (self._total - done))
             log.info("%s%s of %s iterations done, about %s left", evaluation, f"{done:,}", f"{self._total:,}", left)
 
 

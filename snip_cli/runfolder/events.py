@@ -122,11 +122,12 @@ class RunEvents:
         mask: Mapping[str, numpy.ndarray],
         findings: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write the density of the layers (step = a layer's place), what the method found in them, and the picture of the first one."""
+        """Write the density of the layers (step = a layer's place, and by the layer's name with step = seed), what the method found in them, and the picture of the first one."""
         places = "step = layer: " + ", ".join(f"{place} {layer.name}" for place, layer in enumerate(layers))
         found = (findings or {}).get("layers", {})
         for place, layer in enumerate(layers):
             self._file.scalar(f"density/seed{seed}", layer.kept / layer.total, place, places)
+            self._file.scalar(f"density_by_layer/{layer.name}", layer.kept / layer.total, seed, "step = seed")
             self._findings(seed, place, found.get(layer.name, {}), places)
         kept_HW = first_layer(mask, self._config.dataset.shape) if mask else None
         if kept_HW is not None:

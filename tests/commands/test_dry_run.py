@@ -94,6 +94,13 @@ def test_dry_run_says_how_long_a_seed_takes_and_how_it_knows(tmp_path, capsys):
     assert f"a seed, as {done.name} took here\n" in capsys.readouterr().out  # the header of the run
 
 
+def test_a_run_that_trained_nothing_does_not_say_how_long_another_takes(tmp_path, capsys):
+    run_quick(tmp_path, "sparsity=0.9", "schedule.iterations=0")
+    assert main([*QUICK, f"output_dir={tmp_path}", "sparsity=0.8", "schedule.iterations=0"]) == 0
+    assert main([*QUICK, f"output_dir={tmp_path}", "sparsity=0.9", "dry_run=true"]) == 0
+    assert "by a short timing" in capsys.readouterr().out
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 def test_a_plan_for_another_machine_does_not_need_its_gpu(tmp_path, capsys):
     assert main([*QUICK, f"output_dir={tmp_path}", "dry_run=true", "device=cuda"]) == 0

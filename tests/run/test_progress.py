@@ -13,7 +13,6 @@ import threading
 import pytest
 from tqdm import tqdm
 
-from snip_cli.run.estimate import in_words
 from snip_cli.run.progress import Bar, StoppedError, in_threads
 from snip_cli.runfolder.results import Evaluation
 from tests.snip_run import ROOT, run_quick
@@ -139,11 +138,3 @@ def test_the_bar_is_shown_on_a_terminal_of_any_width(columns):
     assert process.wait(timeout=60) == 0
     os.close(main)
     assert b"seed 0" in said and b"750/1000" in said
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(0.2, "1 s"), (99, "99 s"), (100, "2 min"), (5900, "98 min"), (7500, "2 h 5 min"), (200_000, "2 days 7 h")],
-)
-def test_a_duration_is_said_in_two_units_at_most(seconds, words):
-    assert in_words(seconds) == words

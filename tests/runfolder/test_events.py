@@ -28,7 +28,8 @@ def test_one_event_file_holds_the_curves_of_every_seed(tmp_path):
         "density",
     )
     assert set(events.Tags()["scalars"]) == {f"{name}/seed{seed}" for name in names for seed in (0, 1)} | {
-        "test_error_mean"
+        "test_error_mean",
+        *(f"density_by_layer/{layer}" for layer in ("fc1", "fc2", "fc3")),
     }
     for seed, result in enumerate(read_metrics(folder)["seeds"]):
         curve = events.Scalars(f"test_error/seed{seed}")
@@ -42,6 +43,22 @@ def test_the_density_of_every_layer(tmp_path):
     layers = read_metrics(folder)["layers"]
     found = [(event.step, round(event.value, 6)) for event in events.Scalars("density/seed0")]
     assert found == [(place, round(layer["kept"] / layer["total"], 6)) for place, layer in enumerate(layers)]
+
+
+def test_the_density_of_a_layer_by_its_name_in_every_seed(tmp_path):
+    folder = run_quick(tmp_path, "seeds=2", "seed=3", "sparsity=0.95")
+    events = EventAccumulator(str(folder)).Reload()
+    densities = {
+        (layer["name"], result["seed"]): pytest.approx(layer["kept"] / layer["total"])
+        for result in read_metrics(folder)["seeds"]
+        for layer in result["layers"]
+    }
+    found = {
+        (name, event.step): event.value
+        for name in ("fc1", "fc2", "fc3")
+        for event in events.Scalars(f"density_by_layer/{name}")
+    }
+    assert found == densities
 
 
 def test_one_row_of_the_hparams_tab(tmp_path):

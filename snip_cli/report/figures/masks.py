@@ -147,5 +147,5 @@ def column_names(keys: Sequence[Settings]) -> tuple[str, list[str]]:
     """Return the label of the one setting in which keys differ, and its values; where they differ in several, no label, and all in words."""
     differing = [name for name in keys[0] if len({repr(key[name]) for key in keys}) > 1]
     if len(differing) == 1:
-        return label(differing[0]), [shown(key[differing[0]]) for key in keys]
+        return label(differing[0]), [shown(differing[0], key[differing[0]]) for key in keys]
     return "", common_and_own(keys)[1]

@@ -1,17 +1,21 @@
 """Cells → the table of test errors: its numbers in full, and its text with marks and notes."""
 
 import statistics
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
-from tabulate import LATEX_ESCAPE_RULES, tabulate
+from tabulate import tabulate
 
 from snip_cli.report.cells import Cell
 from snip_cli.report.published.snip import Published
 from snip_cli.report.records import Row
 from snip_cli.report.tables import columns
+from snip_cli.report.tables.latex import as_latex, without_constants
+from snip_cli.report.tables.verdicts import best_of_last_5, of_those_that_learned, seeds_in_words, verdict
 from snip_cli.runfolder.results import SeedResult
 
 UNKNOWN = "-"
+# Of a table in LaTeX.
+CAPTION = "Test error (%), mean ± sample standard deviation over n seeds"
 # Beside the error of seeds whose network has layers that are cut off, and of seeds that learned nothing.
 CUT, UNLEARNED = "†", "‡"
 # How many layers a note names.
@@ -29,7 +33,6 @@ def rows(cells: Sequence[Cell], further: Collection[str] = ()) -> list[Row]:
 def _row(cell: Cell, published: Published | None) -> Row:
     mean = statistics.fmean(cell.errors) if cell.errors else None
     std = statistics.stdev(cell.errors) if len(cell.errors) > 1 else None
-    best = cell.errors_best_of_last_5
     return {
         **cell.key,
         "reached": cell.reached,
@@ -38,11 +41,12 @@ def _row(cell: Cell, published: Published | None) -> Row:
         "wanted": cell.wanted,
         "error": mean,
         "std": std,
-        "best_of_last_5": statistics.fmean(best) if best else None,
+        **of_those_that_learned(cell),
+        "best_of_last_5": best_of_last_5(cell),
         "published": published.error if published else None,
         "published_std": published.std if published else None,
         "difference": mean - published.error if mean is not None and published else None,
-        "verdict": published.verdict(mean, std) if mean is not None and published else "",
+        "verdict": verdict(cell),
         "deviations": " ".join(cell.deviations),
     }
 
@@ -54,29 +58,34 @@ def as_text(cells: Sequence[Cell], style: str = "simple", further: Collection[st
 
     A published number whose protocol a row does not follow has a star, numbered where rows depart from it in different ways. An error of a
     network with layers that are cut off has a dagger, and one of seeds that learned nothing a double dagger. A line below the table
-    explains each mark.
+    explains each mark. In LaTeX the caption says what all rows have in common, instead of columns.
     """
-    numbers = rows(cells)
-    other = any(cell.results and cell.sparsity != cell.settings["sparsity"] for cell in cells)
-    judged = any(row["verdict"] for row in numbers)
-    star = stars(cells)
-    table = [
-        _shown(row, cell, star.get(tuple(cell.deviations), ""), reached=other, judged=judged)
-        | columns.shown(cell, further)
-        for row, cell in zip(numbers, cells, strict=True)
-    ]
-    text = tabulate(table, headers="keys", tablefmt=style, disable_numparse=True)
-    starred = [f"{mark} not the published protocol: {', '.join(settings)}" for settings, mark in star.items()]
-    below = [*starred, *notes([cell.results for cell in cells])]
+    table, below = for_reading(cells, further)
     if style.startswith("latex"):
-        escapes: dict[str, str | int | None] = {**LATEX_ESCAPE_RULES}
-        below = [line.translate(str.maketrans(escapes)) for line in below]
-    elif style == "simple" and starred:
-        below = ["\n".join(starred), *below[len(starred) :]]
+        left, constant = without_constants(table, kept=("error (%)",))
+        return as_latex(left, f"{CAPTION}{f'; all: {constant}' if constant else ''}.", below)
+    text = tabulate(table, headers="keys", tablefmt=style, disable_numparse=True)
+    if style == "simple" and (starred := len(stars(cells))):
+        below = ["\n".join(below[:starred]), *below[starred:]]
     return "\n\n".join([text, *below])
 
 
-def _shown(row: Row, cell: Cell, star: str, *, reached: bool, judged: bool) -> dict[str, str]:
+def for_reading(cells: Sequence[Cell], further: Collection[str] = ()) -> tuple[list[dict[str, str]], list[str]]:
+    """Return the rows of the table as texts with their marks, and a line for each mark that explains it, the stars first."""
+    numbers = rows(cells)
+    other = any(cell.results and cell.sparsity != cell.settings["sparsity"] for cell in cells)
+    judged, dead = (any(row[name] not in ("", None) for row in numbers) for name in ("verdict", "error_learned"))
+    star = stars(cells)
+    table = [
+        _shown(row, cell, star.get(tuple(cell.deviations), ""), reached=other, judged=judged, dead=dead)
+        | columns.shown(cell, further)
+        for row, cell in zip(numbers, cells, strict=True)
+    ]
+    starred = [f"{mark} not the published protocol: {', '.join(settings)}" for settings, mark in star.items()]
+    return table, [*starred, *notes(cells)]
+
+
+def _shown(row: Row, cell: Cell, star: str, *, reached: bool, judged: bool, dead: bool) -> dict[str, str]:
     star = f" {star}" if star else ""
     return {
         **{name: str(value) for name, value in cell.key.items()},
@@ -84,11 +93,16 @@ def _shown(row: Row, cell: Cell, star: str, *, reached: bool, judged: bool) -> d
         "effective": UNKNOWN if row["effective"] is None else f"{row['effective']:.4f}",
         "n": seeds_done(cell),
         "error (%)": with_std(row["error"], row["std"]) + marks(cell.results),
+        **({"of seeds that learned (%)": _learned(row)} if dead else {}),
         "best of last 5": UNKNOWN if row["best_of_last_5"] is None else f"{row['best_of_last_5']:.2f}",
         "paper (%)": as_printed(cell.published) + star if cell.published else "",
         "difference": "" if row["difference"] is None else f"{row['difference']:+.2f}",
         **({"verdict": row["verdict"] + (star if row["verdict"] else "")} if judged else {}),
     }
+
+
+def _learned(row: Row) -> str:
+    return with_std(row["error_learned"], row["std_learned"]) if row["unlearned"] else ""
 
 
 def stars(cells: Sequence[Cell]) -> dict[tuple[str, ...], str]:
@@ -121,9 +135,8 @@ def marks(results: Sequence[SeedResult]) -> str:
     return f" {CUT}" * bool(collapsed(results)) + f" {UNLEARNED}" * bool(unlearned(results))
 
 
-def notes(cells: Iterable[Sequence[SeedResult]]) -> list[str]:
-    """Return the lines below a table that explain its marks; `cells` are the results of each cell."""
-    cells = list(cells)
+def notes(cells: Sequence[Cell]) -> list[str]:
+    """Return the lines below a table that explain its marks."""
     return [line for line in (cut_note(cells), unlearned_note(cells)) if line]
 
 
@@ -137,9 +150,14 @@ def unlearned(results: Sequence[SeedResult]) -> list[SeedResult]:
     return [result for result in results if result.learned is False and result.effective_kept != 0]
 
 
-def cut_note(cells: Sequence[Sequence[SeedResult]]) -> str | None:
+def cut_through(results: Sequence[SeedResult]) -> list[SeedResult]:
+    """Return the seeds in which nothing connects input and output."""
+    return [result for result in collapsed(results) if result.effective_kept == 0]
+
+
+def cut_note(cells: Sequence[Cell]) -> str | None:
     """Return the line on networks that are cut through and layers that are cut off; None where no cell has any."""
-    marked = [results for results in cells if collapsed(results)]
+    marked = [cell.results for cell in cells if collapsed(cell.results)]
     if not marked:
         return None
     seeds = sum(len(results) for results in marked)
@@ -148,7 +166,10 @@ def cut_note(cells: Sequence[Sequence[SeedResult]]) -> str | None:
     parts = []
     if len(partly) < len(hit):
         through = len(hit) - len(partly)
-        parts.append(f"cut through: in {through} of these rows' {seeds} seeds nothing connects input and output")
+        named = seeds_in_words(cells, cut_through)
+        parts.append(
+            f"cut through: in {through} of these rows' {seeds} seeds nothing connects input and output ({named})"
+        )
     if partly:
         names = list(dict.fromkeys(name for result in partly for name in result.collapsed))
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
@@ -157,13 +178,13 @@ def cut_note(cells: Sequence[Sequence[SeedResult]]) -> str | None:
     return f"{CUT} {'; '.join(parts)}"
 
 
-def unlearned_note(cells: Sequence[Sequence[SeedResult]]) -> str | None:
+def unlearned_note(cells: Sequence[Cell]) -> str | None:
     """Return the line on seeds that learned nothing, with the remedy; None where no cell has any."""
-    marked = [results for results in cells if unlearned(results)]
+    marked = [cell.results for cell in cells if unlearned(cell.results)]
     if not marked:
         return None
     hit, seeds = sum(len(unlearned(results)) for results in marked), sum(len(results) for results in marked)
     return (
-        f"{UNLEARNED} learned nothing: in {hit} of these rows' {seeds} seeds the training loss stayed that of guessing, and the errors "
-        "count all the same; try schedule.warmup=100"
+        f"{UNLEARNED} learned nothing: in {hit} of these rows' {seeds} seeds the training loss stayed that of guessing "
+        f"({seeds_in_words(cells, unlearned)}), and the errors count all the same; try schedule.warmup=100"
     )

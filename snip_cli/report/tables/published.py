@@ -86,7 +86,7 @@ def _needed(records: Sequence[Record], numbers: Sequence[Published]) -> str:
         return ""
     nearest, lacking = min(lacks, key=lambda pair: len(pair[1]))
     settings = [
-        f"{name.removesuffix('.name')}={shown(value)}" for name, value in lacking.items() if value != "reference"
+        f"{name.removesuffix('.name')}={shown(name, value)}" for name, value in lacking.items() if value != "reference"
     ]
     return f": the nearest, {nearest.name}, would need {' '.join(settings)}"
 

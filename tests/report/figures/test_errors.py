@@ -5,7 +5,8 @@ import pytest
 
 from snip_cli.report.captions import common_and_own, extent, phrase
 from snip_cli.report.cells import cells
-from snip_cli.report.figures.errors import draw_errors, spaced, stretch
+from snip_cli.report.figures.axes import spaced, stretch
+from snip_cli.report.figures.errors import draw_errors
 from snip_cli.report.records import read_tree
 from tests.report.pictures import drawn
 from tests.report.runs import record

@@ -4,6 +4,7 @@ import numpy
 import torch
 
 from snip_cli.commands.snip_report import main
+from snip_cli.report.captions import phrase
 from snip_cli.report.cells import cells
 from snip_cli.report.figures.masks import column_names, draw_masks, pictures_of
 from snip_cli.report.records import read_tree
@@ -135,3 +136,9 @@ def test_a_run_that_was_only_begun_is_drawn_too(tmp_path):
     folder = mask_of(tmp_path, "a")
     (folder / "metrics.json").unlink()
     assert len(drawn(tmp_path, "--masks")) == 1
+
+
+def test_an_empty_list_of_classes_is_all_of_them_and_any_other_empty_list_is_none():
+    assert phrase("method.classes", []) == "class all"
+    assert phrase("schedule.milestones", []) == "milestones none"
+    assert phrase("schedule.milestones", [10, 20]) == "milestones 10, 20"

@@ -1,10 +1,12 @@
 """Training curves: loss and error against iteration."""
 
+import math
+
 import pytest
 
 from snip_cli.commands.snip_report import main
 from snip_cli.report.cells import cells
-from snip_cli.report.figures.training import draw_trainings
+from snip_cli.report.figures.training import draw_trainings, points_of
 from snip_cli.report.records import read_tree
 from tests.report.pictures import drawn
 from tests.report.runs import evaluations, record
@@ -63,3 +65,15 @@ def test_where_nothing_was_evaluated_there_is_nothing_to_draw(tmp_path, capsys):
     record(tmp_path, "a", [])
     assert main([str(tmp_path), "--curves", str(tmp_path / "curves.png")]) == 2
     assert "There is nothing to draw: no run has a metrics.csv with evaluations, and" in capsys.readouterr().err
+
+
+def test_a_seed_that_diverged_has_no_deviation_and_spoils_no_other_iteration(tmp_path):
+    folder = record(tmp_path, "a", [2.0, 90.0])
+    evaluations(
+        folder, {0: [0.5, 0.25], 1: [0.75, math.inf], 2: [1.0, math.nan]}, {seed: [5.0, 4.0] for seed in range(3)}
+    )
+    [cell] = cells(read_tree(tmp_path))
+    first, last = points_of(cell)
+    assert (first["train_loss"], first["train_loss_std"]) == (0.75, 0.25)
+    assert not math.isfinite(last["train_loss"]) and last["train_loss_std"] is None
+    assert (last["test_error"], last["test_error_std"]) == (4.0, 0.0)

@@ -77,7 +77,7 @@ def test_errors_of_networks_that_are_cut_are_marked_and_one_line_says_why(tmp_pa
     assert ["†" in row for row in rows[2:]] == [False, True]
     assert "36.67 ± 45.36 †" in rows[3]
     assert line == (
-        "† cut through: in 1 of these rows' 3 seeds nothing connects input and output; cut off: in 1 of these rows' 3 seeds no path leads through fc2"
+        "† cut through: in 1 of these rows' 3 seeds nothing connects input and output (seed 0 of sparsity 0.92); cut off: in 1 of these rows' 3 seeds no path leads through fc2"
     )
 
 
@@ -103,9 +103,8 @@ def test_both_notes_stand_below_the_table(tmp_path, capsys):
     assert dagger.startswith("† cut through")
 
 
-UNLEARNED = (
-    "seeds the training loss stayed that of guessing, and the errors count all the same; try schedule.warmup=100"
-)
+GUESSING = "seeds the training loss stayed that of guessing"
+REMEDY = "and the errors count all the same; try schedule.warmup=100"
 
 
 def test_errors_of_seeds_that_learned_nothing_are_marked_and_one_line_says_how_many(tmp_path, capsys):
@@ -115,7 +114,9 @@ def test_errors_of_seeds_that_learned_nothing_are_marked_and_one_line_says_how_m
     *rows, _, line = shown(capsys, str(tmp_path))
     assert ["‡" in row for row in rows[2:]] == [False, False, True]
     assert "30.22 ± 50.60 ‡" in rows[4]
-    assert line == f"‡ learned nothing: in 1 of these rows' 3 {UNLEARNED}"
+    assert line == f"‡ learned nothing: in 1 of these rows' 3 {GUESSING} (seed 1 of sparsity 0.7), {REMEDY}"
+    assert "of seeds that learned (%)" in rows[0]
+    assert rows[4].split("‡")[1].split()[:3] == ["1.00", "±", "0.00"]
 
 
 def test_a_network_that_is_cut_through_is_not_said_to_want_another_start(tmp_path, capsys):
@@ -127,7 +128,7 @@ def test_a_network_that_is_cut_through_is_not_said_to_want_another_start(tmp_pat
     add_learned(folder, False, False)
     *_, row, _, cut, _, dead = shown(capsys, str(tmp_path))
     assert "88.00 ± 0.00 † ‡" in row
-    assert (cut[0], dead) == ("†", f"‡ learned nothing: in 1 of these rows' 2 {UNLEARNED}")
+    assert (cut[0], dead) == ("†", f"‡ learned nothing: in 1 of these rows' 2 {GUESSING} (seed 1), {REMEDY}")
 
 
 def test_table_3_as_it_is_printed_has_the_marks_too(tmp_path, capsys):

@@ -205,7 +205,7 @@ def test_table_3_is_laid_out_as_in_the_paper_too(tmp_path, capsys):
 
 @pytest.mark.parametrize("form", ["text", "markdown", "latex"])
 def test_tables_in_every_form(form, tmp_path, capsys):
-    record(tmp_path, "a", [1.7], sparsity=0.9, **ADAM)
+    record(tmp_path, "a", [1.7] * 3, sparsity=0.9, **ADAM)
     assert main([str(tmp_path), "--table", "Table 3", "--format", form]) == 0
     assert "outside by -0.11" in capsys.readouterr().out
 
