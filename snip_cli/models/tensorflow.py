@@ -29,11 +29,11 @@ class SameConv2d(nn.Conv2d):
         height, width = zip(images_NCHW.shape[-2:], self.kernel_size, self.stride, strict=True)
         return (*same_padding(*width), *same_padding(*height))
 
-    def forward(self, images_NCHW: Tensor) -> Tensor:
+    def _conv_forward(self, images_NCHW: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         left, right, top, bottom = self.padding_of(images_NCHW)
         if (top, left) == (bottom, right):  # symmetric padding, which needs no copy of the image
-            return F.conv2d(images_NCHW, self.weight, self.bias, self.stride, (top, left))
-        return F.conv2d(F.pad(images_NCHW, (left, right, top, bottom)), self.weight, self.bias, self.stride)
+            return F.conv2d(images_NCHW, weight, bias, self.stride, (top, left))
+        return F.conv2d(F.pad(images_NCHW, (left, right, top, bottom)), weight, bias, self.stride)
 
 
 def batch_norm_2d(channels: int) -> nn.BatchNorm2d:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from snip_cli.errors import ConfigError
 from snip_cli.models.prunable import PRUNABLE_LAYERS, prunable_parameters
+from snip_cli.models.tensorflow import SameConv2d
 
 Layer = nn.Linear | nn.Conv2d
 
@@ -34,6 +35,8 @@ def rows_of(layer: Layer, inputs: Tensor) -> Tensor:
     if isinstance(layer, nn.Linear):
         return inputs.reshape(len(inputs), 1, -1, layer.in_features)
     assert not isinstance(layer.padding, str)
+    if isinstance(layer, SameConv2d):
+        inputs = F.pad(inputs, layer.padding_of(inputs))
     columns = F.unfold(inputs, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
     return columns.view(len(inputs), layer.groups, -1, columns.shape[-1]).transpose(2, 3)
 
@@ -69,6 +72,10 @@ def check_layers(model: nn.Module, example: Tensor, method: str) -> None:
         if not isinstance(layer, Layer):
             raise ConfigError(
                 f"method '{method}' needs linear layers and 2-D convolutions, but '{path}' is a layer of type {type(layer).__name__}: {remedy}."
+            )
+        if type(layer).forward not in (nn.Linear.forward, nn.Conv2d.forward):
+            raise ConfigError(
+                f"method '{method}' needs PyTorch's own linear layers and 2-D convolutions, but '{path}' is of type {type(layer).__name__}, which has a forward pass of its own: {remedy}."
             )
         if isinstance(layer, nn.Conv2d) and (layer.padding_mode != "zeros" or isinstance(layer.padding, str)):
             raise ConfigError(

@@ -48,11 +48,15 @@ class VariationalOptions:
 
 def check(model: nn.Module, example: Tensor, options: VariationalOptions) -> None:
     """Raise ConfigError if a weight belongs to a layer whose outputs do not have the variance Σ x²σ²."""
-    noisy = {layer.weight for layer in model.modules() if isinstance(layer, NOISY_LAYERS)}
+    noisy = {
+        layer.weight
+        for layer in model.modules()
+        if isinstance(layer, NOISY_LAYERS) and type(layer).forward in [kind.forward for kind in NOISY_LAYERS]
+    }
     others = [name for name, weight in prunable_weights(model).items() if weight not in noisy]
     if others:
         raise ConfigError(
-            f"method 'sparse_vd' needs layers that are linear or convolutions, and '{others[0]}' belongs to no such layer: choose another model or method."
+            f"method 'sparse_vd' needs PyTorch's own linear layers and convolutions, and '{others[0]}' belongs to no such layer: choose another model or method."
         )
 
 

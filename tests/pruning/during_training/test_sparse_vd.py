@@ -8,6 +8,7 @@ from torch import nn
 
 from snip_cli.errors import ConfigError
 from snip_cli.models.prunable import prunable_parameters
+from snip_cli.models.tensorflow import SameConv2d
 from snip_cli.pruning.during_training.sparse_vd import kl_divergence
 from snip_cli.pruning.method import find_method
 from snip_cli.pruning.pruner import Plan
@@ -164,5 +165,27 @@ def test_layers_without_local_noise_are_refused_in_one_sentence(model, name):
         SPARSE_VD.check(model().to("meta"), torch.empty(1, 1, 8, 8, device="meta"), SPARSE_VD.options())
     assert (
         str(error.value)
-        == f"method 'sparse_vd' needs layers that are linear or convolutions, and '{name}' belongs to no such layer: choose another model or method."
+        == f"method 'sparse_vd' needs PyTorch's own linear layers and convolutions, and '{name}' belongs to no such layer: choose another model or method."
     )
+
+
+def test_a_convolution_with_padding_of_its_own_has_the_noise_of_its_padded_inputs():
+    torch.manual_seed(2)
+    same, padded = SameConv2d(2, 3, 3).double(), nn.Conv2d(2, 3, 3, padding=1).double()
+    padded.load_state_dict(same.state_dict())
+    outputs = []
+    for layer in (same, padded):
+        model = nn.Sequential(layer)
+        pruner_of(model)
+        torch.manual_seed(3)
+        outputs.append(model(torch.ones(2, 2, 5, 5, dtype=torch.float64)))
+    torch.testing.assert_close(outputs[0], outputs[1])
+
+
+def test_a_convolution_with_a_forward_pass_of_its_own_is_refused():
+    class Own(nn.Conv2d):
+        def forward(self, images_NCHW):
+            return super().forward(images_NCHW.flip(3))
+
+    with pytest.raises(ConfigError, match=r"PyTorch's own linear layers and convolutions, and '0\.weight'"):
+        SPARSE_VD.check(nn.Sequential(Own(1, 2, 3)), torch.zeros(1, 1, 8, 8), SPARSE_VD.options())
