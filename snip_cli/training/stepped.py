@@ -32,6 +32,8 @@ class SteppedTraining(Training):
         for _ in range(count):
             losses.append(self.step(*next(self._batches)))
             meter.done(1)
+        if self.iteration >= self.schedule.iterations:
+            self._batches = None  # it refers to this object, whose buffers would stay until the garbage is collected
         return torch.stack(losses).view(count, -1)
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:

@@ -46,7 +46,8 @@ def is_sparse(config: Config, model: nn.Module, data: Data, group: ProcessGroup,
 
 def is_sparse_by_layer(config: Config, model: nn.Module, data: Data, group: ProcessGroup, density: float) -> bool:
     """Return whether a network with batch-norm trains the convolutions that keep few weights in this form."""
-    return is_plain(config, data, group) and density <= LARGEST_DENSITY["normalised"] and has_form(model)
+    one_size = not config.dataset.sizes
+    return is_plain(config, data, group) and one_size and density <= LARGEST_DENSITY["normalised"] and has_form(model)
 
 
 def is_plain(config: Config, data: Data, group: ProcessGroup) -> bool:

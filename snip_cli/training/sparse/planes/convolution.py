@@ -1,6 +1,6 @@
 """A convolution on padded planes with its kept weights alone, which PyTorch can differentiate.
 
-Its results are valid until its next call: one batch is in work at a time.
+Its results are valid until its next call: only one batch is processed at a time.
 """
 
 from typing import Any
@@ -60,19 +60,20 @@ class Convolution:
 
     def gradients(self, slopes: Tensor, values: Tensor, blocks: Blocks) -> Tensor:
         """Return the gradient of the weight, 0 where it is pruned."""
-        table, parts = self.ahead, []
+        table = self.ahead
+        parts: dict[int, Array] = {}
         fixed = (self.geometry.plane, values.shape[1], table.offsets, table.pointers, self.runs)
         by, of = flat(slopes), flat(values)
 
         def work(begin: int, end: int) -> None:
             sums = self._sums.pop()
-            parts.append(np.empty(len(table.offsets), of.dtype))
-            weight_gradients(parts[-1], sums, by, of, *fixed, begin, end, blocks)
+            part = parts[begin] = np.empty(len(table.offsets), of.dtype)
+            weight_gradients(part, sums, by, of, *fixed, begin, end, blocks)
             self._sums.append(sums)
 
         in_parallel(work, len(values))
         gradient = torch.zeros_like(self.layer.weight)
-        memory(gradient)[table.order] = torch.from_numpy(sum(parts))
+        memory(gradient)[table.order] = torch.from_numpy(sum(parts[begin] for begin in sorted(parts)))
         return gradient
 
 

@@ -1,6 +1,6 @@
 """Max-pooling on padded planes, and the ways from images into planes and back, which PyTorch can differentiate.
 
-Their results are valid until their next call: one batch is in work at a time.
+Their results are valid until their next call: only one batch is processed at a time.
 """
 
 from typing import Any

@@ -140,7 +140,7 @@ class PlanesNetwork:
 
     def _pool(self, layer: nn.MaxPool2d, values: Planes) -> Values:
         even = values.geometry.height % 2 == values.geometry.columns % 2 == 0
-        if not even or (layer.kernel_size, layer.stride, layer.padding) != (2, 2, 0):
+        if not even or (layer.kernel_size, layer.stride, layer.padding, layer.dilation) != (2, 2, 0, 1):
             return layer(self._images(values))
         channels, dtype = values.values.shape[1], values.values.dtype
         found: Planes = self._next(lambda: Pool(values.geometry, channels, self.batch, dtype))(values)

@@ -1,6 +1,6 @@
 """Batch-norm with ReLU on padded planes, which PyTorch can differentiate.
 
-Its results are valid until its next call: one batch is in work at a time.
+Its results are valid until its next call: only one batch is processed at a time.
 """
 
 from typing import Any

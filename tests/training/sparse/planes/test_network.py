@@ -1,6 +1,8 @@
 """A network whose convolutions work on padded planes does what the model does, forwards, backwards and in training."""
 
 import copy
+import gc
+import weakref
 
 import pytest
 import torch
@@ -142,3 +144,39 @@ def test_other_networks_have_no_such_form():
     assert not has_form(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()))
     assert not has_form(nn.Sequential(SameConv2d(1, 2, 3), batch_norm_2d(2), nn.Tanh()))
     assert not has_form(nn.Sequential(SameConv2d(1, 2, 3), batch_norm_2d(2), nn.MaxPool2d(2)))
+    assert not has_form(nn.Sequential(SameConv2d(1, 2, 3), SameConv2d(2, 2, 3), batch_norm_2d(2), nn.ReLU()))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: model[0].weight.requires_grad_(False),
+        lambda model: model[1].bias.requires_grad_(False),
+        lambda model: setattr(model[1], "momentum", None),
+        lambda model: setattr(model[0], "bias", None),
+        lambda model: model.__setitem__(1, nn.BatchNorm2d(6, affine=False)),
+        lambda model: model.__setitem__(1, nn.BatchNorm2d(6, track_running_stats=False)),
+        lambda model: model.__setitem__(2, type("Own", (nn.ReLU,), {})()),
+    ],
+)
+def test_a_chain_with_parts_that_the_operations_do_not_know_has_no_such_form(change):
+    model = chain()
+    change(model)
+    assert not has_form(model)
+
+
+def test_a_subclass_may_compute_something_else():
+    assert not has_form(type("Own", (nn.Sequential,), {})(*chain()))
+    assert not has_form(type("Own", (WideResNet,), {})("own", SHAPE, 10, depth=10, widening=1))
+
+
+def test_a_network_is_freed_without_a_collection_of_garbage():
+    gc.disable()
+    try:
+        trained = training("chain", sparse=True, iterations=2)
+        train(trained)
+        gone = weakref.ref(trained)
+        del trained
+        assert gone() is None
+    finally:
+        gc.enable()
