@@ -68,7 +68,7 @@ def section_lines(compose: Composer, composed: DictConfig, section: str) -> Iter
 
 
 def wrapped(long: str) -> list[str]:
-    """Return the lines of a long one."""
+    """Wrap a line at WIDTH."""
     return textwrap.wrap(long, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
 
 

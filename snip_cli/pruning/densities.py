@@ -42,7 +42,7 @@ DENSITIES: dict[str, Callable[[Shapes, int], dict[str, float]]] = {"erk": erdos_
 
 
 def whole_counts(real: Mapping[str, float], at_most: Mapping[str, int], total: int) -> dict[str, int]:
-    """Return whole numbers near the real ones that add up to `total`, none above `at_most`: the largest remainders are rounded up."""
+    """Return whole numbers that add up to `total`, each within 1 of its real one unless `at_most` limits it: the largest remainders are rounded up."""
     counts = {name: min(math.floor(value), at_most[name]) for name, value in real.items()}
     order = sorted(real, key=lambda name: counts[name] - real[name])
     while (missing := total - sum(counts.values())) > 0:

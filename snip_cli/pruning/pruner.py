@@ -31,7 +31,7 @@ class Plan:
 
     def warn_unless_adam(self, method: str) -> None:
         """Warn if another optimizer trains than the one that `method` was published with."""
-        if self.schedule.optimizer != "adam":
+        if self.schedule.optimizer != "adam" and self.processes.is_first:
             log.warning(
                 "%s was published with Adam, and schedule.optimizer is %s: set schedule=lenet_adam or another schedule with Adam",
                 method,

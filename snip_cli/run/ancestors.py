@@ -34,10 +34,10 @@ def earlier_rounds(config: Config) -> list[Config]:
 
 def rewind_iteration(config: Config) -> int | None:
     """Return the iteration of the reference whose weights training restarts from; None if it goes on from those that were pruned."""
-    method = find_method(config.method.name)
-    if config.is_reference or config.method.redraw or method.rewind is None:
+    if config.is_reference or config.method.redraw:
         return None
-    return method.rewind(method.read_options(config.method.options))
+    method = find_method(config.method.name)
+    return None if method.rewind is None else method.rewind(method.read_options(config.method.options))
 
 
 def own_iterations(config: Config) -> int:
@@ -46,9 +46,11 @@ def own_iterations(config: Config) -> int:
 
 
 def training_schedule(config: Config) -> Schedule:
-    """Return the schedule of the run's training: the configured one, at the learning rate that the method retrains with."""
+    """Return the schedule of the run's training: the configured one, at the learning rate at which the method trains weights on."""
+    if config.is_reference or config.method.redraw:
+        return config.schedule
     method = find_method(config.method.name)
-    if config.is_reference or method.retrain_rate is None:
+    if method.retrain_rate is None:
         return config.schedule
     factor = method.retrain_rate(method.read_options(config.method.options))
     return replace(config.schedule, learning_rate=config.schedule.learning_rate * factor)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from snip_cli.config.schema import Config
+from snip_cli.run.ancestors import own_iterations
 from snip_cli.runfolder.checkpoint import Saved
 from snip_cli.runfolder.results import Evaluation
 from snip_cli.runtime.processes import ProcessGroup
@@ -94,8 +95,10 @@ class Bar(Meter):
 def progress_bar(config: Config, seeds: Sequence[int], saved: Saved, group: ProcessGroup) -> Iterator[Bar]:
     """Show the iterations of seeds, with the rate and the time left: as a bar if standard error is a terminal, else in lines of the log."""
     name = f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds"
-    total = len(seeds) * config.schedule.iterations
-    done = sum(saved.training[seed]["state"]["progress"]["iteration"] for seed in seeds if seed in saved.training)
+    each = own_iterations(config)
+    total, skipped = len(seeds) * each, config.schedule.iterations - each
+    begun = [saved.training[seed]["state"]["progress"]["iteration"] for seed in seeds if seed in saved.training]
+    done = sum(iteration - skipped for iteration in begun)
     terminal = sys.stderr.isatty()
     # A terminal that does not know its size says 0, at which tqdm shows nothing.
     width = 0

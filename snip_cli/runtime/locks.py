@@ -65,13 +65,13 @@ def hold(path: Path, work: str) -> AbstractContextManager[object]:
 
     A line in the log says so where it waits for another process that does `work`.
     """
-    told = False
+    reported = False
     while True:
         lock = file_lock(path)
         try:
             # Each second it is looked at anew, because a file that was too young to be a leftover grows old enough.
             return lock.acquire(timeout=1)
         except Timeout:
-            if not told:
+            if not reported:
                 log.info("waiting for another process that is %s.%s", work, hint(lock))
-            told = True
+            reported = True

@@ -41,6 +41,7 @@ def iterations(cost):
         (["method=synflow"], (0, 0, 8, 100), ["rounds"]),
         (["method=rigl", "method.every=2"], (0, 4, 4, 3), ["every", "fraction", "end", "densities"]),
         (["method=lc", "method.steps=2", *DENSE], (12, 8, 0, 3), ["steps", "mu", "growth"]),
+        (["method=lc", "schedule.iterations=0", *DENSE], (12, 0, 0, 1), ["steps", "mu", "growth"]),
     ],
 )
 def test_the_iterations_of_each_stage_the_prunings_and_the_hyperparameters(

@@ -125,7 +125,7 @@ def test_the_bar_is_shown_on_a_terminal_of_any_width(columns):
     fcntl.ioctl(own, termios.TIOCSWINSZ, struct.pack("HHHH", 24 if columns else 0, columns, 0, 0))
     code = (
         "import time; from types import SimpleNamespace as N; from snip_cli.run.progress import progress_bar\n"
-        "config = N(schedule=N(iterations=1000))\n"
+        "config = N(schedule=N(iterations=1000), is_reference=True)\n"
         "with progress_bar(config, [0], N(training={}), N(is_first=True)) as bar:\n"
         "    bar.done(500); time.sleep(0.2); bar.done(250); bar.evaluated(1.5)\n"
     )

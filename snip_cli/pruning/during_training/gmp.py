@@ -125,9 +125,15 @@ class GradualPruner(Pruner):
 )
 def gmp(model: nn.Module, plan: Plan, options: GradualOptions) -> Pruner:
     """Return the pruner of gradual magnitude pruning, and log when it prunes."""
-    first, *rest = options.prunings(plan.schedule)
+    if plan.processes.is_first:
+        log_prunings(options, plan.schedule)
+    return GradualPruner(model, plan, options)
+
+
+def log_prunings(options: GradualOptions, schedule: Schedule) -> None:
+    """Log when weights are removed."""
+    first, *rest = options.prunings(schedule)
     if rest:
         log.info("gmp prunes %d times, from iteration %d to %d", len(rest) + 1, first, rest[-1])
     else:
         log.warning("gmp prunes once, at iteration %d: lower method.every=%d to prune gradually", first, options.every)
-    return GradualPruner(model, plan, options)

@@ -6,7 +6,7 @@ Minimises the loss L(w) subject to w = θ, where θ has κ nonzero entries, by t
     C step: θ = the largest entries of w - λ/μ in magnitude, the others zero; then λ ← λ - μ (w - θ)
 
 The constraint is on all weights together. Biases are neither constrained nor counted by the paper; here they are kept, and count in κ.
-The network that is evaluated during training is that of w, at the end that of θ. μ rises as in the authors' example for LeNet-300-100.
+During training the network of w is evaluated. At the end it is that of θ. μ rises as in the authors' example for LeNet-300-100.
 """
 
 from collections.abc import Mapping
@@ -34,6 +34,8 @@ class ConstraintOptions:
 
     def ends(self, schedule: Schedule) -> list[int]:
         """Return the iterations after which there is a C step, rising; the last is the schedule's end."""
+        if not schedule.iterations:
+            return []
         length = schedule.iterations / (self.steps + 1)
         return sorted({max(1, round(step * length)) for step in range(2, self.steps + 2)})
 
@@ -80,7 +82,7 @@ class ConstrainedPruner(Pruner):
         self._targets = {name: θ + self._multipliers[name] / self._mu for name, θ in self._compressed.items()}
 
     def span(self, schedule: Schedule) -> tuple[int, int, int]:
-        return 0, max(self._ends), 1 + len(self._ends)
+        return 0, max(self._ends, default=0), 1 + len(self._ends)
 
     @torch.no_grad()
     def finish(self) -> None:

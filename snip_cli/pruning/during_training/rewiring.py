@@ -94,6 +94,16 @@ class Rewiring(Pruner):
         changes = [i for i in range(1, schedule.iterations + 1) if self._rule.fraction(i) > 0]
         return 0, max(changes, default=0), 1 + len(changes)
 
+    def log_changes(self, method: str, plan: Plan, remedy: str) -> None:
+        """Log, in the first process, how often the mask will change; `remedy` is what to do if it never does."""
+        _, last, prunings = self.span(plan.schedule)
+        if not plan.processes.is_first:
+            return
+        if prunings > 1:
+            log.info("%s changes the mask %d times, up to iteration %d", method, prunings - 1, last)
+        else:
+            log.warning("%s never changes the mask in %d iterations: %s", method, plan.schedule.iterations, remedy)
+
     def state(self) -> dict[str, Any]:
         return {"mask": self.mask, "random": self._generator.get_state()}
 

@@ -5,7 +5,6 @@ connections, those with the smallest |θ|, and grows as many others, those with 
 Biases are kept, as in the paper. In the paper an iteration that changes the mask does not change the weights; here it does both.
 """
 
-import logging
 import math
 from dataclasses import dataclass
 
@@ -19,8 +18,6 @@ from snip_cli.pruning.mask import top_mask
 from snip_cli.pruning.method import Biases, Gives, Stage, register
 from snip_cli.pruning.options import option
 from snip_cli.pruning.pruner import Plan, Pruner
-
-log = logging.getLogger("snip_cli")
 
 
 @dataclass(frozen=True)
@@ -82,9 +79,6 @@ class RiglRule:
 def rigl(model: nn.Module, plan: Plan, options: RiglOptions) -> Pruner:
     """Return the pruner of RigL, and log how often it changes the mask."""
     end = options.last(plan.schedule)
-    changes = max(0, (end - 1) // options.every)
-    if changes:
-        log.info("rigl changes the mask %d times, up to iteration %d", changes, changes * options.every)
-    else:
-        log.warning("rigl never changes the mask before iteration %d: lower method.every=%d", end, options.every)
-    return Rewiring(model, plan, RiglRule(options.every, options.fraction, end), options.densities)
+    pruner = Rewiring(model, plan, RiglRule(options.every, options.fraction, end), options.densities)
+    pruner.log_changes("rigl", plan, f"lower method.every={options.every}")
+    return pruner

@@ -6,7 +6,6 @@ of its positive weights, the smallest, and a fraction ζ of its negative ones, t
 Biases are kept, as in the paper. The paper draws a grown weight's value; here it starts at 0, as in RigL.
 """
 
-import logging
 from dataclasses import dataclass
 
 import torch
@@ -17,8 +16,6 @@ from snip_cli.pruning.mask import top_mask
 from snip_cli.pruning.method import Biases, Gives, Stage, register
 from snip_cli.pruning.options import option
 from snip_cli.pruning.pruner import Plan, Pruner
-
-log = logging.getLogger("snip_cli")
 
 
 @dataclass(frozen=True)
@@ -65,9 +62,6 @@ def set_(model: nn.Module, plan: Plan, options: SetOptions) -> Pruner:
     """Return the pruner of SET, and log how often it changes the mask."""
     schedule = plan.schedule
     rule = SetRule(options.fraction, plan.images, schedule.batch_size, schedule.iterations)
-    changes = (schedule.iterations - 1) * schedule.batch_size // plan.images
-    if changes:
-        log.info("set changes the mask %d times, once an epoch", changes)
-    else:
-        log.warning("set never changes the mask: schedule.iterations=%d is less than an epoch", schedule.iterations)
-    return Rewiring(model, plan, rule, options.densities)
+    pruner = Rewiring(model, plan, rule, options.densities)
+    pruner.log_changes("set", plan, "train for more than an epoch")
+    return pruner

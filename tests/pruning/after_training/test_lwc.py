@@ -89,3 +89,9 @@ def test_survivors_are_trained_on_from_where_they_are_at_a_tenth_of_the_rate(tmp
     assert rates(next(f for f in tmp_path.glob("lwc-*") if len(rates(f)) == 2)) == pytest.approx(
         [rate / 10 for rate in of_reference]
     )
+
+
+def test_weights_that_are_drawn_anew_are_trained_at_the_full_rate(tmp_path):
+    command = [*QUICK, "method=lwc", "sparsity=0.4", "method.redraw=true", f"output_dir={tmp_path}"]
+    assert main(command) == 0
+    assert rates(only(tmp_path, "lwc-*")) == rates(only(tmp_path, "reference-*"))

@@ -174,7 +174,7 @@ def test_what_does_not_fit_the_schedule_is_refused():
 
 def test_a_mask_that_never_changes_is_warned_of(network, caplog):
     trainer_of(network, {"every": 22})
-    assert "rigl never changes the mask before iteration 22: lower method.every=22" in caplog.text
+    assert "rigl never changes the mask in 30 iterations: lower method.every=22" in caplog.text
     caplog.clear()
     trainer_of(network, {"every": 21})
     assert "never" not in caplog.text
