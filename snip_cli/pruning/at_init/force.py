@@ -2,7 +2,8 @@
 
 Each round scores every connection by |θ ⊙ ∂L/∂θ̄|, with the dense weights θ and the gradient at the pruned weights θ̄ = c ⊙ θ, so that a
 removed connection can come back. Fewer are kept from round to round, along the paper's exponential schedule. One round is
-SNIP. Biases are scored like weights, as in SNIP; the authors' code prunes weights alone.
+SNIP. Biases are scored like weights, as in SNIP; the authors' code prunes weights alone. Several batches are combined as in SNIP, by the
+sum of their scores, while the authors average gradients.
 """
 
 from collections.abc import Iterable

@@ -2,7 +2,7 @@
 
 Each round removes the connections with the lowest |θ ⊙ ∂L/∂θ| in the network that the rounds before have left, along the exponential
 schedule of the paper. What is removed stays removed. One round is SNIP. Biases are scored like weights, as in SNIP; the authors'
-code prunes weights alone.
+code prunes weights alone. Several batches are combined as in SNIP, by the sum of their scores, while the authors average gradients.
 """
 
 from collections.abc import Iterable
