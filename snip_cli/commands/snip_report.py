@@ -9,10 +9,11 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from snip_cli.commands.console import exit_code_of, path
+from snip_cli.commands.console import exit_code_of
 from snip_cli.commands.layers import layers_of
 from snip_cli.commands.libraries import without_library_warnings
 from snip_cli.commands.mean_image import mean_training_image
+from snip_cli.commands.report_options import parser
 from snip_cli.commands.run_list import list_runs
 from snip_cli.errors import ConfigError
 from snip_cli.report.cells import Cell, cells
@@ -26,7 +27,7 @@ from snip_cli.report.figures.masks import draw_masks
 from snip_cli.report.figures.training import draw_trainings
 from snip_cli.report.page.document import write_page
 from snip_cli.report.published.snip import Published
-from snip_cli.report.records import COLUMNS, Record, listed, read_tree
+from snip_cli.report.records import Record, listed, read_tree
 from snip_cli.report.selection import trained
 from snip_cli.report.tables.columns import FURTHER
 from snip_cli.report.tables.errors import as_text, rows
@@ -47,27 +48,6 @@ from snip_cli.runfolder.record import is_run, read_run, write_record
 
 log = logging.getLogger("snip_cli")
 
-EXAMPLES = """\
-examples:
-  snip-report runs/
-  snip-report runs/ --format markdown > results.md
-  snip-report runs/ --figure error.png
-  snip-report runs/ --figure error.pdf --logit --log --bars
-  snip-report runs/*-lenet_5_caffe-* --figure lenet_5_caffe.png
-  snip-report runs/ --masks masks.png
-  snip-report runs/snip-* --layers --figure layers.png
-  snip-report runs/ --curves curves.png
-  snip-report runs/ --html report.html
-  snip-report runs/ --table "Table 3" --format latex
-  snip-report runs/ --pivot method:sparsity --format latex
-  snip-report runs/ --table "Table 1" --columns weights,cost
-  snip-report runs/ --table SNACS
-  snip-report runs/snacs-vgg16-… --limits limits.png
-  snip-report runs/ --by method,model,dataset,sparsity,schedule.iterations
-  snip-report runs/ --records results/records
-  snip-report runs/ --list
-  snip-report runs/ --delete-unfinished
-"""
 # Options that come without others.
 ALONE = ("list", "delete_unfinished", "limits", "layers", "records")
 # What an option of these may come with.
@@ -251,110 +231,6 @@ def top_of(folders: Sequence[Path]) -> Path:
     first = folders[0]
     beside = all(is_run(folder) and folder.parent == first.parent for folder in folders)
     return first.parent if beside and len(folders) > 1 else first
-
-
-def parser() -> argparse.ArgumentParser:
-    """Return the command line of snip-report."""
-    made = argparse.ArgumentParser(
-        prog="snip-report",
-        description="Table of test error (mean ± sample standard deviation over seeds) of all runs in the folders, beside the published numbers.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    made.add_argument(
-        "folders",
-        metavar="folder",
-        type=path,
-        nargs="*",
-        default=[Path("runs")],
-        help="output_dir of snip-run, or single runs in it (default: runs)",
-    )
-    made.add_argument(
-        "--table",
-        metavar="'Table 2'",
-        help="show this published table alone, including its rows without a run: 'Table 1', 'Table 2', 'Table 3', 'Figure 3', SNACS, 'SNACS layers'",
-    )
-    made.add_argument(
-        "--pivot",
-        metavar="ROWS:COLUMNS",
-        help="show the errors in a row for each value of one setting and a column for each value of another, the lowest of each column bold",
-    )
-    made.add_argument("--format", choices=("text", "csv", "markdown", "latex"), default="text")
-    made.add_argument(
-        "--figure", type=path, metavar="FILE.png", help="draw error against sparsity, with a band over seeds"
-    )
-    made.add_argument("--log", action="store_true", help="logarithmic axis of errors in --figure")
-    made.add_argument(
-        "--logit", action="store_true", help="logit axis of sparsities in --figure, with the reference as a line"
-    )
-    made.add_argument("--bars", action="store_true", help="error bars instead of bands in --figure")
-    made.add_argument(
-        "--masks",
-        type=path,
-        metavar="FILE.png",
-        help="draw how many weights of the first layer each pixel keeps (first seed; layers that are linear on the pixels)",
-    )
-    made.add_argument(
-        "--batch-sizes",
-        type=path,
-        metavar="FILE.png",
-        help="draw the masks for each size of the saliency batch, and the errors below",
-    )
-    made.add_argument(
-        "--curves",
-        type=path,
-        metavar="FILE.png",
-        help="draw training loss, training error (where schedule.train_error=true) and test error against iteration",
-    )
-    made.add_argument(
-        "--html",
-        type=path,
-        metavar="FILE.html",
-        help="write everything as one page that needs no network: figures, tables, masks, training curves, and how each run was made",
-    )
-    made.add_argument(
-        "--layers",
-        action="store_true",
-        help="show what is left of each layer instead of errors: shape, counts, density, effective density, share of the multiply-adds; "
-        "--figure draws the densities",
-    )
-    made.add_argument(
-        "--limits",
-        type=path,
-        metavar="FILE.png",
-        help="draw and print each layer's upper limit, for one run of SNACS",
-    )
-    made.add_argument(
-        "--records",
-        type=path,
-        metavar="DIR",
-        help="copy settings, environment and results of each finished run to DIR/FOLDER, without tensors and names of this machine; "
-        "seeds that DIR holds already are kept",
-    )
-    made.add_argument(
-        "--list",
-        action="store_true",
-        help="list the run folders instead of errors: the settings in which they differ, state, age and size",
-    )
-    made.add_argument(
-        "--delete-unfinished",
-        action="store_true",
-        help="delete the runs without a finished seed, after asking, and TensorBoard's curves of runs that are gone",
-    )
-    made.add_argument(
-        "--by", default=",".join(COLUMNS), help="settings that distinguish rows; any other that differs is added"
-    )
-    made.add_argument(
-        "--untrained", action="store_true", help="show runs that trained nothing (schedule.iterations=0) too"
-    )
-    made.add_argument(
-        "--columns",
-        default="",
-        metavar="weights,cost",
-        help="further columns: weights, the sparsity in weights alone; cost, iterations of training before, during and after pruning, "
-        "prunings, hyperparameters beyond the sparsity, and seconds by stage",
-    )
-    return made
 
 
 if __name__ == "__main__":
