@@ -52,6 +52,8 @@ class Bar(Meter):
     ) -> None:
         self._bar, self._lock, self._lines, self._clock = bar, threading.Lock(), lines, clock
         self._total, self._initial, self._done, self._started = total, initial, 0, clock()
+        # When the first iterations were done, and how many: before them kernels may have been compiled.
+        self._first: tuple[float, int] | None = None
         self._next_line = self._started + FIRST
         self.stopped = threading.Event()
 
@@ -62,6 +64,7 @@ class Bar(Meter):
         with self._lock:
             self._bar.update(iterations)
             self._done += iterations
+            self._first = self._first or (self._clock(), self._done)
             # Between evaluations there is a line at the start, for the time left, and then a rare one.
             first = self._next_line == self._started + FIRST
             if self._lines and self._clock() >= self._next_line + (0 if first else SILENCE - BETWEEN):
@@ -82,13 +85,17 @@ class Bar(Meter):
                 )
 
     def _log(self, evaluation: str) -> None:
-        """Log a line: an evaluation, how many iterations of all seeds are done, and the time left."""
-        now = self._clock()
+        """Log a line: an evaluation, how many iterations of all seeds are done, and the time left where it is known."""
+        now, (began, first) = self._clock(), self._first or (0.0, 0)
         self._next_line = now + BETWEEN
         done = self._initial + self._done
-        if done < self._total and self._done:
-            left = duration((now - self._started) / self._done * (self._total - done))
-            log.info("%s%s of %s iterations done, about %s left", evaluation, f"{done:,}", f"{self._total:,}", left)
+        if done >= self._total or not self._done:
+            return
+        left = ""
+        if self._done > first:
+            seconds = (now - began) / (self._done - first) * (self._total - done)
+            left = f", about {duration(seconds)} left"
+        log.info("%s%s of %s iterations done%s", evaluation, f"{done:,}", f"{self._total:,}", left)
 
 
 @contextmanager

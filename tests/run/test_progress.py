@@ -1,10 +1,8 @@
 """Seeds that train side by side: one failure ends the others, and its error is the one that is raised."""
 
 import contextlib
-import fcntl
 import os
 import pty
-import struct
 import subprocess
 import sys
 import termios
@@ -93,7 +91,19 @@ def test_a_log_is_not_silent_for_long_between_evaluations(lines):
     for clock.now in range(10, 700, 10):
         meter.done(1)
     assert [message.split(" of ")[0] for message in caplog.messages] == ["101", "131", "161"]
-    assert "left" in caplog.messages[0]
+    assert ["left" in message for message in caplog.messages] == [False, True, True]
+
+
+def test_what_comes_before_the_first_iterations_is_not_in_the_time_left(lines):
+    """As the compilation of kernels."""
+    meter, clock, caplog = lines
+    clock.now = 60.0
+    meter.done(100)
+    for clock.now in (80.0, 100.0):
+        meter.done(100)
+        meter.log(0, evaluation(1))
+    assert caplog.messages[0] == "200 of 1,000 iterations done"
+    assert caplog.messages[1].endswith("400 of 1,000 iterations done, about 2 min left")
 
 
 def test_a_short_run_and_a_bar_add_no_lines(lines, caplog):
@@ -122,7 +132,7 @@ def test_a_log_of_a_run_shows_its_evaluations(tmp_path, monkeypatch, capsys):
 def test_the_bar_is_shown_on_a_terminal_of_any_width(columns):
     """A pty has 0 columns until somebody sets them."""
     main, own = pty.openpty()
-    fcntl.ioctl(own, termios.TIOCSWINSZ, struct.pack("HHHH", 24 if columns else 0, columns, 0, 0))
+    termios.tcsetwinsize(own, (24 if columns else 0, columns))
     code = (
         "import time; from types import SimpleNamespace as N; from snip_cli.run.progress import progress_bar\n"
         "config = N(schedule=N(iterations=1000), is_reference=True)\n"
