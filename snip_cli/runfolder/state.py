@@ -98,6 +98,8 @@ def remove(state: RunState) -> None:
         lock.acquire(timeout=0)
     except Timeout:
         raise ConfigError(f"{state.folder} is kept: a process has begun to work on it.") from None
+    except OSError as error:
+        raise ConfigError(f"{state.folder} cannot be locked ({error.strerror or error}), so it is kept.") from error
     try:
         shutil.rmtree(state.folder)
     except OSError as error:
