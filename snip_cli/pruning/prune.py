@@ -1,22 +1,17 @@
 """Model, batches, loss → mask, by any registered method that needs no training in between."""
 
-import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from snip_cli import registry
 from snip_cli.config.sections import AUTO, check_sparsity
 from snip_cli.data.splits import Batch
 from snip_cli.errors import ConfigError
-from snip_cli.models.prunable import PRUNABLE_LAYERS, choose_prunable, out_of_reach, prunable_parameters
+from snip_cli.models.prunable import PRUNABLE_LAYERS, prunable_parameters
 from snip_cli.pruning.ablation import INVERT, SHUFFLE_LAYERS, check_ablation, invert, shuffle_layers
-from snip_cli.pruning.batches import AnyBatch, read_batches
-from snip_cli.pruning.conditions import require_weights, scoring_conditions
-from snip_cli.pruning.mask import Mask, kept_count, top_mask, top_mask_of_weights
+from snip_cli.pruning.mask import kept_count, top_mask, top_mask_of_weights
 from snip_cli.pruning.method import (
     Biases,
     Gives,
@@ -26,41 +21,8 @@ from snip_cli.pruning.method import (
     Request,
     Scores,
     Sparsity,
-    find_method,
     methods_that_find_sparsity,
 )
-
-
-def prune(
-    model: nn.Module,
-    batch: AnyBatch | Iterable[AnyBatch],
-    loss: Callable[[Any, Any], Tensor],
-    *,
-    method: str = "snip",
-    sparsity: Sparsity = 0.9,
-    generator: torch.Generator | None = None,
-    prunable: Iterable[str] | None = None,
-    **options: object,
-) -> Mask:
-    """Return what `snip_cli.prune` returns, without its warning of layers that the mask cuts off (see `snip_cli.run.python`)."""
-    registry.load_builtin()
-    chosen = find_method(method)
-    if chosen.gives is Gives.PRUNER or chosen.rounds:
-        raise ConfigError(
-            f"method '{method}' trains the network between its pruning steps, which prune() does not: use `snip-run method={method}`."
-        )
-    require_weights(model)
-    batches = read_batches(batch)
-    draws = generator or torch.Generator().manual_seed(0)
-    if draws.device.type != "cpu":
-        raise ConfigError(
-            f"generator must be on the CPU, so that every device gets the same mask: got one on {draws.device}. Use torch.Generator().manual_seed(SEED)."
-        )
-    request = Request(sparsity, draws)
-    with scoring_conditions(model, draws.initial_seed()), choose_prunable(model, prunable):
-        if prunable is None and (limit := out_of_reach(model)):
-            warnings.warn(f"{limit}. Choose others with prunable=[...].", stacklevel=3)
-        return run_method(model, batches, loss, chosen, request, options).mask
 
 
 def run_method(

@@ -10,14 +10,16 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
+from snip_cli import registry
 from snip_cli.compact.collapse import collapsed_layers, describe_collapse
 from snip_cli.compact.paths import Paths
-from snip_cli.models.prunable import choose_prunable
-from snip_cli.pruning import prune as pruning
+from snip_cli.errors import ConfigError
+from snip_cli.models.prunable import choose_prunable, out_of_reach
 from snip_cli.pruning.batches import AnyBatch, Batches, read_batches
-from snip_cli.pruning.conditions import scoring_conditions
+from snip_cli.pruning.conditions import require_weights, scoring_conditions
 from snip_cli.pruning.mask import Mask
-from snip_cli.pruning.method import Sparsity
+from snip_cli.pruning.method import Gives, Request, Sparsity, find_method
+from snip_cli.pruning.prune import run_method
 
 
 def prune(
@@ -55,12 +57,24 @@ def prune(
             method does not fit.
         RunError: a score is not finite.
     """
+    registry.load_builtin()
+    chosen = find_method(method)
+    if chosen.gives is Gives.PRUNER or chosen.rounds:
+        raise ConfigError(
+            f"method '{method}' trains the network between its pruning steps, which prune() does not: use `snip-run method={method}`."
+        )
+    require_weights(model)
     batches = read_batches(batch)
     prunable = prunable if prunable is None or isinstance(prunable, str) else list(prunable)
-    mask = pruning.prune(
-        model, batches, loss, method=method, sparsity=sparsity, generator=generator, prunable=prunable, **options
-    )
-    with scoring_conditions(model, 0), choose_prunable(model, prunable):
+    draws = generator or torch.Generator().manual_seed(0)
+    if draws.device.type != "cpu":
+        raise ConfigError(
+            f"generator must be on the CPU, so that every device gets the same mask: got one on {draws.device}. Use torch.Generator().manual_seed(SEED)."
+        )
+    with scoring_conditions(model, draws.initial_seed()), choose_prunable(model, prunable):
+        if prunable is None and (limit := out_of_reach(model)):
+            warnings.warn(f"{limit}. Choose others with prunable=[...].", stacklevel=2)
+        mask = run_method(model, batches, loss, chosen, Request(sparsity, draws), options).mask
         problem = collapse(model, mask, batches)
     if problem:
         warnings.warn(f"{problem[0].upper()}{problem[1:]}.", stacklevel=2)

@@ -10,7 +10,7 @@ from snip_cli import registry
 from snip_cli.errors import ConfigError
 from snip_cli.models.prunable import prunable_parameters
 from snip_cli.pruning.method import Gives, Stage, find_method
-from snip_cli.pruning.prune import prune
+from snip_cli.run.python import prune
 from tests.conftest import Recurrent, convolution, perceptron
 
 METHODS = [find_method(name) for name in registry.methods.names()]

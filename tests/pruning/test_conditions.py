@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import snip_cli
+from snip_cli import registry
 from snip_cli.errors import ConfigError
 
 
@@ -117,7 +118,7 @@ def test_gradients_stay_even_if_a_users_method_runs_backward(monkeypatch):
         loss(model(inputs), labels).backward()
         return {name: p.detach().abs() for name, p in model.named_parameters()}
 
-    monkeypatch.setitem(snip_cli.pruning.prune.registry.methods._functions, "backward", backward)
+    monkeypatch.setitem(registry.methods._functions, "backward", backward)
     model = nn.Linear(8, 4)
     snip_cli.prune(model, batch_of(16, 8), F.cross_entropy, method="backward")
     assert model.weight.grad is None

@@ -11,7 +11,7 @@ from snip_cli import registry
 from snip_cli.errors import ConfigError, RunError
 from snip_cli.models.prunable import prunable_parameters
 from snip_cli.pruning.method import Biases, Gives, Stage, find_method
-from snip_cli.pruning.prune import prune
+from snip_cli.run.python import prune
 from tests.pruning.states import disturb, equal, state_of
 
 METHODS = [find_method(name) for name in registry.methods.names()]

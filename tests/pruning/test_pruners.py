@@ -1,4 +1,4 @@
-"""What every registered method that prunes during training must do, on every small network, with its default options."""
+"""What every registered method that prunes during training must do, on every small network, with options that act within 30 iterations."""
 
 import copy
 
@@ -16,6 +16,8 @@ from tests.pruning.states import equal
 from tests.training.trainings import SEED, as_a_run_holds_it, random_data, schedule_of, train, without_times
 
 PRUNERS = [name for name in registry.methods.names() if find_method(name).gives is Gives.PRUNER]
+# The defaults of these prune at iterations of a whole training.
+OFTEN = {"gmp": {"every": 3}, "rigl": {"every": 3}}
 every_method = pytest.mark.parametrize("method", PRUNERS)
 
 
@@ -26,7 +28,7 @@ def kappa(network, sparsity):
 def trainer_of(network, name, sparsity=0.6, **changes):
     """A training of 30 iterations from the same weights each time."""
     method, model, schedule = find_method(name), as_a_run_holds_it(network), schedule_of(**changes)
-    options = method.options()
+    options = method.options(**OFTEN.get(name, {}))
     if method.check is not None:
         try:
             method.check(copy.deepcopy(model).to("meta"), torch.empty(1, 1, 8, 8, device="meta"), options)

@@ -87,3 +87,11 @@ def after_every_step(trainer, look):
 
 def without_times(rows):
     return [{name: value for name, value in row.items() if name != "images_per_second"} for row in rows]
+
+
+def masks_of(trainer):
+    """Train to the end; the mask after every iteration, the first before any."""
+    masks = [dict(trainer.pruner.mask)]
+    after_every_step(trainer, lambda: masks.append(dict(trainer.pruner.mask)))
+    train(trainer)
+    return masks

@@ -27,7 +27,7 @@ from snip_cli.pruning.after_training.layer_inputs import (
     layers_of,
     rows_of,
 )
-from snip_cli.pruning.after_training.rounds import kept_before, round_mask, rounds_of, sizes_of
+from snip_cli.pruning.after_training.rounds import kept_before, round_mask, rounds_at_rate
 from snip_cli.pruning.mask import Mask
 from snip_cli.pruning.method import Biases, Gives, Loss, Pruned, Request, Stage, Start, register
 from snip_cli.pruning.options import option
@@ -41,11 +41,6 @@ class LObsOptions:
     damping: float = option(1e-4, "added to the diagonal of every Hessian, as a part of its mean", above=0.0)
 
 
-def rounds(model: nn.Module, sparsity: float, options: LObsOptions) -> list[float]:
-    """Return the sparsities of the rounds before the last."""
-    return rounds_of(sizes_of(model, options.rate, options.rate), sparsity, options.rate)
-
-
 @register(
     "l_obs",
     stage=Stage.AFTER_TRAINING,
@@ -55,7 +50,7 @@ def rounds(model: nn.Module, sparsity: float, options: LObsOptions) -> list[floa
     check=lambda model, example, options: check_layers(model, example, "l_obs"),
     biases=Biases.KEPT,
     redraw=False,
-    rounds=rounds,
+    rounds=rounds_at_rate,
 )
 def l_obs(model: nn.Module, batches: Sequence[Batch], loss: Loss, request: Request, options: LObsOptions) -> Pruned:
     """Return the mask of one round, the adapted weights and biases, and by layer the error that the round costs.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from snip_cli.data.splits import Batch
-from snip_cli.pruning.after_training.rounds import kept_before, round_mask, rounds_of, sizes_of, weights_of
+from snip_cli.pruning.after_training.rounds import kept_before, round_mask, rounds_at_rate, weights_of
 from snip_cli.pruning.method import Biases, Gives, Loss, Pruned, Request, Stage, Start, register
 from snip_cli.pruning.options import option
 
@@ -25,11 +25,6 @@ class LwcOptions:
     retrain_rate: float = option(0.1, "learning rate after pruning, as a multiple of the schedule's", above=0.0)
 
 
-def rounds(model: nn.Module, sparsity: float, options: LwcOptions) -> list[float]:
-    """Return the sparsities of the rounds before the last."""
-    return rounds_of(sizes_of(model, options.rate, options.rate), sparsity, options.rate)
-
-
 @register(
     "lwc",
     stage=Stage.AFTER_TRAINING,
@@ -38,7 +33,7 @@ def rounds(model: nn.Module, sparsity: float, options: LwcOptions) -> list[float
     options=LwcOptions,
     biases=Biases.KEPT,
     redraw=False,
-    rounds=rounds,
+    rounds=rounds_at_rate,
     retrain_rate=lambda options: options.retrain_rate,
 )
 def lwc(model: nn.Module, batches: Sequence[Batch], loss: Loss, request: Request, options: LwcOptions) -> Pruned:

@@ -23,7 +23,7 @@ from snip_cli.pruning.after_training.layer_inputs import (
     rows_of,
     units_of,
 )
-from snip_cli.pruning.after_training.rounds import round_mask, rounds_of, sizes_of, weights_of
+from snip_cli.pruning.after_training.rounds import round_mask, rounds_at_rate, weights_of
 from snip_cli.pruning.method import Biases, Gives, Loss, Pruned, Request, Scores, Stage, Start, register
 from snip_cli.pruning.options import option
 
@@ -35,11 +35,6 @@ class ObdOptions:
     rate: float = option(0.5, "part of the weights left that a round removes", above=0.0, below=1.0)
 
 
-def rounds(model: nn.Module, sparsity: float, options: ObdOptions) -> list[float]:
-    """Return the sparsities of the rounds before the last."""
-    return rounds_of(sizes_of(model, options.rate, options.rate), sparsity, options.rate)
-
-
 @register(
     "obd",
     stage=Stage.AFTER_TRAINING,
@@ -49,7 +44,7 @@ def rounds(model: nn.Module, sparsity: float, options: ObdOptions) -> list[float
     check=lambda model, example, options: check_layers(model, example, "obd"),
     biases=Biases.KEPT,
     redraw=False,
-    rounds=rounds,
+    rounds=rounds_at_rate,
 )
 def obd(model: nn.Module, batches: Sequence[Batch], loss: Loss, request: Request, options: ObdOptions) -> Pruned:
     """Return the mask of one round: the weights with the largest saliencies."""

@@ -5,6 +5,7 @@ Shared by the methods that remove a part of the weights in each round and train 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -67,6 +68,18 @@ def rounds_of(sizes: Sizes, sparsity: float, rate: float) -> list[float]:
     raise ConfigError(
         f"method.rate={rate} reaches sparsity={sparsity} in more than {MOST_ROUNDS} rounds: choose a larger rate."
     )
+
+
+class HasRate(Protocol):
+    """Options of a method that removes the same part of the weights of every layer in each round."""
+
+    @property
+    def rate(self) -> float: ...
+
+
+def rounds_at_rate(model: nn.Module, sparsity: float, options: HasRate) -> list[float]:
+    """Return the sparsities of the rounds before the last, as `rounds_of`."""
+    return rounds_of(sizes_of(model, options.rate, options.rate), sparsity, options.rate)
 
 
 def shortest_sparsity(total: int, kept: int) -> float:

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from snip_cli.commands.snip_run import main
-from snip_cli.pruning.after_training.lwc import LwcOptions, lwc, rounds
+from snip_cli.pruning.after_training.lwc import LwcOptions, lwc
+from snip_cli.pruning.after_training.rounds import rounds_at_rate
 from snip_cli.pruning.method import Request
 from snip_cli.runfolder import checkpoint
 from tests.snip_run import QUICK
@@ -61,7 +62,7 @@ def test_a_layer_whose_weights_are_all_equal_is_pruned_by_their_magnitude():
 
 
 def test_each_round_halves_what_is_left():
-    assert rounds(network(), 0.88, LwcOptions()) == pytest.approx([450 / 940, 675 / 940, 787.5 / 940], abs=1e-3)
+    assert rounds_at_rate(network(), 0.88, LwcOptions()) == pytest.approx([450 / 940, 675 / 940, 787.5 / 940], abs=1e-3)
 
 
 def only(top, pattern):

@@ -16,10 +16,10 @@ from tests.training.trainings import (
     SEED,
     after_every_step,
     as_a_run_holds_it,
+    masks_of,
     random_data,
     schedule_of,
     train,
-    without_times,
 )
 
 GMP = find_method("gmp")
@@ -38,14 +38,6 @@ def pruner_of(model, schedule, **options):
 def trainer_of(network, *, options=None, **changes):
     model, schedule = as_a_run_holds_it(network), schedule_of(**changes)
     return Trainer(model, pruner_of(model, schedule, **(options or {"every": 3})), random_data(), schedule, SEED)
-
-
-def masks_of(trainer):
-    """Train to the end; the mask after every iteration, the first before any."""
-    masks = [dict(trainer.pruner.mask)]
-    after_every_step(trainer, lambda: masks.append(dict(trainer.pruner.mask)))
-    train(trainer)
-    return masks
 
 
 def count(mask):
@@ -144,21 +136,6 @@ def test_of_equal_weights_a_pruned_one_is_never_preferred(network):
         pruner.after_step(iteration)
         assert all(not (pruner.mask[name] & ~before[name]).any() for name in before)
     assert count(pruner.mask) == kappa(network)
-
-
-@pytest.mark.parametrize("checkpoint_every", [4, 7])
-def test_going_on_from_a_checkpoint_is_bit_for_bit_never_having_stopped(checkpoint_every, network):
-    unbroken = trainer_of(network, checkpoint_every=checkpoint_every)
-    rows, states = train(unbroken)
-    for state in states:
-        resumed = trainer_of(network, checkpoint_every=checkpoint_every)
-        resumed.load([state])
-        later, _ = train(resumed)
-        assert without_times(later) == [
-            row for row in without_times(rows) if row["iteration"] > state["progress"]["iteration"]
-        ]
-        assert all(torch.equal(keep, unbroken.masks()[0][name]) for name, keep in resumed.masks()[0].items())
-        assert all(torch.equal(w, unbroken.weights()[0][name]) for name, w in resumed.weights()[0].items())
 
 
 def test_a_weight_that_is_not_finite_is_reported_as_a_training_that_diverged(network):

@@ -17,12 +17,11 @@ from snip_cli.training.trainer import Trainer
 from tests.pruning.states import equal
 from tests.training.trainings import (
     SEED,
-    after_every_step,
     as_a_run_holds_it,
+    masks_of,
     random_data,
     schedule_of,
     train,
-    without_times,
 )
 
 RIGL = find_method("rigl")
@@ -38,14 +37,6 @@ def trainer_of(network, options=None, **changes):
     plan = Plan(kappa(model), schedule, torch.Generator().manual_seed(3), images=30)
     pruner = RIGL.function(model, plan, RIGL.read_options({"every": EVERY, **(options or {})}))
     return Trainer(model, pruner, random_data(), schedule, SEED)
-
-
-def masks_of(trainer):
-    """Train to the end; the mask after every iteration, the first before any."""
-    masks = [dict(trainer.pruner.mask)]
-    after_every_step(trainer, lambda: masks.append(dict(trainer.pruner.mask)))
-    train(trainer)
-    return masks
 
 
 def counts(mask):
@@ -129,20 +120,6 @@ def test_training_equals_the_loop_written_out(optimizer, network):
     assert equal({name: trainer.pruner.mask[name] for name in mask}, mask)
     for name, expected in model.state_dict().items():
         torch.testing.assert_close(trainer.model.state_dict()[name], expected, rtol=0, atol=1e-9)
-
-
-@pytest.mark.parametrize("checkpoint_every", [4, 6])
-def test_going_on_from_a_checkpoint_is_bit_for_bit_never_having_stopped(checkpoint_every, network):
-    unbroken = trainer_of(network, checkpoint_every=checkpoint_every)
-    rows, states = train(unbroken)
-    for state in states:
-        resumed = trainer_of(network, checkpoint_every=checkpoint_every)
-        resumed.load([state])
-        later, _ = train(resumed)
-        done = state["progress"]["iteration"]
-        assert without_times(later) == [row for row in without_times(rows) if row["iteration"] > done]
-        assert equal(resumed.masks()[0], unbroken.masks()[0])
-        assert equal(resumed.weights()[0], unbroken.weights()[0])
 
 
 def test_a_weight_without_a_gradient_is_no_obstacle(network):

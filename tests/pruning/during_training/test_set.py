@@ -2,7 +2,6 @@
 
 import itertools
 
-import pytest
 import torch
 import torch.nn.functional as F
 
@@ -21,7 +20,6 @@ from tests.training.trainings import (
     random_data,
     schedule_of,
     train,
-    without_times,
 )
 
 SET = find_method("set")
@@ -100,20 +98,6 @@ def test_training_equals_the_loop_written_out(network):
     assert equal({name: trainer.pruner.mask[name] for name in mask}, mask)
     for name, expected in model.state_dict().items():
         torch.testing.assert_close(trainer.model.state_dict()[name], expected, rtol=0, atol=1e-9)
-
-
-@pytest.mark.parametrize("checkpoint_every", [4, 7])
-def test_going_on_from_a_checkpoint_is_bit_for_bit_never_having_stopped(checkpoint_every, network):
-    unbroken = trainer_of(network, checkpoint_every=checkpoint_every)
-    rows, states = train(unbroken)
-    for state in states:
-        resumed = trainer_of(network, checkpoint_every=checkpoint_every)
-        resumed.load([state])
-        later, _ = train(resumed)
-        done = state["progress"]["iteration"]
-        assert without_times(later) == [row for row in without_times(rows) if row["iteration"] > done]
-        assert equal(resumed.masks()[0], unbroken.masks()[0])
-        assert equal(resumed.weights()[0], unbroken.weights()[0])
 
 
 def test_a_schedule_of_less_than_an_epoch_is_warned_of(network, caplog):

@@ -40,6 +40,12 @@ def of_tanh(slope, value):
 
 
 @njit(**INNER)
+def add_to(memory, at, block):
+    """Add a vector to the one from `at` on."""
+    store(memory, at, add(load(memory, at, ONE), block))
+
+
+@njit(**INNER)
 def lstm_forward(memory, sums, tile, sizes, step):
     """Compute a step of all units; see `cells_forward`."""
     for unit in range(sizes.units):
@@ -86,10 +92,10 @@ def lstm_backward(memory, sums, tile, sizes, step):
             store(memory, slope_of(sums[first + 3], tile, step, lane), of_read)
             if sizes.biased:
                 to = tile.biases + first * WIDTH
-                store(memory, to, add(load(memory, to, ONE), of_write))
-                store(memory, to + WIDTH, add(load(memory, to + WIDTH, ONE), of_forget))
-                store(memory, to + 2 * WIDTH, add(load(memory, to + 2 * WIDTH, ONE), of_candidate))
-                store(memory, to + 3 * WIDTH, add(load(memory, to + 3 * WIDTH, ONE), of_read))
+                add_to(memory, to, of_write)
+                add_to(memory, to + WIDTH, of_forget)
+                add_to(memory, to + 2 * WIDTH, of_candidate)
+                add_to(memory, to + 3 * WIDTH, of_read)
 
 
 @njit(**INNER)
@@ -138,10 +144,10 @@ def gru_backward(memory, sums, tile, sizes, step):
             store(memory, slope_of(sums[first + 3], tile, step, lane), of_product)
             if sizes.biased:
                 to = tile.biases + first * WIDTH
-                store(memory, to, add(load(memory, to, ONE), of_reset))
-                store(memory, to + WIDTH, add(load(memory, to + WIDTH, ONE), of_update))
-                store(memory, to + 2 * WIDTH, add(load(memory, to + 2 * WIDTH, ONE), of_candidate))
-                store(memory, to + 3 * WIDTH, add(load(memory, to + 3 * WIDTH, ONE), of_product))
+                add_to(memory, to, of_reset)
+                add_to(memory, to + WIDTH, of_update)
+                add_to(memory, to + 2 * WIDTH, of_candidate)
+                add_to(memory, to + 3 * WIDTH, of_product)
 
 
 def cells_forward(cell, memory, sums, tile, sizes, step):
