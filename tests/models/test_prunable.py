@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from snip_cli.models.initialisers import initialise
-from snip_cli.pruning.prune import prune
+from snip_cli.run.python import prune
 from tests.models.test_models import EXPECTED, build, every_model
 
 SPARSITY = 0.95

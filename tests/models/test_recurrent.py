@@ -11,7 +11,7 @@ from snip_cli import registry
 from snip_cli.models.initialisers import initialise
 from snip_cli.models.prunable import prunable_parameters
 from snip_cli.pruning.mask import apply_mask
-from snip_cli.pruning.prune import prune
+from snip_cli.run.python import prune
 from tests.models.test_models import build, images
 
 UNITS = {"lstm_s": 128, "lstm_b": 256, "gru_s": 128, "gru_b": 256}
