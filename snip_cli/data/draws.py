@@ -97,5 +97,7 @@ class BatchOrder:
             epoch: known[epoch] if epoch in known else epoch_order(self.count, self.seed, epoch)
             for epoch in range(first, last + 1)
         }
-        rows = torch.cat([*self._orders.values()])[offset:]
-        return rows[: (end - start) * self.batch_size].view(end - start, self.batch_size)
+        needed = offset + (end - start) * self.batch_size
+        begins = range(0, needed, self.count)
+        parts = [order[max(0, offset - at) : needed - at] for at, order in zip(begins, self._orders.values(), strict=True)]
+        return torch.cat(parts).view(end - start, self.batch_size)
