@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from tabulate import tabulate
-
 from snip_cli.commands.console import exit_code_of
 from snip_cli.commands.layers import layers_of
 from snip_cli.commands.libraries import without_library_warnings
@@ -31,6 +29,7 @@ from snip_cli.report.records import Record, listed, read_tree
 from snip_cli.report.selection import trained
 from snip_cli.report.tables.columns import FURTHER
 from snip_cli.report.tables.errors import as_text, rows
+from snip_cli.report.tables.latex import in_style
 from snip_cli.report.tables.layers import layer_rows, layers_text
 from snip_cli.report.tables.pivot import as_pivot, axes_of, pivot
 from snip_cli.report.tables.published import (
@@ -172,7 +171,8 @@ def report_list(flags: argparse.Namespace) -> None:
         networks = ", ".join(f"{model} on {dataset}" for model, dataset in listed_networks())
         warn_of_none(records, f"a network that the table {flags.table} lists ({networks})", flags.folders)
     found = LISTS[flags.table](records)
-    print(as_csv(found) if flags.format == "csv" else tabulate(found, headers="keys", tablefmt=STYLES[flags.format]))
+    caption = f"{flags.table}: our runs beside what is published."
+    print(as_csv(found) if flags.format == "csv" else in_style(found, STYLES[flags.format], caption))
 
 
 def report(flags: argparse.Namespace) -> None:

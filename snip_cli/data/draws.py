@@ -99,5 +99,7 @@ class BatchOrder:
         }
         needed = offset + (end - start) * self.batch_size
         begins = range(0, needed, self.count)
-        parts = [order[max(0, offset - at) : needed - at] for at, order in zip(begins, self._orders.values(), strict=True)]
+        parts = [
+            order[max(0, offset - at) : needed - at] for at, order in zip(begins, self._orders.values(), strict=True)
+        ]
         return torch.cat(parts).view(end - start, self.batch_size)

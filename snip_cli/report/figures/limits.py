@@ -10,6 +10,7 @@ from tabulate import tabulate
 
 from snip_cli.errors import ConfigError
 from snip_cli.report.published.snacs import PUBLISHED_LAYERS
+from snip_cli.report.tables.latex import as_latex
 from snip_cli.runfolder.forms import read_as
 from snip_cli.runfolder.record import is_run, read_findings, read_run
 from snip_cli.runtime.files import damaged
@@ -69,6 +70,8 @@ def limits_table(limits: Sequence[Limit], model: str, style: str = "simple") -> 
         }
         for limit, listed in zip(limits, listed_for(limits, model), strict=True)
     ]
+    if style.startswith("latex"):
+        return as_latex(rows, f"Upper limits of the layers of {model}.", [])
     return tabulate(rows, headers="keys", tablefmt=style, disable_numparse=True)
 
 

@@ -5,7 +5,7 @@ r"""Tables for papers: a LaTeX `table` with its caption, the rules of booktabs, 
 
 from collections.abc import Collection, Mapping, Sequence
 
-from tabulate import LATEX_ESCAPE_RULES
+from tabulate import LATEX_ESCAPE_RULES, tabulate
 
 ESCAPES: dict[str, str | int | None] = {**LATEX_ESCAPE_RULES, "±": r"$\pm$", "†": r"$\dagger$", "‡": r"$\ddagger$"}
 MARKS = ("*", "†", "‡")
@@ -74,6 +74,20 @@ def as_latex(
             r"\end{table}",
         ]
     )
+
+
+def in_style(rows: Sequence[Mapping[str, object]], style: str, caption: str) -> str:
+    """Return rows of texts and numbers in a format of tabulate, whose LaTeX is that of `as_latex`; no other format has the caption."""
+    if not style.startswith("latex"):
+        return tabulate(rows, headers="keys", tablefmt=style)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return as_latex([{name: _text(row.get(name)) for name in names} for row in rows], caption, [])
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
 def _item(note: str) -> str:

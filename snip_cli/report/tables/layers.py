@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
-from tabulate import LATEX_ESCAPE_RULES, tabulate
+from tabulate import tabulate
 
 from snip_cli.report.captions import common_and_own
 from snip_cli.report.cells import Cell
 from snip_cli.report.layers import Layer, whole
 from snip_cli.report.names import short_names
 from snip_cli.report.records import Row
+from snip_cli.report.tables.latex import as_latex
 
 UNKNOWN = "-"
 
@@ -33,17 +34,17 @@ def layer_rows(cells: Sequence[Cell], layers: Sequence[Sequence[Layer]]) -> list
 
 
 def layers_text(cells: Sequence[Cell], layers: Sequence[Sequence[Layer]], style: str = "simple") -> str:
-    """Return a table per cell for reading, each below a line that names the cell; `style` is a format of tabulate."""
+    """Return a table per cell for reading, each below a line (in LaTeX: a caption) that names the cell; `style` is a format of tabulate."""
     keys = [cell.key for cell in cells]
     common, names = common_and_own(keys)[0], short_names(keys)
     parts = []
     for cell, name, of_cell in zip(cells, names, layers, strict=True):
         seeds = f"n = {len(cell.results)}" if cell.results else "unfinished"
         heading = f"{', '.join(filter(None, (name, common)))} ({seeds})"
-        if style.startswith("latex"):
-            escapes: dict[str, str | int | None] = {**LATEX_ESCAPE_RULES}
-            heading = heading.translate(str.maketrans(escapes))
         rows = [_shown(layer) for layer in (*of_cell, whole(of_cell))]
+        if style.startswith("latex"):
+            parts.append(as_latex(rows, f"{heading}.", []))
+            continue
         aligned = ("left", "left", *["right"] * 5)
         parts.append(f"{heading}\n\n{tabulate(rows, 'keys', style, disable_numparse=True, colalign=aligned)}")
     return "\n\n".join(parts)

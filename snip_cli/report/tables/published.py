@@ -4,14 +4,13 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tabulate import tabulate
-
 from snip_cli.errors import ConfigError
 from snip_cli.report.captions import shown
 from snip_cli.report.cells import Cell
 from snip_cli.report.published.snip import PUBLISHED, Published
 from snip_cli.report.records import COLUMNS, Record, listed
 from snip_cli.report.tables.errors import as_printed, marks, rows, with_std
+from snip_cli.report.tables.latex import in_style
 
 log = logging.getLogger("snip_cli")
 
@@ -113,6 +112,7 @@ def as_printed_table(cells: Sequence[Cell], layout: tuple[str, str], style: str)
         line = table.setdefault(cell.settings[rows_by], {})
         before = line.get(cell.settings[columns_by])
         line[cell.settings[columns_by]] = f"{before}; {text}" if before else text
-    return tabulate(
-        [{rows_by.partition(".")[0]: name, **line} for name, line in table.items()], headers="keys", tablefmt=style
+    lines = [{rows_by.partition(".")[0]: name, **line} for name, line in table.items()]
+    return in_style(
+        lines, style, "Test error (%), mean ± sample standard deviation over seeds, and the paper's in brackets."
     )

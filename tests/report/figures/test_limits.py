@@ -63,7 +63,7 @@ def test_the_report_draws_the_limits_of_a_run(tmp_path, capsys):
         "pretrained=" + trained(tmp_path),
     )
     capsys.readouterr()
-    for form, start in {"text": "fc", "markdown": "| fc", "latex": " fc", "csv": "fc"}.items():
+    for form, start in {"text": "fc", "markdown": "| fc", "latex": "fc", "csv": "fc"}.items():
         assert main([str(run), "--limits", str(tmp_path / "limits.png"), "--format", form]) == 0
         shown = capsys.readouterr().out.splitlines()
         assert [line.strip("| ")[:3] for line in shown if line.startswith(start)] == ["fc2", "fc3"]

@@ -207,7 +207,9 @@ def test_table_3_is_laid_out_as_in_the_paper_too(tmp_path, capsys):
 def test_tables_in_every_form(form, tmp_path, capsys):
     record(tmp_path, "a", [1.7] * 3, sparsity=0.9, **ADAM)
     assert main([str(tmp_path), "--table", "Table 3", "--format", form]) == 0
-    assert "outside by -0.11" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "outside by -0.11" in said
+    assert said.count(r"\begin{threeparttable}") == said.count(r"\caption{") == (2 if form == "latex" else 0)
 
 
 def test_a_table_that_nobody_published_is_refused(tmp_path, capsys):

@@ -118,4 +118,6 @@ def test_every_layer_has_a_row_with_each_of_our_runs(tmp_path):
 def test_both_lists_are_shown_without_any_run(tmp_path, capsys, form):
     for table in ("SNACS", "SNACS layers"):
         assert main([str(tmp_path), "--table", table, "--format", form]) == 0
-        assert "vgg16" in capsys.readouterr().out
+        said = capsys.readouterr().out
+        assert "vgg16" in said
+        assert (rf"\caption{{{table}: our runs beside what is published.}}" in said) == (form == "latex")
