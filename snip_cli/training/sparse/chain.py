@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from snip_cli.pruning.mask import Mask
 from snip_cli.training.sparse.cache import kernels_compiled
 from snip_cli.training.sparse.chain_layers import Step, pair
-from snip_cli.training.sparse.images import Images
+from snip_cli.training.sparse.images import Images, squares_of
 from snip_cli.training.sparse.kernels.chain import evaluate_chain, reorder, train_chain
 from snip_cli.training.sparse.kernels.records import LAYER, Buffers, Settings, Tables
 from snip_cli.training.sparse.kernels.vectors import WIDTH, lanes
@@ -42,7 +42,6 @@ class ChainNetwork:
         self._layers = np.zeros(len(steps), LAYER)
         self._forward: list[Table] = []
         self._backward: list[Table] = []
-        self._columns = np.arange(prod(shape))
         self._planes: list[tuple[Plane, Plane]] = []
         self._add_tables(shape)
         self._give_places(shape)
@@ -56,7 +55,7 @@ class ChainNetwork:
         self._compile(shape, dtype)
 
     def _compile(self, shape: tuple[int, int, int], dtype: Any) -> None:
-        nothing = Images(np.zeros((0, prod(shape)), np.uint8), np.zeros((shape[0], 256), dtype), np.zeros(0, np.int64))
+        nothing = Images.none(prod(shape), dtype)
         with kernels_compiled():
             self.set_weights(self.weights)
             no_rows = np.zeros((0, self.batch), np.int64)
@@ -70,8 +69,7 @@ class ChainNetwork:
             keep = self.mask[f"{step.name}.weight"].cpu().numpy()
             numbers = np.arange(keep.size).reshape(keep.shape)
             if number == self._convolutions:
-                read = np.flatnonzero(keep.any(axis=0))
-                self._columns = read
+                self._read = read = np.flatnonzero(keep.any(axis=0))
                 keep, numbers, plane = keep[:, read], numbers[:, read], Plane(1, 1, self.width)
             if keep.ndim == 2:
                 keep, numbers = keep[:, :, None, None], numbers[:, :, None, None]
@@ -91,8 +89,11 @@ class ChainNetwork:
             keep = self.mask[f"{step.name}.weight"]
             linear = number >= self._convolutions
             if number == self._convolutions:
-                given, self._size = 0, len(self._columns) * plane.stride
-                inputs = len(self._columns)
+                given, self._size = (
+                    0,
+                    (len(self._read) + 1) * plane.stride,
+                )  # the last row is of pixels that nothing reads
+                inputs = len(self._read)
             else:
                 inputs = keep.shape[1]
             layer["rows"], layer["inputs"], layer["taps"] = keep.shape[0], inputs, prod(keep.shape[2:])
@@ -112,13 +113,23 @@ class ChainNetwork:
             if layer["pools"]:
                 layer["plane"] = self._scratch
                 self._scratch += layer["rows"] * layer["plane_stride"]
-        if self._convolutions:
-            last = self._layers[self._convolutions - 1]
-            pooled = self._planes[self._convolutions - 1][1]
-            if pooling := self.steps[self._convolutions - 1].pool:
-                pooled = Window.of(pooling).over(pooled)
-            channel, pixel = np.divmod(self._columns, pooled.pixels)
-            self._columns = channel * last["found_stride"] + pixel * WIDTH
+        if not self._convolutions:
+            self._places = np.full(prod(shape), len(self._read) * self._planes[0][0].stride)
+            self._places[self._read] = np.arange(len(self._read)) * self._planes[0][0].stride
+            self._squares, self._columns = squares_of(self._read, prod(shape)), np.arange(0)
+            return
+        self._squares = squares_of(np.arange(prod(shape)), prod(shape))
+        self._places = self._in_planes(np.arange(prod(shape)), self._planes[0][0])
+        plane = self._planes[self._convolutions - 1][1]
+        if pooling := self.steps[self._convolutions - 1].pool:
+            plane = Window.of(pooling).over(plane)
+        self._columns = self._in_planes(self._read, plane)
+
+    @staticmethod
+    def _in_planes(pixels: Array, plane: Plane) -> Array:
+        """Return the places of pixels of a tile, numbered channel by channel."""
+        channel, pixel = np.divmod(pixels, plane.pixels)
+        return channel * plane.stride + pixel * WIDTH
 
     def _add_pool(self, layer: Any, window: Window, plane: Plane) -> None:
         found = window.over(plane)
@@ -156,7 +167,9 @@ class ChainNetwork:
             back_offsets=joined(self._backward, "offsets"),
             back_pointers=joined(self._backward, "pointers"),
             back_runs=joined(self._backward, "runs"),
-            columns=self._columns.astype(np.int64),
+            squares=self._squares,
+            places=self._places,
+            columns=self._columns,
         )
 
     def _new_buffers(self, dtype: Any) -> Buffers:
@@ -192,12 +205,12 @@ class ChainNetwork:
     def train(self, images: Images, rows_IB: Array, rates_I: Array, settings: Settings, step: int) -> Array:
         """Train on batches of a split's rows; returns the losses (I)."""
         losses_I = np.zeros(len(rows_IB))
-        train_chain(self.tables, self._buffers, *images, rows_IB, rates_I, settings, step, losses_I, self.blocks)
+        train_chain(self.tables, self._buffers, images, rows_IB, rates_I, settings, step, losses_I, self.blocks)
         return losses_I
 
     def evaluate(self, images: Images) -> tuple[int, float]:
         """Return how many images are classified wrongly, and the sum of their cross-entropies in nats."""
-        wrong, loss = evaluate_chain(self.tables, self._buffers, *images, self.batch, self.blocks)
+        wrong, loss = evaluate_chain(self.tables, self._buffers, images, self.batch, self.blocks)
         return int(wrong), float(loss)
 
     def take(self, named: Mapping[str, Tensor]) -> Array:

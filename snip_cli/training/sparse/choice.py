@@ -60,7 +60,8 @@ def is_readable(split: Split) -> bool:
     """Return whether the kernels can read a split: uint8 images in the processor's memory, without augmentation."""
     if not isinstance(split, ResidentSplit):
         return False
-    return split.augment is None and split.device.type == "cpu" and split.images.dtype == torch.uint8
+    in_squares = split.images.shape[1:].numel() >= 16  # see kernels/reading.py
+    return in_squares and split.augment is None and split.device.type == "cpu" and split.images.dtype == torch.uint8
 
 
 def sparse_training(config: Config, model: nn.Module, mask: Mask, data: Data, seed: int) -> Training:

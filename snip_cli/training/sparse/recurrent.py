@@ -10,7 +10,7 @@ from snip_cli.models.recurrent import RowByRow
 from snip_cli.pruning.mask import Mask
 from snip_cli.training.sparse.cache import kernels_compiled
 from snip_cli.training.sparse.chain import aligned
-from snip_cli.training.sparse.images import Images
+from snip_cli.training.sparse.images import Images, squares_of
 from snip_cli.training.sparse.kernels.cells import GRU, LSTM
 from snip_cli.training.sparse.kernels.records import Settings
 from snip_cli.training.sparse.kernels.recurrent import run_recurrent
@@ -39,9 +39,8 @@ class RecurrentNetwork:
         self.weights = self._buffers.weights
         first, second = self._buffers.first, self._buffers.second
         self.moments = {"momentum_buffer": first, "exp_avg": first, "exp_avg_sq": second}
-        nothing = Images(np.zeros((0, shape[1] * shape[2]), np.uint8), np.zeros((1, 256), dtype), np.zeros(0, np.int64))
         with kernels_compiled():
-            self.evaluate(nothing)
+            self.evaluate(Images.none(shape[1] * shape[2], dtype))
 
     def _new_tables(self, shape: tuple[int, int, int], added: Array) -> RecurrentTables:
         """Return the tables; `added` is the constant that is added to each gate of each unit of the model."""
@@ -51,7 +50,9 @@ class RecurrentNetwork:
         ahead = layout.projection.and_then(layout.sums).and_then(layout.classifier)
         back = layout.back_sums.and_then(layout.back_classifier)
         of_sums, of_classes = layout.back_sums.columns * stride, layout.back_classifier.columns * self.width
-        pixels = np.arange(steps)[:, None] * shape[2] + layout.pixels
+        pixels = (np.arange(steps)[:, None] * shape[2] + layout.pixels).ravel()
+        places = np.full(shape[1] * shape[2], len(pixels) * stride)
+        places[pixels] = np.arange(len(pixels)) * stride
         features, sums, classes = len(layout.features), len(layout.units) * SUMS, len(layout.classifier.pointers) - 1
         results = (np.arange(features), features + layout.rows, features + sums + np.arange(classes))
         sizes = Sizes(
@@ -70,7 +71,8 @@ class RecurrentNetwork:
             sizes=sizes,
             tiles=self._new_tiles(sizes),
             sums=layout.sum_records(stride),
-            pixels=pixels.ravel(),
+            squares=squares_of(pixels, len(places)),
+            places=places,
             offsets=(ahead.columns * stride).astype(np.int32),
             pointers=ahead.pointers.astype(np.uint32),
             results=np.concatenate(results),
@@ -88,7 +90,7 @@ class RecurrentNetwork:
         row, constants = sizes.stride, (sizes.units * SUMS + 1) * WIDTH
         shared = {"slopes": sizes.read * row, "carried": sizes.units * row, "biases": sizes.units * SUMS * WIDTH}
         own = {
-            "pixels": sizes.steps * sizes.columns * row,
+            "pixels": (sizes.steps * sizes.columns + 1) * row,
             "values": (sizes.steps + 1) * sizes.read * row,
             "sums": constants,
             "first_row": sizes.steps * sizes.rows * row,
@@ -143,7 +145,7 @@ class RecurrentNetwork:
     ) -> tuple[Array, Array]:
         losses_I, wrong_I = np.zeros(len(rows_IB)), np.zeros(len(rows_IB), np.int64)
         run_recurrent(
-            *(self.tables, self._buffers, *images, rows_IB, rates_I, settings, step, losses_I, wrong_I),
+            *(self.tables, self._buffers, images, rows_IB, rates_I, settings, step, losses_I, wrong_I),
             *(self._cell, self._block),
         )
         return losses_I, wrong_I

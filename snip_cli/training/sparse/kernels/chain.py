@@ -3,25 +3,25 @@
 import numpy as np
 from numba import njit
 
-from snip_cli.training.sparse.kernels.convolutions import convolve, convolve_back, flatten, read_tile, unflatten
-from snip_cli.training.sparse.kernels.linear import apply_linear, linear_gradients, read_images
+from snip_cli.training.sparse.kernels.convolutions import convolve, convolve_back, flatten, unflatten
+from snip_cli.training.sparse.kernels.linear import apply_linear, linear_gradients
 from snip_cli.training.sparse.kernels.numbers import adam, cross_entropy, errors, sgd, type_of
 from snip_cli.training.sparse.kernels.products import INNER, OPTIONS, add_up, clear
+from snip_cli.training.sparse.kernels.reading import read_tile
 from snip_cli.training.sparse.kernels.vectors import WIDTH
 
 
 @njit(**INNER)
-def forward(tables, buffers, source, levels, rows, blocks):
+def forward(tables, buffers, images, rows, blocks):
     """Compute the network's outputs for a batch of images."""
-    first = tables.layers[0]
-    if tables.convolutions:
-        for tile in range(-(-len(rows) // WIDTH)):
-            some = rows[tile * WIDTH : (tile + 1) * WIDTH]
-            read_tile(source, levels, some, buffers.tiles[tile], first.given, first.given_stride)
+    for tile in range(-(-len(rows) // WIDTH)):
+        some = rows[tile * WIDTH : (tile + 1) * WIDTH]
+        if tables.convolutions:
+            read_tile(images, tables.squares, tables.places, some, buffers.tiles[tile], 0)
             convolve(tables, buffers, tile, blocks)
             flatten(tables, buffers, tile)
-    else:
-        read_images(source, levels, tables.columns, rows, buffers.values, first.given, first.given_stride)
+        else:
+            read_tile(images, tables.squares, tables.places, some, buffers.values, tile * WIDTH)
     apply_linear(tables, buffers, blocks)
 
 
@@ -74,32 +74,32 @@ def reorder(tables, buffers):
 
 
 @njit(cache=True, **OPTIONS)
-def train_chain(tables, buffers, source, levels, labels, batches, rates, settings, step, losses, blocks):
+def train_chain(tables, buffers, images, batches, rates, settings, step, losses, blocks):
     """Train on a batch of images per row of `batches`, and write the loss of each to `losses`.
 
     Args:
-        source, levels: the training images; see `read_images`. labels: of all of them.
+        images: an `Images`.
         rates: the learning rate of each iteration.
         settings: see `optimize`.
         step: how many iterations came before.
     """
     for number in range(len(batches)):
         rows = batches[number]
-        forward(tables, buffers, source, levels, rows, blocks)
-        losses[number] = loss_slopes(tables, buffers, labels, rows)
+        forward(tables, buffers, images, rows, blocks)
+        losses[number] = loss_slopes(tables, buffers, images.labels, rows)
         backward(tables, buffers, len(rows), blocks)
         optimize(buffers, rates[number], settings, step + number + 1)
         reorder(tables, buffers)
 
 
 @njit(cache=True, **OPTIONS)
-def evaluate_chain(tables, buffers, source, levels, labels, batch, blocks):
+def evaluate_chain(tables, buffers, images, batch, blocks):
     """Return how many images are classified wrongly, and the sum of their cross-entropies in nats, `batch` images at a time."""
-    last = tables.layers[len(tables.layers) - 1]
+    last, labels = tables.layers[len(tables.layers) - 1], images.labels
     wrong, loss = 0, 0.0
     for start in range(0, len(labels), batch):
         rows = np.arange(start, min(start + batch, len(labels)))
-        forward(tables, buffers, source, levels, rows, blocks)
+        forward(tables, buffers, images, rows, blocks)
         found = errors(buffers.values, last.found, last.found_stride, last.rows, labels[start:], len(rows))
         wrong, loss = wrong + found[0], loss + found[1]
     return wrong, loss

@@ -12,18 +12,6 @@ from snip_cli.training.sparse.kernels.vectors import WIDTH, load, store
 
 
 @njit(**INNER)
-def read_tile(source, levels, rows, out, at, stride):
-    """Write up to 16 images, channel by channel, pixel by pixel; the arguments are those of `read_images`, `stride` is a plane's."""
-    pixels = source.shape[1] // len(levels)
-    for channel in range(len(levels)):
-        level = levels[channel]
-        for pixel in range(pixels):
-            to = at + channel * stride + pixel * WIDTH
-            for image in range(len(rows)):
-                out[to + image] = level[source[rows[image], channel * pixels + pixel]]
-
-
-@njit(**INNER)
 def convolve(tables, buffers, tile, blocks):
     """Compute the outputs of the convolutions for one tile, whose images are in place."""
     values, choices, scratch = buffers.tiles[tile], buffers.choices[tile], buffers.tile_slopes

@@ -7,27 +7,6 @@ from numba import njit
 
 from snip_cli.training.sparse.kernels.layers import back_products, rectify, rectify_slopes
 from snip_cli.training.sparse.kernels.products import INNER, row_gradients, run_forward, sum_of
-from snip_cli.training.sparse.kernels.vectors import WIDTH
-
-
-@njit(**INNER)
-def read_images(source, levels, columns, rows, out, at, stride):
-    """Write the images of a batch feature by feature: feature j of image b to out[at + j · stride + b].
-
-    Args:
-        source: uint8 images, one per row.
-        levels: by channel and pixel value, what the network reads.
-        columns: the pixel of each feature.
-        rows: the images of the batch.
-    """
-    pixels = source.shape[1] // len(levels)
-    for start in range(0, len(rows), WIDTH):
-        some = rows[start : start + WIDTH]
-        for feature in range(len(columns)):
-            column, to = columns[feature], at + feature * stride + start
-            level = levels[column // pixels]
-            for image in range(len(some)):
-                out[to + image] = level[source[some[image], column]]
 
 
 @njit(**INNER)

@@ -120,8 +120,8 @@ def clear(values, at, count):
 
 @njit(**INNER)
 def sum_of(values, at, count):
-    """Return the sum of `count` numbers."""
-    found = values[at] - values[at]
-    for place in range(at, at + count):
-        found += values[place]
-    return found
+    """Return the sum of `count` numbers, which are whole vectors."""
+    found = load(values, at, ONE)
+    for place in range(at + WIDTH, at + count, WIDTH):
+        found = add(found, load(values, place, ONE))
+    return total(found)

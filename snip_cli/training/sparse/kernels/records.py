@@ -30,7 +30,8 @@ class Tables(NamedTuple):
         layers: records of `LAYER`.
         convolutions: how many of them are convolutions.
         back_order: for each entry of a backward table, the number of the same weight's entry in the forward table.
-        columns: what the first linear layer reads: pixels of an image, or places in the outputs of the last convolution.
+        squares, places: of the images that the first layer reads; see `reading.read_tile`.
+        columns: behind convolutions, what the first linear layer reads: places in the outputs of the last one.
     """
 
     layers: Array
@@ -42,6 +43,8 @@ class Tables(NamedTuple):
     back_offsets: Array
     back_pointers: Array
     back_runs: Array
+    squares: Array
+    places: Array
     columns: Array
 
 

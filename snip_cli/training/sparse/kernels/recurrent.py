@@ -5,9 +5,9 @@ from numba import njit
 from snip_cli.training.sparse.kernels.cells import cells_backward, cells_forward
 from snip_cli.training.sparse.kernels.chain import optimize
 from snip_cli.training.sparse.kernels.gates import activate
-from snip_cli.training.sparse.kernels.linear import read_images
 from snip_cli.training.sparse.kernels.numbers import cross_entropy, errors, type_of
 from snip_cli.training.sparse.kernels.products import INNER, ONE, OPTIONS, accumulate, clear, correlate_once, sum_of
+from snip_cli.training.sparse.kernels.reading import read_tile
 from snip_cli.training.sparse.kernels.vectors import WIDTH, fill, load, multiply_add, product_sum, store, total
 
 
@@ -71,7 +71,7 @@ def project_back(gradients, memory, at, stride, place, offsets, pointers, count,
 
 
 @njit(**INNER)
-def forward(tables, buffers, source, levels, rows, cell, block):
+def forward(tables, buffers, images, rows, cell, block):
     """Compute the network's outputs for a batch of images."""
     start_sums(tables, buffers)
     sizes, memory = tables.sizes, buffers.memory
@@ -79,7 +79,8 @@ def forward(tables, buffers, source, levels, rows, cell, block):
     width = sizes.vectors * WIDTH
     for number in range(-(-len(rows) // width)):
         tile, some = tables.tiles[number], rows[number * width : (number + 1) * width]
-        read_images(source, levels, tables.pixels, some, memory, tile.pixels, sizes.stride)
+        for start in range(0, len(some), WIDTH):
+            read_tile(images, tables.squares, tables.places, some[start:], memory, tile.pixels + start)
         for step in range(sizes.steps):
             values, sums = (
                 tile.values + step * sizes.read * sizes.stride,
@@ -145,11 +146,11 @@ def bias_gradients(tables, buffers):
 
 
 @njit(cache=True, **OPTIONS)
-def run_recurrent(tables, buffers, source, levels, labels, batches, rates, settings, step, losses, wrong, cell, block):
+def run_recurrent(tables, buffers, images, batches, rates, settings, step, losses, wrong, cell, block):
     """Train on the images of each row of `batches`, or evaluate them. One function does both, because it is compiled once.
 
     Args:
-        source, levels: the images; see `read_images`. labels: of all of them.
+        images: an `Images`.
         rates: the learning rate of each iteration; none to evaluate.
         settings: see `chain.optimize`.
         step: how many iterations came before.
@@ -159,9 +160,9 @@ def run_recurrent(tables, buffers, source, levels, labels, batches, rates, setti
     width, classes = len(buffers.labels), tables.sizes.classes
     for number in range(len(batches)):
         rows = batches[number]
-        forward(tables, buffers, source, levels, rows, cell, block)
+        forward(tables, buffers, images, rows, cell, block)
         for image in range(len(rows)):
-            buffers.labels[image] = labels[rows[image]]
+            buffers.labels[image] = images.labels[rows[image]]
         if len(rates):
             losses[number] = cross_entropy(
                 *(buffers.outputs, 0, width, classes, buffers.labels, len(rows)),

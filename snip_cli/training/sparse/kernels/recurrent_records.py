@@ -21,7 +21,7 @@ SUMS = 4
 SUM = np.dtype([(name, np.int64) for name in ("place", "step", "lane", "slope")])
 
 # What is computed of the images of a tile, as places in `RecurrentBuffers.memory`:
-# pixels: by step and column. values: by step, the rows that the recurrence reads, and once more after the last.
+# pixels: by step and column, and one row of those that nothing reads. values: by step, the rows that the recurrence reads, and once more after the last.
 # sums: the constant ones, a vector for gradients that nothing reads, and by step the rows, after their activations. In the backward pass
 # their gradients replace them. first_row: where the rows begin.
 # cells: of an LSTM, by step, from zero on. tanhs: by step, the last hyperbolic tangent: of an LSTM's cell, or a GRU's candidate.
@@ -61,7 +61,7 @@ class RecurrentTables(NamedTuple):
 
     Attributes:
         tiles: records of `TILE`. sums: records of `SUM`, by unit.
-        pixels: those that are read, step by step.
+        squares, places: of the images, of which the last row is of pixels that nothing reads; see `reading.read_tile`.
         offsets: for each entry of the features, the sums and the classes, the place of the row that it multiplies, int32.
         pointers: by row, its first entry, and where the last one's end, int32.
         results: by row, which result it is.
@@ -75,7 +75,8 @@ class RecurrentTables(NamedTuple):
     sizes: Sizes
     tiles: Array
     sums: Array
-    pixels: Array
+    squares: Array
+    places: Array
     offsets: Array
     pointers: Array
     results: Array
