@@ -12,9 +12,10 @@ from snip_cli.pruning.mask import Mask
 from snip_cli.training.sparse.cache import kernels_compiled
 from snip_cli.training.sparse.chain_layers import Step, pair
 from snip_cli.training.sparse.images import Images, squares_of
-from snip_cli.training.sparse.kernels.chain import evaluate_chain, reorder, train_chain
+from snip_cli.training.sparse.kernels.chain import reorder, run_chain
 from snip_cli.training.sparse.kernels.records import LAYER, Buffers, Settings, Tables
 from snip_cli.training.sparse.kernels.vectors import WIDTH, lanes
+from snip_cli.training.sparse.runs import Runs
 from snip_cli.training.sparse.tables import Array, Plane, Table, Window, backward_table, forward_table
 
 
@@ -27,7 +28,7 @@ def aligned(shape: int | tuple[int, ...], dtype: Any) -> Array:
     return raw[start : start + count * kind.itemsize].view(kind).reshape(shape)
 
 
-class ChainNetwork:
+class ChainNetwork(Runs):
     """A pruned chain as tables and buffers, for batches of at most `batch` images of a shape C×H×W; see `trainer.SparseNetwork`.
 
     Attributes:
@@ -55,12 +56,9 @@ class ChainNetwork:
         self._compile(shape, dtype)
 
     def _compile(self, shape: tuple[int, int, int], dtype: Any) -> None:
-        nothing = Images.none(prod(shape), dtype)
         with kernels_compiled():
             self.set_weights(self.weights)
-            no_rows = np.zeros((0, self.batch), np.int64)
-            self.train(nothing, no_rows, np.zeros(0), Settings(adam=False, momentum=0.0, nesterov=False, decay=0.0), 0)
-            self.evaluate(nothing)
+            self.evaluate(Images.none(prod(shape), dtype))
 
     def _add_tables(self, shape: tuple[int, int, int]) -> None:
         """Make the tables of all layers; the first linear layer reads only the features that one of its kept weights uses."""
@@ -202,16 +200,21 @@ class ChainNetwork:
         self.weights[:] = taken
         reorder(self.tables, self._buffers)
 
-    def train(self, images: Images, rows_IB: Array, rates_I: Array, settings: Settings, step: int) -> Array:
-        """Train on batches of a split's rows; returns the losses (I)."""
-        losses_I = np.zeros(len(rows_IB))
-        train_chain(self.tables, self._buffers, images, rows_IB, rates_I, settings, step, losses_I, self.blocks)
-        return losses_I
-
-    def evaluate(self, images: Images) -> tuple[int, float]:
-        """Return how many images are classified wrongly, and the sum of their cross-entropies in nats."""
-        wrong, loss = evaluate_chain(self.tables, self._buffers, images, self.batch, self.blocks)
-        return int(wrong), float(loss)
+    def _run(
+        self,
+        images: Images,
+        rows_IB: Array,
+        rates_I: Array,
+        settings: Settings,
+        step: int,
+        losses_I: Array,
+        wrong_I: Array,
+    ) -> None:
+        tiles = self._buffers.tiles if self._convolutions else None
+        run_chain(
+            *(self.tables, self._buffers, images, rows_IB, rates_I, settings, step, losses_I, wrong_I),
+            *(tiles, self.blocks),
+        )
 
     def take(self, named: Mapping[str, Tensor]) -> Array:
         """Return the kept entries of the tensors of all parameters, in the order of `Buffers.weights`; 0 for pruned biases."""

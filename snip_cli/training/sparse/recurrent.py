@@ -17,14 +17,14 @@ from snip_cli.training.sparse.kernels.recurrent import run_recurrent
 from snip_cli.training.sparse.kernels.recurrent_records import SUMS, TILE, RecurrentBuffers, RecurrentTables, Sizes
 from snip_cli.training.sparse.kernels.vectors import MOST, WIDTH, lanes
 from snip_cli.training.sparse.recurrent_tables import Layout
+from snip_cli.training.sparse.runs import Runs
 from snip_cli.training.sparse.tables import Array
 
 # Vectors of a tile at most: the backward pass holds two rows of a tile in registers, and reads a third.
 LARGEST_TILE = MOST * 7 // 12
-NO_SETTINGS = Settings(adam=False, momentum=0.0, nesterov=False, decay=0.0)
 
 
-class RecurrentNetwork:
+class RecurrentNetwork(Runs):
     """A pruned recurrent network as tables and buffers, for at most `batch` images of a shape C×H×W; see `trainer.SparseNetwork`."""
 
     def __init__(self, model: RowByRow, mask: Mask, shape: tuple[int, int, int], batch: int, dtype: Any) -> None:
@@ -127,28 +127,20 @@ class RecurrentNetwork:
         """Set the weights to what `take` returned."""
         self.weights[:] = taken
 
-    def train(self, images: Images, rows_IB: Array, rates_I: Array, settings: Settings, step: int) -> Array:
-        """Train on batches of a split's rows; returns the losses (I)."""
-        return self._run(images, rows_IB, rates_I, settings, step)[0]
-
-    def evaluate(self, images: Images) -> tuple[int, float]:
-        """Return how many images are classified wrongly, and the sum of their cross-entropies in nats."""
-        rows, whole = np.arange(len(images.labels)), len(images.labels) // self.batch * self.batch
-        wrong, loss = 0, 0.0
-        for some in (rows[:whole].reshape(-1, self.batch), rows[whole:][None]):
-            losses, errors = self._run(images, some, np.zeros(0), NO_SETTINGS, 0)
-            wrong, loss = wrong + int(errors.sum()), loss + float(losses.sum())
-        return wrong, loss
-
     def _run(
-        self, images: Images, rows_IB: Array, rates_I: Array, settings: Settings, step: int
-    ) -> tuple[Array, Array]:
-        losses_I, wrong_I = np.zeros(len(rows_IB)), np.zeros(len(rows_IB), np.int64)
+        self,
+        images: Images,
+        rows_IB: Array,
+        rates_I: Array,
+        settings: Settings,
+        step: int,
+        losses_I: Array,
+        wrong_I: Array,
+    ) -> None:
         run_recurrent(
             *(self.tables, self._buffers, images, rows_IB, rates_I, settings, step, losses_I, wrong_I),
             *(self._cell, self._block),
         )
-        return losses_I, wrong_I
 
     def take(self, named: Mapping[str, Tensor]) -> Array:
         """Return the kept entries of the tensors of all parameters, in the order of `weights`."""

@@ -1,6 +1,5 @@
 """Training and evaluation of a chain without the GIL: convolutions, then linear layers."""
 
-import numpy as np
 from numba import njit
 
 from snip_cli.training.sparse.kernels.convolutions import convolve, convolve_back, flatten, unflatten
@@ -12,12 +11,12 @@ from snip_cli.training.sparse.kernels.vectors import WIDTH
 
 
 @njit(**INNER)
-def forward(tables, buffers, images, rows, blocks):
+def forward(tables, buffers, images, rows, tiles, blocks):
     """Compute the network's outputs for a batch of images."""
     for tile in range(-(-len(rows) // WIDTH)):
         some = rows[tile * WIDTH : (tile + 1) * WIDTH]
-        if tables.convolutions:
-            read_tile(images, tables.squares, tables.places, some, buffers.tiles[tile], 0)
+        if tiles is not None:
+            read_tile(images, tables.squares, tables.places, some, tiles[tile], 0)
             convolve(tables, buffers, tile, blocks)
             flatten(tables, buffers, tile)
         else:
@@ -26,10 +25,10 @@ def forward(tables, buffers, images, rows, blocks):
 
 
 @njit(**INNER)
-def backward(tables, buffers, count, blocks):
+def backward(tables, buffers, count, tiles, blocks):
     """Set the gradients of all weights; the slopes of the outputs are in place."""
     linear_gradients(tables, buffers, blocks)
-    if tables.convolutions:
+    if tiles is not None:
         for number in range(tables.convolutions):
             layer = tables.layers[number]
             clear(buffers.gradients, layer.bias, layer.rows)
@@ -37,18 +36,6 @@ def backward(tables, buffers, count, blocks):
             unflatten(tables, buffers, tile)
             convolve_back(tables, buffers, tile, blocks)
         add_up(buffers.gradients, buffers.sums)
-
-
-@njit(**INNER)
-def loss_slopes(tables, buffers, labels, rows):
-    """Return the mean cross-entropy of a batch in nats; its gradient goes to the slopes of the outputs."""
-    last = tables.layers[len(tables.layers) - 1]
-    for image in range(len(rows)):
-        buffers.labels[image] = labels[rows[image]]
-    return cross_entropy(
-        *(buffers.values, last.found, last.found_stride, last.rows, buffers.labels, len(rows)),
-        *(buffers.slopes, buffers.highest, buffers.exponentials),
-    )
 
 
 @njit(**INNER)
@@ -74,32 +61,25 @@ def reorder(tables, buffers):
 
 
 @njit(cache=True, **OPTIONS)
-def train_chain(tables, buffers, images, batches, rates, settings, step, losses, blocks):
-    """Train on a batch of images per row of `batches`, and write the loss of each to `losses`.
+def run_chain(tables, buffers, images, batches, rates, settings, step, losses, wrong, tiles, blocks):
+    """Train on the images of each row of `batches`, or evaluate them; see `runs.Runs`.
 
     Args:
         images: an `Images`.
-        rates: the learning rate of each iteration.
         settings: see `optimize`.
-        step: how many iterations came before.
+        tiles: those of the buffers; None for a network without convolutions, whose kernels are then not compiled.
     """
+    last = tables.layers[len(tables.layers) - 1]
     for number in range(len(batches)):
         rows = batches[number]
-        forward(tables, buffers, images, rows, blocks)
-        losses[number] = loss_slopes(tables, buffers, images.labels, rows)
-        backward(tables, buffers, len(rows), blocks)
-        optimize(buffers, rates[number], settings, step + number + 1)
-        reorder(tables, buffers)
-
-
-@njit(cache=True, **OPTIONS)
-def evaluate_chain(tables, buffers, images, batch, blocks):
-    """Return how many images are classified wrongly, and the sum of their cross-entropies in nats, `batch` images at a time."""
-    last, labels = tables.layers[len(tables.layers) - 1], images.labels
-    wrong, loss = 0, 0.0
-    for start in range(0, len(labels), batch):
-        rows = np.arange(start, min(start + batch, len(labels)))
-        forward(tables, buffers, images, rows, blocks)
-        found = errors(buffers.values, last.found, last.found_stride, last.rows, labels[start:], len(rows))
-        wrong, loss = wrong + found[0], loss + found[1]
-    return wrong, loss
+        forward(tables, buffers, images, rows, tiles, blocks)
+        for image in range(len(rows)):
+            buffers.labels[image] = images.labels[rows[image]]
+        outputs = (buffers.values, last.found, last.found_stride, last.rows, buffers.labels)
+        if len(rates):
+            losses[number] = cross_entropy(*outputs, len(rows), buffers.slopes, buffers.highest, buffers.exponentials)
+            backward(tables, buffers, len(rows), tiles, blocks)
+            optimize(buffers, rates[number], settings, step + number + 1)
+            reorder(tables, buffers)
+        else:
+            wrong[number], losses[number] = errors(*outputs, len(rows))

@@ -1,0 +1,53 @@
+"""What the networks of compiled kernels share: batches of rows to train on or to evaluate, by one kernel that does both."""
+
+from typing import Any
+
+import numpy as np
+
+from snip_cli.training.sparse.images import Images
+from snip_cli.training.sparse.kernels.records import Settings
+from snip_cli.training.sparse.tables import Array
+
+NO_SETTINGS = Settings(adam=False, momentum=0.0, nesterov=False, decay=0.0)
+
+
+class Runs:
+    """A network that a kernel trains or evaluates, `batch` images at a time. One kernel does both, because it is compiled once."""
+
+    batch: int
+
+    def _run(
+        self,
+        images: Images,
+        rows_IB: Array,
+        rates_I: Array,
+        settings: Settings,
+        step: int,
+        losses_I: Array,
+        wrong_I: Array,
+    ) -> Any:
+        """Train on the images of each row, or evaluate them if there are no rates.
+
+        Args:
+            rates_I: the learning rate of each iteration.
+            step: how many iterations came before.
+            losses_I: receives the loss of each row in nats, in training the mean over its images, in an evaluation the sum.
+            wrong_I: receives how many images of each row are classified wrongly, in an evaluation.
+        """
+        raise NotImplementedError
+
+    def train(self, images: Images, rows_IB: Array, rates_I: Array, settings: Settings, step: int) -> Array:
+        """Train on batches of a split's rows; returns the losses (I)."""
+        losses_I = np.zeros(len(rows_IB))
+        self._run(images, rows_IB, rates_I, settings, step, losses_I, np.zeros(0, np.int64))
+        return losses_I
+
+    def evaluate(self, images: Images) -> tuple[int, float]:
+        """Return how many images are classified wrongly, and the sum of their cross-entropies in nats."""
+        rows, whole = np.arange(len(images.labels)), len(images.labels) // self.batch * self.batch
+        wrong, loss = 0, 0.0
+        for some in (rows[:whole].reshape(-1, self.batch), rows[whole:][None]):
+            losses_I, wrong_I = np.zeros(len(some)), np.zeros(len(some), np.int64)
+            self._run(images, some, np.zeros(0), NO_SETTINGS, 0, losses_I, wrong_I)
+            wrong, loss = wrong + int(wrong_I.sum()), loss + float(losses_I.sum())
+        return wrong, loss
