@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from snip_cli.pruning.mask import Mask
 from snip_cli.training.sparse.cache import kernels_compiled
 from snip_cli.training.sparse.chain_layers import Step, pair
-from snip_cli.training.sparse.images import Images, squares_of
+from snip_cli.training.sparse.images import Images, reading_of, squares_of
 from snip_cli.training.sparse.kernels.chain import reorder, run_chain
-from snip_cli.training.sparse.kernels.records import LAYER, Buffers, Settings, Tables
+from snip_cli.training.sparse.kernels.records import LAYER, Buffers, Reading, Settings, Tables
 from snip_cli.training.sparse.kernels.vectors import WIDTH, lanes
 from snip_cli.training.sparse.runs import Runs
 from snip_cli.training.sparse.tables import Array, Plane, Table, Window, backward_table, forward_table
@@ -112,12 +112,10 @@ class ChainNetwork(Runs):
                 layer["plane"] = self._scratch
                 self._scratch += layer["rows"] * layer["plane_stride"]
         if not self._convolutions:
-            self._places = np.full(prod(shape), len(self._read) * self._planes[0][0].stride)
-            self._places[self._read] = np.arange(len(self._read)) * self._planes[0][0].stride
-            self._squares, self._columns = squares_of(self._read, prod(shape)), np.arange(0)
+            self._reading, self._columns = reading_of(self._read, prod(shape), self._planes[0][0].stride), np.arange(0)
             return
-        self._squares = squares_of(np.arange(prod(shape)), prod(shape))
-        self._places = self._in_planes(np.arange(prod(shape)), self._planes[0][0])
+        every = np.arange(prod(shape))
+        self._reading = Reading(squares_of(every, len(every)), self._in_planes(every, self._planes[0][0]))
         plane = self._planes[self._convolutions - 1][1]
         if pooling := self.steps[self._convolutions - 1].pool:
             plane = Window.of(pooling).over(plane)
@@ -165,8 +163,6 @@ class ChainNetwork(Runs):
             back_offsets=joined(self._backward, "offsets"),
             back_pointers=joined(self._backward, "pointers"),
             back_runs=joined(self._backward, "runs"),
-            squares=self._squares,
-            places=self._places,
             columns=self._columns,
         )
 
@@ -213,7 +209,7 @@ class ChainNetwork(Runs):
         tiles = self._buffers.tiles if self._convolutions else None
         run_chain(
             *(self.tables, self._buffers, images, rows_IB, rates_I, settings, step, losses_I, wrong_I),
-            *(tiles, self.blocks),
+            *(self._reading, tiles, self.blocks),
         )
 
     def take(self, named: Mapping[str, Tensor]) -> Array:

@@ -7,6 +7,7 @@ import torch
 
 from snip_cli.data.resident import ResidentSplit
 from snip_cli.data.splits import Split
+from snip_cli.training.sparse.kernels.records import Reading
 from snip_cli.training.sparse.kernels.vectors import WIDTH
 from snip_cli.training.sparse.tables import Array
 
@@ -41,6 +42,13 @@ class Images(NamedTuple):
         ).reshape(2, -1)
         pixels = split.images.reshape(len(split), -1)
         return cls(pixels.numpy(), ((brightest - darkest) / 255).numpy(), darkest.numpy(), split.labels.numpy())
+
+
+def reading_of(read: Array, pixels: int, stride: int) -> Reading:
+    """Return how to read the pixels `read`, a row every `stride` numbers; one more row takes what lies between them."""
+    places = np.full(pixels, len(read) * stride)
+    places[read] = np.arange(len(read)) * stride
+    return Reading(squares_of(read, pixels), places)
 
 
 def squares_of(read: Array, pixels: int) -> Array:

@@ -10,7 +10,7 @@ from snip_cli.models.recurrent import RowByRow
 from snip_cli.pruning.mask import Mask
 from snip_cli.training.sparse.cache import kernels_compiled
 from snip_cli.training.sparse.chain import aligned
-from snip_cli.training.sparse.images import Images, squares_of
+from snip_cli.training.sparse.images import Images, reading_of
 from snip_cli.training.sparse.kernels.cells import GRU, LSTM
 from snip_cli.training.sparse.kernels.records import Settings
 from snip_cli.training.sparse.kernels.recurrent import run_recurrent
@@ -51,8 +51,7 @@ class RecurrentNetwork(Runs):
         back = layout.back_sums.and_then(layout.back_classifier)
         of_sums, of_classes = layout.back_sums.columns * stride, layout.back_classifier.columns * self.width
         pixels = (np.arange(steps)[:, None] * shape[2] + layout.pixels).ravel()
-        places = np.full(shape[1] * shape[2], len(pixels) * stride)
-        places[pixels] = np.arange(len(pixels)) * stride
+        self._reading = reading_of(pixels, shape[1] * shape[2], stride)
         features, sums, classes = len(layout.features), len(layout.units) * SUMS, len(layout.classifier.pointers) - 1
         results = (np.arange(features), features + layout.rows, features + sums + np.arange(classes))
         sizes = Sizes(
@@ -71,8 +70,6 @@ class RecurrentNetwork(Runs):
             sizes=sizes,
             tiles=self._new_tiles(sizes),
             sums=layout.sum_records(stride),
-            squares=squares_of(pixels, len(places)),
-            places=places,
             offsets=(ahead.columns * stride).astype(np.int32),
             pointers=ahead.pointers.astype(np.uint32),
             results=np.concatenate(results),
@@ -139,7 +136,7 @@ class RecurrentNetwork(Runs):
     ) -> None:
         run_recurrent(
             *(self.tables, self._buffers, images, rows_IB, rates_I, settings, step, losses_I, wrong_I),
-            *(self._cell, self._block),
+            *(self._reading, self._cell, self._block),
         )
 
     def take(self, named: Mapping[str, Tensor]) -> Array:

@@ -11,16 +11,16 @@ from snip_cli.training.sparse.kernels.vectors import WIDTH
 
 
 @njit(**INNER)
-def forward(tables, buffers, images, rows, tiles, blocks):
+def forward(tables, buffers, images, rows, reading, tiles, blocks):
     """Compute the network's outputs for a batch of images."""
     for tile in range(-(-len(rows) // WIDTH)):
         some = rows[tile * WIDTH : (tile + 1) * WIDTH]
         if tiles is not None:
-            read_tile(images, tables.squares, tables.places, some, tiles[tile], 0)
+            read_tile(images, reading, some, tiles[tile], 0)
             convolve(tables, buffers, tile, blocks)
             flatten(tables, buffers, tile)
         else:
-            read_tile(images, tables.squares, tables.places, some, buffers.values, tile * WIDTH)
+            read_tile(images, reading, some, buffers.values, tile * WIDTH)
     apply_linear(tables, buffers, blocks)
 
 
@@ -61,18 +61,19 @@ def reorder(tables, buffers):
 
 
 @njit(cache=True, **OPTIONS)
-def run_chain(tables, buffers, images, batches, rates, settings, step, losses, wrong, tiles, blocks):
+def run_chain(tables, buffers, images, batches, rates, settings, step, losses, wrong, reading, tiles, blocks):
     """Train on the images of each row of `batches`, or evaluate them; see `runs.Runs`.
 
     Args:
         images: an `Images`.
         settings: see `optimize`.
+        reading: a `Reading`.
         tiles: those of the buffers; None for a network without convolutions, whose kernels are then not compiled.
     """
     last = tables.layers[len(tables.layers) - 1]
     for number in range(len(batches)):
         rows = batches[number]
-        forward(tables, buffers, images, rows, tiles, blocks)
+        forward(tables, buffers, images, rows, reading, tiles, blocks)
         for image in range(len(rows)):
             buffers.labels[image] = images.labels[rows[image]]
         outputs = (buffers.values, last.found, last.found_stride, last.rows, buffers.labels)

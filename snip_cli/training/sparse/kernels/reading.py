@@ -21,19 +21,19 @@ LOWER, UPPER = (
 
 
 @njit(**INNER)
-def read_tile(images, squares, places, rows, out, at):
-    """Write up to 16 images: pixel p of image b to out[at + places[p] + b]. A tile of fewer repeats its last image.
+def read_tile(images, reading, rows, out, at):
+    """Write up to 16 images: pixel p of image b to out[at + place of p + b]. A tile of fewer repeats its last image.
 
     Args:
         images: an `Images`.
-        squares: the first of each 16 neighbouring pixels that are read.
+        reading: a `Reading`, whose places are those of `out`.
         rows: which images.
     """
     starts = np.empty(WIDTH, np.int64)
     for image in range(WIDTH):
         starts[image] = rows[min(image, len(rows) - 1)] * images.pixels.shape[1]
-    for first in squares:
-        write_square(out, at, places, images.scales, images.shifts, images.pixels, starts, first)
+    for first in reading.squares:
+        write_square(out, at, reading.places, images.scales, images.shifts, images.pixels, starts, first)
 
 
 @intrinsic

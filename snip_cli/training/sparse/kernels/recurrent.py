@@ -71,7 +71,7 @@ def project_back(gradients, memory, at, stride, place, offsets, pointers, count,
 
 
 @njit(**INNER)
-def forward(tables, buffers, images, rows, cell, block):
+def forward(tables, buffers, images, rows, reading, cell, block):
     """Compute the network's outputs for a batch of images."""
     start_sums(tables, buffers)
     sizes, memory = tables.sizes, buffers.memory
@@ -80,7 +80,7 @@ def forward(tables, buffers, images, rows, cell, block):
     for number in range(-(-len(rows) // width)):
         tile, some = tables.tiles[number], rows[number * width : (number + 1) * width]
         for start in range(0, len(some), WIDTH):
-            read_tile(images, tables.squares, tables.places, some[start:], memory, tile.pixels + start)
+            read_tile(images, reading, some[start:], memory, tile.pixels + start)
         for step in range(sizes.steps):
             values, sums = (
                 tile.values + step * sizes.read * sizes.stride,
@@ -146,11 +146,11 @@ def bias_gradients(tables, buffers):
 
 
 @njit(cache=True, **OPTIONS)
-def run_recurrent(tables, buffers, images, batches, rates, settings, step, losses, wrong, cell, block):
+def run_recurrent(tables, buffers, images, batches, rates, settings, step, losses, wrong, reading, cell, block):
     """Train on the images of each row of `batches`, or evaluate them. One function does both, because it is compiled once.
 
     Args:
-        images: an `Images`.
+        images, reading: an `Images` and a `Reading`.
         rates: the learning rate of each iteration; none to evaluate.
         settings: see `chain.optimize`.
         step: how many iterations came before.
@@ -160,7 +160,7 @@ def run_recurrent(tables, buffers, images, batches, rates, settings, step, losse
     width, classes = len(buffers.labels), tables.sizes.classes
     for number in range(len(batches)):
         rows = batches[number]
-        forward(tables, buffers, images, rows, cell, block)
+        forward(tables, buffers, images, rows, reading, cell, block)
         for image in range(len(rows)):
             buffers.labels[image] = images.labels[rows[image]]
         if len(rates):

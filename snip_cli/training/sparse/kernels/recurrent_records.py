@@ -61,7 +61,6 @@ class RecurrentTables(NamedTuple):
 
     Attributes:
         tiles: records of `TILE`. sums: records of `SUM`, by unit.
-        squares, places: of the images, of which the last row is of pixels that nothing reads; see `reading.read_tile`.
         offsets: for each entry of the features, the sums and the classes, the place of the row that it multiplies, int32.
         pointers: by row, its first entry, and where the last one's end, int32.
         results: by row, which result it is.
@@ -75,8 +74,6 @@ class RecurrentTables(NamedTuple):
     sizes: Sizes
     tiles: Array
     sums: Array
-    squares: Array
-    places: Array
     offsets: Array
     pointers: Array
     results: Array

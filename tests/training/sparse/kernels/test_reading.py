@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from numba import njit
 
-from snip_cli.training.sparse.images import Images, squares_of
+from snip_cli.training.sparse.images import Images, reading_of, squares_of
 from snip_cli.training.sparse.kernels.products import OPTIONS
 from snip_cli.training.sparse.kernels.reading import read_tile
 
 
 @njit(**OPTIONS)
-def read(images, squares, places, rows, out, at):
-    read_tile(images, squares, places, rows, out, at)
+def read(images, reading, rows, out, at):
+    read_tile(images, reading, rows, out, at)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -25,10 +25,8 @@ def test_each_pixel_that_is_read_lies_where_its_place_says(pixels, images, dtype
         np.zeros(40, np.int64),
     )
     chosen = np.flatnonzero(draw.random(pixels) < 0.5)
-    places = np.full(pixels, len(chosen) * 48)
-    places[chosen] = np.arange(len(chosen)) * 48
     rows, out = draw.permutation(40)[:images], np.full((len(chosen) + 1) * 48, np.nan, dtype)
-    read(split, squares_of(chosen, pixels), places, rows, out, 16)
+    read(split, reading_of(chosen, pixels, 48), rows, out, 16)
     found = out.reshape(-1, 48)
     expected = (split.pixels[rows] * split.scales.astype(np.float64) + split.shifts)[:, chosen].T
     tolerance = {np.float32: 1e-6, np.float64: 1e-14}[dtype]
