@@ -89,6 +89,13 @@ def followed_input(node: fx.Node, found: ChannelMap) -> fx.Node | None:
     return source if isinstance(source, fx.Node) and source in found else None
 
 
+def stored_tensor(node: fx.Node, graph: fx.GraphModule) -> Tensor:
+    """Return the parameter or buffer that a `get_attr` node reads."""
+    module, _, name = str(node.target).rpartition(".")
+    tensor: Tensor = getattr(graph.get_submodule(module), name)
+    return tensor
+
+
 def unknown(count: int) -> Channels:
     """Return channels that vary and stay."""
     channels = Channels(torch.full((count,), torch.nan, dtype=torch.float64))

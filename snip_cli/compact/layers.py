@@ -8,6 +8,7 @@ import copy
 import torch
 from torch import Tensor, fx, nn
 
+from snip_cli.compact import norms
 from snip_cli.compact.graph import Channels, one_to_one, shape_of, unknown
 from snip_cli.compact.inserted import Ones, Selected
 from snip_cli.models.prunable import is_depthwise
@@ -24,7 +25,6 @@ CONVOLUTIONS = (
     *(nn.Conv1d, nn.Conv2d, nn.Conv3d, SameConv2d),
     *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
 )
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 Mixing = nn.modules.conv._ConvNd | nn.Linear
 
 
@@ -44,8 +44,8 @@ def with_weights(node: fx.Node, layer: nn.Module, source: Channels) -> Channels 
         if is_depthwise(layer):
             return _filter_each(node, layer, source)
         return _mix(layer, source) if layer.groups == 1 else None
-    if isinstance(layer, nn.modules.batchnorm._BatchNorm) and kind in NORMS and channels == layer.num_features:
-        return _normalise(node, layer, source)
+    if isinstance(layer, nn.modules.batchnorm._BatchNorm) and kind in norms.LAYERS and channels == layer.num_features:
+        return norms.of_layer(node, layer, source)
     return None
 
 
@@ -139,18 +139,6 @@ def _filter_each(node: fx.Node, layer: nn.Conv2d, source: Channels) -> Channels:
     if layer.bias is not None:
         value_C = value_C + layer.bias.detach()
     return one_to_one(node, value_C.masked_fill(varies_C & (weight_CK != 0).any(dim=1), torch.nan))
-
-
-def _normalise(node: fx.Node, norm: nn.modules.batchnorm._BatchNorm, source: Channels) -> Channels | None:
-    """Batch-norm in inference mode. A channel whose scale is zero is constant whatever its input is."""
-    if norm.running_mean is None or norm.running_var is None:
-        return None
-    scale_C = (norm.running_var.double() + norm.eps).rsqrt()
-    if norm.affine:
-        scale_C = scale_C * norm.weight.detach().double()
-    shifted_C = (source.constant - norm.running_mean.double()) * scale_C
-    shifted_C = torch.where(scale_C == 0, 0.0, shifted_C)
-    return one_to_one(node, shifted_C + norm.bias.detach().double() if norm.affine else shifted_C)
 
 
 def _shrink_each(layer: nn.Module, kept_C: Tensor) -> tuple[Size, State] | None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from snip_cli.compact import recurrent
+from snip_cli.compact import norms, recurrent
 from snip_cli.compact.graph import (
     ChannelMap,
     Channels,
@@ -18,6 +18,7 @@ from snip_cli.compact.graph import (
     is_plain,
     mark_needed,
     shape_of,
+    stored_tensor,
     unknown,
 )
 from snip_cli.compact.inserted import Ones, Selected
@@ -90,6 +91,8 @@ def _shrunk(model: nn.Module, shape: tuple[int, ...], graph: fx.GraphModule, fou
     """The network with the kept channels alone."""
     sizes, state, layers = {}, graph.state_dict(), []
     for node, channels in found.items():
+        if channels.links:
+            state |= norms.shrink_stored(node, state, channels.kept)
         layer = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
         if not isinstance(layer, nn.modules.conv._ConvNd | nn.Linear | nn.modules.batchnorm._BatchNorm):
             continue
@@ -119,6 +122,7 @@ def rebuild(
         network = graph = _trace(model, shape)
         for name, size in sizes.items():
             graph.set_submodule(name, resize(graph.get_submodule(name), size))
+        norms.resize_stored(graph, state)
         for (node, old), (before, after) in zip(_paddings(graph), pads, strict=True):
             node.args = (node.args[0], (*old[:4], before, after))
         graph.recompile()
@@ -171,6 +175,8 @@ def _channels(node: fx.Node, graph: fx.GraphModule, found: ChannelMap) -> Channe
         layer = graph.get_submodule(str(node.target))
         if has_state(layer) or isinstance(layer, nn.modules.batchnorm._BatchNorm):
             return None if node.meta["shared"] else with_weights(node, layer, found[source])
+    if source is not None and norms.stored_arguments(node):
+        return None if node.meta["shared"] else norms.of_stored_tensors(node, graph, found[source])
     return without_weights(node, graph, found)
 
 
@@ -198,33 +204,32 @@ def _remark(node: fx.Node, graph: fx.GraphModule) -> str:
     if node.meta.get("unclear"):
         return "changed in place"
     layer = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
-    if layer is None:
-        return ""
-    if not is_plain(node, graph):
+    if layer is not None and not is_plain(node, graph):
         return "with a hook or a forward pass of its own"
     if node.meta["shared"]:
         return "whose parameters are used elsewhere too"
-    return f"of {layer.groups} groups" if getattr(layer, "groups", 1) != 1 else ""
+    groups = getattr(layer, "groups", 1)
+    return f"of {groups} groups" if groups != 1 else ""
 
 
 def _mark_shared(graph: fx.GraphModule) -> None:
     """Mark the layers whose parameters or buffers are used at another place too: another size would not fit there."""
-    nodes = list(graph.graph.nodes)
-    called = Counter(node.target for node in nodes if node.op == "call_module")
-    used = Counter(
+    places = Counter(
         id(tensor)
         for part in graph.modules()
         for tensor in (*part.parameters(recurse=False), *part.buffers(recurse=False))
     )
-    for node in nodes:
-        if node.op == "get_attr":  # an operation that reads a tensor by name instead of through its layer
-            module, _, name = str(node.target).rpartition(".")
-            used[id(getattr(graph.get_submodule(module), name))] += 1
-    for node in nodes:
+    read = {node: norms.stored_tensors(node, graph) for node in graph.graph.nodes}
+    for node in graph.graph.nodes:
         if node.op == "call_module":
             layer = graph.get_submodule(str(node.target))
-            shared = any(used[id(tensor)] > 1 for tensor in (*layer.parameters(), *layer.buffers()))
-            node.meta["shared"] = shared or (called[node.target] > 1 and has_state(layer))
+            read[node] = [*layer.parameters(), *layer.buffers()]
+            places.update(map(id, read[node]))
+        elif node.op == "get_attr":  # an operation that reads a tensor by name instead of through its layer
+            places[id(stored_tensor(node, graph))] += len(node.users)
+    for node, tensors in read.items():
+        # One place is where the tensor is stored, one is this operation.
+        node.meta["shared"] = any(places[id(tensor)] > 2 for tensor in tensors)
 
 
 def _keep_linked(found: ChannelMap) -> None:

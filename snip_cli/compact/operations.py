@@ -11,7 +11,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
 
-from snip_cli.compact.graph import ChannelMap, Channels, first_input, followed_input, has_state, one_to_one, shape_of
+from snip_cli.compact.graph import (
+    ChannelMap,
+    Channels,
+    first_input,
+    followed_input,
+    has_state,
+    one_to_one,
+    shape_of,
+    stored_tensor,
+)
 from snip_cli.compact.observe import Call
 
 # They make every pixel from pixels of the same channel, so that a constant stays what it is.
@@ -129,8 +138,7 @@ def _number(source: fx.Node, graph: fx.GraphModule) -> Tensor | None:
         return unknown
     if source.op != "get_attr" or any(side != 1 for side in shape_of(source)) or source.meta.get("unclear"):
         return None
-    module, _, name = str(source.target).rpartition(".")
-    stored: Tensor = getattr(graph.get_submodule(module), name)
+    stored = stored_tensor(source, graph)
     return unknown if stored.is_meta else stored.detach().double().reshape(())
 
 

@@ -15,7 +15,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, fx, nn
 
-from snip_cli.compact import recurrent
+from snip_cli.compact import norms, recurrent
 from snip_cli.compact.graph import (
     ChannelMap,
     Channels,
@@ -148,8 +148,10 @@ def _follow(graph: fx.GraphModule, layers: dict[str, MaskedLayer]) -> ChannelMap
                 return None
             for source in node.all_input_nodes:
                 found[source].needed[:] = True
-        elif node.op == "get_attr" or "size" in node.meta:
-            if "size" in node.meta and counts_channels(node):
+        elif node.op == "get_attr" or not (shape_of(node) or any(each in found for each in node.all_input_nodes)):
+            continue  # a stored tensor, or what is made of numbers alone
+        elif "size" in node.meta:
+            if counts_channels(node):
                 return None
         else:
             channels = _channels(node, graph, layers, found)
@@ -180,6 +182,8 @@ def _channels(
             return _read(layer, found[source]) if whole and not (layer.transposed and layer.groups > 1) else None
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             return one_to_one(node, found[source].constant)
+    if source is not None and norms.stored_arguments(node):
+        return one_to_one(node, found[source].constant)
     channels = without_weights(node, graph, found)
     return None if channels is None else _reached(channels, found)
 
