@@ -41,7 +41,7 @@ POOLS = (
     *("replication_pad1d", "replication_pad2d", "replication_pad3d"),
 )
 # They act along the axes that their second argument names.
-ALONG_AXES = ("mean", "amax", "amin", "slice", "select", "squeeze", "unsqueeze", "flip")
+ALONG_AXES = ("mean", "sum", "amax", "amin", "slice", "select", "squeeze", "unsqueeze", "flip")
 CONCATENATIONS = (torch.cat, torch.concat, torch.concatenate)
 
 
@@ -188,7 +188,14 @@ def _after(call: Call, constant_C: Tensor) -> Tensor | None:
         axes = options[0] if options else None
         axes = [axes] if isinstance(axes, int) else axes
         rank = len(shape) + (call.name == "unsqueeze")
-        return constant_C if axes and all(axis % rank >= 2 for axis in axes) else None
+        if not axes or any(axis % rank < 2 for axis in axes):
+            return None
+        # A sum depends on the number of pixels, which another image may have more of.
+        return only_zero_C if call.name == "sum" else constant_C
+    if call.name == "transpose":
+        return constant_C if all(axis % len(shape) >= 2 for axis in options) else None
+    if call.name == "permute":
+        return constant_C if [axis % len(shape) for axis in options[0][:2]] == [0, 1] else None
     if call.name == "as_strided_":  # of adaptive pooling to one pixel, for another memory format
         return constant_C if tuple(options[0]) == tuple(shape) else None
     if call.name in ("avg_pool2d", "avg_pool3d"):

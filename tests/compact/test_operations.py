@@ -76,6 +76,8 @@ POOLS = {
     "mirrored border": lambda x: F.pad(x, (1, 1, 1, 1), mode="reflect"),
     "slice": lambda x: x[:, :, 1:-1, ::2],
     "flip": lambda x: x.flip(3),
+    "rows and columns exchanged": lambda x: x.transpose(2, -1),
+    "axes in another order": lambda x: x.permute(0, 1, 3, 2),
 }
 
 
@@ -107,7 +109,14 @@ def test_a_padding_layer_keeps_the_constant_that_it_pads_with():
     check(emptied(Between(lambda x, layer: layer(x), layer=nn.ConstantPad2d(1, 1.3))), IMAGE, 7)
 
 
+def test_a_sum_over_pixels_keeps_only_a_zero_as_it_is():
+    check(emptied(Between(lambda x: x.sum((2, 3), keepdim=True))), IMAGE, 7)
+
+
 UNKNOWN = {
+    "exchanged with an axis of pixels": (lambda x: x.transpose(1, 2), "transpose"),
+    "axes moved": (lambda x: x.permute(0, 2, 1, 3), "permute"),
+    "sum over channels": (lambda x: x - x.sum(1, keepdim=True), "sum"),
     "roll": (lambda x: x.roll(1, dims=1), "roll"),
     "number of channels": (lambda x: x / x.size(1), "size"),
     "number of elements": (lambda x: x / x.numel(), "numel"),
