@@ -1,10 +1,13 @@
 """The conditions under which `prune` scores a model of anybody's: seeded, in full precision, and nothing of the model changes."""
 
+import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import chain
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor, nn
 
@@ -62,7 +65,7 @@ def left_as_it_was(model: nn.Module) -> Iterator[None]:
     tensors = [tensor for tensor in chain(model.parameters(), model.buffers()) if tensor.layout is torch.strided]
     values = [tensor.detach().clone() for tensor in tensors]
     gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
-    states = [(each, each.get_state()) for own in attributes for each in own.values() if type(each) is torch.Generator]
+    generators = [each for own in attributes for value in own.values() if (each := _rewind(value)) is not None]
     try:
         yield
     finally:
@@ -74,8 +77,21 @@ def left_as_it_was(model: nn.Module) -> Iterator[None]:
             _restore(tensor, value)
         for parameter, gradient in gradients:
             parameter.grad = gradient
-        for generator, state in states:
-            generator.set_state(state)
+        for rewind in generators:
+            rewind()
+
+
+def _rewind(value: object) -> Callable[[], object] | None:
+    """Return what gives a random generator the state back that it has now; None for any other value."""
+    if type(value) is torch.Generator:
+        return partial(value.set_state, value.get_state())
+    if type(value) is random.Random:
+        return partial(value.setstate, value.getstate())
+    if isinstance(value, numpy.random.RandomState):
+        return partial(value.set_state, value.get_state())
+    if isinstance(value, numpy.random.Generator):
+        return partial(setattr, value.bit_generator, "state", value.bit_generator.state)
+    return None
 
 
 def _refill(now: dict[str, Any], then: dict[str, Any]) -> None:

@@ -159,6 +159,19 @@ class Noisy(nn.Module):
         return self.out(F.rrelu(hidden, training=self.training))
 
 
+class OwnNoise(nn.Module):
+    """Draws from generators of its own, of NumPy and Python."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.numpys, self.python = nn.Linear(8, 4), numpy.random.default_rng(0), random.Random(0)
+        self.older = numpy.random.RandomState(0)
+
+    def forward(self, x):
+        drawn = self.numpys.random(8) + self.older.rand(8) + self.python.random()
+        return self.layer(x * torch.tensor(drawn, dtype=x.dtype))
+
+
 def dropout(layer=nn.Dropout):
     return nn.Sequential(nn.Linear(8, 64), nn.ReLU(), layer(), nn.Linear(64, 4))
 
@@ -186,6 +199,7 @@ DRAWING = {
     "alpha dropout": lambda: dropout(nn.AlphaDropout),
     "rrelu": lambda: dropout(nn.RReLU),
     "noise": Noisy,
+    "noise of its own generators": OwnNoise,
     "noise on a weight": noisy_weight,
     "recurrent dropout": Tagger,
 }
