@@ -58,10 +58,15 @@ def check_request(method: Method, model: nn.Module, sparsity: Sparsity) -> int |
     """Return κ for `model`, which may lie on the meta device; None if the method finds it.
 
     Raises:
-        ConfigError: there is nothing to prune, nothing would be left, or the method does not take this sparsity.
+        ConfigError: there is nothing to prune, nothing would be left, a parameter is complex, or the method does not take this sparsity.
     """
-    parameters = prunable_parameters(model).values()
-    total = sum(parameter.numel() for parameter in parameters)
+    parameters = prunable_parameters(model)
+    for name, parameter in parameters.items():
+        if parameter.is_complex():
+            raise ConfigError(
+                f"method '{method.name}' does not fit this model: {name} holds complex numbers, and methods score real ones. Freeze it with requires_grad_(False), or name the other parameters with prunable=[...]."
+            )
+    total = sum(parameter.numel() for parameter in parameters.values())
     if total == 0:
         frozen = any(isinstance(layer, PRUNABLE_LAYERS) for layer in model.modules())
         raise ConfigError(
@@ -81,7 +86,7 @@ def check_request(method: Method, model: nn.Module, sparsity: Sparsity) -> int |
             f"sparsity=auto does not work with method '{method.name}', which needs a number in [0, 1): give one, or choose a method that finds the sparsity itself ({able})."
         )
     kept = kept_count(total, float(sparsity))
-    biases = sum(parameter.numel() for parameter in parameters if parameter.dim() == 1)
+    biases = sum(parameter.numel() for parameter in parameters.values() if parameter.dim() == 1)
     if method.biases is Biases.KEPT and method.keeps_exactly and kept < biases:
         highest = int((1 - biases / total) * 1e6) / 1e6
         raise ConfigError(

@@ -20,6 +20,12 @@ def of_inference_mode():
         return network()
 
 
+def of_complex_numbers():
+    model = network()
+    model[2].weight = nn.Parameter(model[2].weight.to(torch.complex64))
+    return model
+
+
 class Blind(nn.Module):
     """A network whose own forward pass switches gradients off."""
 
@@ -47,6 +53,7 @@ MODELS = {
     "frozen": (lambda: network().requires_grad_(False), "are frozen. Call model.requires_grad_"),
     "no layer": (lambda: nn.LayerNorm(8), "no convolution, linear or recurrent layer"),
     "without gradients": (Blind, r"The loss has no gradient.*without torch.no_grad\(\)"),
+    "complex": (of_complex_numbers, r"2\.weight holds complex numbers.*Freeze it"),
     "no module": (lambda: F.relu, "model must be a torch.nn.Module: got a value of type"),
 }
 
