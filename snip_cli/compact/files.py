@@ -58,11 +58,14 @@ def load(folder: str | Path, *, seed: int | None = None) -> nn.Module:
     registry.load_builtin()
     run = read_finished(folder)
     path = folder / "compact.pt"
+    remedy = "delete it and run the same command with compact=true again"
     try:
-        content = load_tensors(path, "delete it and run the same command with compact=true again")
+        content = load_tensors(path, remedy)
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist: run the same command with compact=true to make it.") from None
-    networks = content["networks"] if isinstance(content, dict) and content.get("format") == FORMAT else {}
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ConfigError(f"{path} belongs to another program: {remedy}.")
+    networks = content["networks"]
     seed = run.config.seed if seed is None else seed
     if seed not in networks:
         stored = ", ".join(str(known) for known in networks) or "none"

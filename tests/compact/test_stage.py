@@ -146,3 +146,6 @@ def test_load_names_what_is_missing(tmp_path):
     (folder / "compact.pt").write_bytes(b"no zip")
     with pytest.raises(ConfigError, match=r"compact.pt is damaged"):
         load(only_run(tmp_path))
+    (folder / "compact.pt").write_bytes((folder / "mask.pt").read_bytes())
+    with pytest.raises(ConfigError, match=r"compact.pt belongs to another program: delete it and run"):
+        load(folder)
