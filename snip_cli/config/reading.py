@@ -79,7 +79,7 @@ def read(path: Path) -> Config:
         composed = OmegaConf.load(path)
     except FileNotFoundError as error:
         raise ConfigError(f"{path} does not exist: name a run's folder, as snip-run prints it.") from error
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+    except (OSError, ValueError, RecursionError, YAMLError, OmegaConfBaseException) as error:
         raise ConfigError(f"{path} is damaged ({' '.join(str(error).split())}): {remedy}.") from error
     if not isinstance(composed, DictConfig):
         raise ConfigError(f"{path} is damaged (it holds a list, not settings): {remedy}.")

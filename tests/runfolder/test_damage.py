@@ -23,7 +23,17 @@ METRICS = [
     *('{"seeds": [{"seed": 0, "test_error": 1, "layers": [{"name": "x", "total": "5", "kept": 2}]}]}', "[" * 100_000),
 ]
 ENVIRONMENT = ["[]", "3", '{"earlier": 3}', '{"earlier": [1]}', '{"own_files": 3}', '{"commit": 5}']
-CONFIGURATION = ["[]", "- a", "a: [", "a\tb: 1\n  - x", "!!python/object:os.system x", "{}", "model: 3", "a: ${b}"]
+CONFIGURATION = [
+    "[]",
+    "- a",
+    "a: [",
+    "a\tb: 1\n  - x",
+    "!!python/object:os.system x",
+    "{}",
+    "model: 3",
+    "a: ${b}",
+    "a: &a [*a]",
+]
 EVALUATIONS = ["a,b\n1,2,3\n", "seed,iteration\n0,1\n", "seed\0", "seed,iteration,learning_rate\n0,x,"]
 COMPACT = ["[]", '{"seeds": 3}', '{"seeds": [{}]}', '{"seeds": [1]}', "{}"]
 FINDINGS = ["[]", '{"0": 3}', '{"0": {"layers": 3}}', '{"0": {"layers": {"fc1": 3}}}']
