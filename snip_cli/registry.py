@@ -115,15 +115,30 @@ class Registry:
                 continue
             if wanted in (bool, int, float, str) and type(value) is not wanted:
                 raise ConfigError(f"{self.kind}.{key} must be of type {wanted.__name__}: got {value!r}.")
-        if not self.parameters:
-            return
-        try:
-            signature.bind(*self.parameters, **options)
-        except TypeError as error:
-            called, own = ", ".join(self.parameters), function.__name__
-            raise ConfigError(
-                f"{self.kind} '{name}' is defined as {own}{signature} and will be called as {own}({called}): {error}. Write def {own}({called}):, with options after a star."
-            ) from error
+        if self.parameters:
+            require_form(self.kind, name, function, self.parameters, options)
+
+
+def require_form(
+    kind: str, name: str, function: Callable[..., Any], parameters: Sequence[str], options: Iterable[str] = ()
+) -> None:
+    """Raise ConfigError if a function cannot be called with so many parameters, and options by name.
+
+    Args:
+        kind, name: what the function is registered as.
+        function: the function.
+        parameters: the names of the parameters, for the error.
+        options: the names of the options.
+    """
+    signature = inspect.signature(function)
+    try:
+        signature.bind(*parameters, **dict.fromkeys(options))
+    except TypeError as error:
+        called, own = ", ".join(parameters), function.__name__
+        starred = "" if "options" in parameters else ", with options after a star"
+        raise ConfigError(
+            f"{kind} '{name}' is defined as {own}{signature} and will be called as {own}({called}): {error}. Write def {own}({called}):{starred}."
+        ) from error
 
 
 methods = Registry("method")

@@ -64,6 +64,14 @@ class Gives(Enum):
     PRUNER = "pruner"
 
 
+# What the functions are called with.
+FORMS = {
+    Gives.SCORES: ("model", "batches", "loss", "generator", "options"),
+    Gives.MASK: ("model", "batches", "loss", "request", "options"),
+    Gives.PRUNER: ("model", "plan", "options"),
+}
+
+
 class Biases(Enum):
     """How a method treats biases, which count among the m prunable parameters."""
 
@@ -166,7 +174,9 @@ def register(name: str, **declared: Any) -> Callable[[Function], Function]:
     """Decorator that registers a function as the method `name`; `declared` are the fields of `Method` other than name and function."""
 
     def add(function: Function) -> Function:
-        registry.methods.register(name)(_Registered(Method(name, function, **declared)))
+        method = Method(name, function, **declared)
+        registry.require_form("method", name, function, FORMS[method.gives])
+        registry.methods.register(name)(_Registered(method))
         return function
 
     return add
@@ -225,6 +235,7 @@ def _plain(name: str, function: Callable[..., Any]) -> Method:
         for p in parameters
         if p.kind is inspect.Parameter.KEYWORD_ONLY
     ]
+    registry.require_form("method", name, function, FORMS[Gives.SCORES][:-1], [option for option, *_ in specs])
     schema = make_dataclass("Options", specs, frozen=True, kw_only=True)
     own_check: Callable[..., None] | None = getattr(function, "check", None)
 

@@ -57,6 +57,24 @@ def test_two_functions_cannot_share_a_name():
         def second(model, batches, loss, generator, options): ...
 
 
+@pytest.mark.parametrize(
+    "gives, called",
+    [
+        (Gives.SCORES, "model, batches, loss, generator, options"),
+        (Gives.MASK, "model, batches, loss, request, options"),
+        (Gives.PRUNER, "model, plan, options"),
+    ],
+)
+def test_a_function_that_cannot_be_called_as_it_will_be_is_refused_when_it_is_registered(gives, called):
+    with pytest.raises(ConfigError) as refused:
+
+        @register("short", gives=gives)
+        def short(model, batches): ...
+
+    assert f"'short' is defined as short(model, batches) and will be called as short({called}): " in str(refused.value)
+    assert "short" not in registry.methods.names()
+
+
 def test_a_fixed_mask_sets_pruned_parameters_to_zero_at_once_and_after_every_step():
     model = nn.Linear(2, 1, bias=False)
     nn.init.ones_(model.weight)

@@ -147,3 +147,11 @@ def test_a_function_that_chooses_the_mask_itself_is_refused_with_the_form_of_tod
         ConfigError, match=r"sparsity=auto does not work with method 'snip'.*\(mint, snacs, sparse_vd, sws\)"
     ):
         prune(network, batch, F.cross_entropy, method="snip", sparsity="auto")
+
+
+def test_a_function_with_another_number_of_parameters_is_refused():
+    with pytest.raises(ConfigError, match=r"will be called as short\(model, batches, loss, generator\): too many"):
+
+        def short(model, batches): ...
+
+        registered(short)
