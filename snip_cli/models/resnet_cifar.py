@@ -1,10 +1,21 @@
-"""ResNet-56 for CIFAR (Section 4.2 of He et al. 2016), with parameter-free shortcuts as in SNACS (Ganesh et al. 2020)."""
+"""ResNet-20 and ResNet-56 for CIFAR (Section 4.2 of He et al. 2016), with parameter-free shortcuts as in SNACS (Ganesh et al. 2020)."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snip_cli.models.shapes import check_size
 from snip_cli.registry import models
+
+
+@models.register("resnet20")
+def resnet20(shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """Return ResNet-20: 19 convolutions without bias and a linear layer; 268,346 parameters for 3 channels and 10
+    classes.
+
+    Takes images of at least 8×8 with any number of channels.
+    """
+    check_size("resnet20", shape, 8)
+    return CifarResNet(shape[0], classes, blocks=3)
 
 
 @models.register("resnet56")

@@ -109,13 +109,14 @@ def test_wide_resnet(name, blocks):
     check(model, images, layers.linear(layers.norm_relu(x, "norm").mean(dim=(2, 3)), "fc"))
 
 
+@pytest.mark.parametrize(("name", "blocks"), [("resnet20", 3), ("resnet56", 9)])
 @pytest.mark.parametrize("side", [16, 15])
-def test_resnet56(side):
-    model, images = settled("resnet56", (3, side, side))
+def test_cifar_resnet(side, name, blocks):
+    model, images = settled(name, (3, side, side))
     layers = Layers(model, PYTORCH_EPS)
     x = layers.norm_relu(layers.conv(images, "conv", pad=(1, 1, 1, 1)), "norm")
-    for i in range(27):
-        stride = 2 if i in (9, 18) else 1
+    for i in range(3 * blocks):
+        stride = 2 if i in (blocks, 2 * blocks) else 1
         out = layers.norm_relu(layers.conv(x, f"blocks.{i}.conv1", stride, (1, 1, 1, 1)), f"blocks.{i}.norm1")
         out = layers.norm(layers.conv(out, f"blocks.{i}.conv2", pad=(1, 1, 1, 1)), f"blocks.{i}.norm2")
         if stride == 2:

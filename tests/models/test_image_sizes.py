@@ -12,9 +12,10 @@ SNIP_VGGS = ["vgg_c", "vgg_d", "vgg_like"]
 WIDE = ["wrn_16_8", "wrn_16_10", "wrn_22_8"]
 RECURRENT = ["lstm_s", "lstm_b", "gru_s", "gru_b"]
 OF_TORCHVISION = ["resnet50", "mobilenet_v2"]
-COLOUR = [*ALEXNETS, *SNIP_VGGS, "vgg16", *WIDE, "resnet56", *OF_TORCHVISION]
+RESNETS = ["resnet20", "resnet56"]
+COLOUR = [*ALEXNETS, *SNIP_VGGS, "vgg16", *WIDE, *RESNETS, *OF_TORCHVISION]
 # Model → smallest side.
-SMALLEST = dict.fromkeys([*ALEXNETS, *SNIP_VGGS, "vgg16"], 17) | dict.fromkeys([*WIDE, "resnet56"], 8)
+SMALLEST = dict.fromkeys([*ALEXNETS, *SNIP_VGGS, "vgg16"], 17) | dict.fromkeys([*WIDE, *RESNETS], 8)
 SMALLEST |= dict.fromkeys(OF_TORCHVISION, 32)
 
 
@@ -37,7 +38,7 @@ def test_it_takes_images_of_many_sizes_and_any_number_of_classes(name, shape):
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (1, 33, 20)], ids=str)
-@pytest.mark.parametrize("name", [*RECURRENT, *ALEXNETS, *SNIP_VGGS, "vgg16", *WIDE, "resnet56"])
+@pytest.mark.parametrize("name", [*RECURRENT, *ALEXNETS, *SNIP_VGGS, "vgg16", *WIDE, *RESNETS])
 def test_it_takes_images_of_one_channel(name, shape):
     assert outputs(name, shape, 7).shape == (2, 7)
 
@@ -75,7 +76,7 @@ def first_stride(name, side):
 
 @pytest.mark.parametrize(
     ("names", "at_32", "at_64"),
-    [(ALEXNETS, 2, 4), (SNIP_VGGS, 1, 2), (WIDE, 1, 2), (["vgg16", "resnet56", "mobilenet_v2"], 1, 1)],
+    [(ALEXNETS, 2, 4), (SNIP_VGGS, 1, 2), (WIDE, 1, 2), (["vgg16", *RESNETS, "mobilenet_v2"], 1, 1)],
 )
 def test_the_first_stride_follows_from_the_size(names, at_32, at_64):
     for name in names:

@@ -51,11 +51,18 @@ def test_the_layers_of_vgg16_are_those_of_snacs():
     assert [p.numel() for p in weights("vgg16")] == sizes
 
 
-def test_resnet56_has_55_convolutions_and_a_linear_layer_of_which_that_alone_has_a_bias():
-    shapes = [tuple(p.shape) for p in weights("resnet56")]
-    widths = [3, *[16] * 19, *[32] * 18, *[64] * 18]
+@pytest.mark.parametrize(("name", "blocks"), [("resnet20", 3), ("resnet56", 9)])
+def test_a_cifar_resnet_has_its_convolutions_and_a_linear_layer_of_which_that_alone_has_a_bias(name, blocks):
+    shapes = [tuple(p.shape) for p in weights(name)]
+    widths = [3, *[16] * (2 * blocks + 1), *[32] * (2 * blocks), *[64] * (2 * blocks)]
     assert shapes == [*((wide, narrow, 3, 3) for narrow, wide in itertools.pairwise(widths)), (10, 64)]
-    assert EXPECTED["resnet56"][1] - sum(p.numel() for p in weights("resnet56")) == 10
+    assert EXPECTED[name][1] - sum(p.numel() for p in weights(name)) == 10
+
+
+def test_resnet20_has_269_722_parameters_those_of_batch_norm_included():
+    with torch.device("meta"):
+        model = build("resnet20")
+    assert sum(p.numel() for p in model.parameters()) == 269_722  # 0.27M in Table 6 of He et al. (2016)
 
 
 def test_resnet50_has_53_convolutions():
