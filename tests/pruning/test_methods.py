@@ -51,6 +51,15 @@ def test_exactly_kappa_parameters_are_kept(method, sparsity, network, batch):
     assert all(keep.all() for keep in mask.values() if keep.dim() == 1) or find_method(method).biases is Biases.SCORED
 
 
+@pytest.mark.parametrize("method", [m for m in SCORING + AT_INIT if find_method(m).biases is Biases.KEPT])
+def test_a_method_that_keeps_biases_can_keep_nothing_else(method, network, batch):
+    parameters = prunable_parameters(network).values()
+    biases = sum(p.numel() for p in parameters if p.dim() == 1)
+    sparsity = 1 - biases / sum(p.numel() for p in parameters)
+    mask = prune(network, batch, F.cross_entropy, method=method, sparsity=sparsity)
+    assert all(keep.all() if keep.dim() == 1 else not keep.any() for keep in mask.values())
+
+
 @every_method
 def test_the_mask_is_bool_and_has_the_shape_of_every_prunable_parameter(method, network, batch):
     mask = prune(network, batch, F.cross_entropy, method=method, sparsity=0.5)

@@ -80,9 +80,10 @@ def synflow(
     def score(mask: Mask) -> Scores:
         return synaptic_flow(model, inputs, mask)
 
-    chosen = prune_in_rounds(weights, kept, options.rounds, score)
+    rounds = options.rounds if kept else 1  # without a weight there is no flow, and a further round could not score
+    chosen = prune_in_rounds(weights, kept, rounds, score)
     mask = {name: biases[name] if name in biases else chosen[name] for name in parameters}
-    return Pruned(mask, prunings=options.rounds)
+    return Pruned(mask, prunings=rounds)
 
 
 def synaptic_flow(model: nn.Module, inputs: Inputs, mask: Mask) -> Scores:
@@ -98,7 +99,13 @@ def synaptic_flow(model: nn.Module, inputs: Inputs, mask: Mask) -> Scores:
         gradients = torch.autograd.grad(_sum(outputs), weights, allow_unused=True, materialize_grads=True)
     scores = {name: w.detach() * g for name, w, g in zip(mask, weights, gradients, strict=True)}
     if not any(bool(score.any()) for score in scores.values()):
-        raise RunError("The synaptic flow is zero, so the scores cannot rank connections: choose another init.")
+        cut = not all(keep.all() for keep in mask.values())
+        remedy = (
+            "what is left no longer connects input and output. Choose a lower sparsity"
+            if cut
+            else "choose another init"
+        )
+        raise RunError(f"The synaptic flow is zero, so the scores cannot rank connections: {remedy}.")
     return scores
 
 

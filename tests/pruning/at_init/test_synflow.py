@@ -190,8 +190,25 @@ def test_a_run_refuses_such_a_model_before_any_work(tmp_path, capsys):
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("rounds", [1, 2, 100])
+def test_where_the_biases_are_all_that_is_kept_no_weight_is(rounds, network, batch):
+    parameters = prunable_parameters(network)
+    biases = sum(p.numel() for p in parameters.values() if p.dim() == 1)
+    sparsity = 1 - biases / sum(p.numel() for p in parameters.values())
+    found = snip_cli.prune(network, batch, never, method="synflow", sparsity=sparsity, rounds=rounds)
+    assert all(keep.all() if keep.dim() == 1 else not keep.any() for keep in found.values())
+
+
+def test_fewer_weights_than_a_path_has_are_refused_with_the_remedy(network, batch):
+    parameters = prunable_parameters(network)
+    biases = sum(p.numel() for p in parameters.values() if p.dim() == 1)
+    sparsity = 1 - (biases + 1) / sum(p.numel() for p in parameters.values())
+    with pytest.raises(RunError, match=r"no longer connects input and output\. Choose a lower sparsity\.$"):
+        snip_cli.prune(network, batch, never, method="synflow", sparsity=sparsity)
+
+
 def test_a_network_of_zeros_has_no_flow(network, batch):
     for parameter in network.parameters():
         nn.init.zeros_(parameter)
-    with pytest.raises(RunError, match="The synaptic flow is zero"):
+    with pytest.raises(RunError, match=r"The synaptic flow is zero, .*: choose another init"):
         snip_cli.prune(network, batch, never, method="synflow", sparsity=0.5)
