@@ -97,7 +97,7 @@ def at_once(config: Config, model: nn.Module, data: Data, group: ProcessGroup) -
         raise ConfigError(
             f"replicates=stacked is for networks without batch-norm (LeNets, LSTMs, GRUs), in one process, without compile=true and dtype=bfloat16, which this run of '{config.model.name}' is not: use replicates=auto."
         )
-    if form is None or config.replicates == "apart" or expects_sparse(config, model, data, group):
+    if form is None or config.replicates == "apart" or may_be_sparse(config, model, data, group):
         return 1
     slower = data.train.device.type == "cpu" and not form.quick_on_cpu
     return 1 if config.replicates == "auto" and slower else MOST_STACKED
@@ -110,7 +110,16 @@ def side_by_side(config: Config, model: nn.Module, data: Data, group: ProcessGro
 
 
 def expects_sparse(config: Config, model: nn.Module, data: Data, group: ProcessGroup) -> bool:
-    """Return whether the run's networks will train with their kept weights alone, as far as is known before their masks are."""
+    """Return whether the run's networks will train with their kept weights alone.
+
+    Of a method that may keep more than κ parameters this is not known before the masks are, so that nothing is expected.
+    """
+    exact = config.is_reference or find_method(config.method.name).keeps_exactly
+    return exact and may_be_sparse(config, model, data, group)
+
+
+def may_be_sparse(config: Config, model: nn.Module, data: Data, group: ProcessGroup) -> bool:
+    """Return whether the run's networks would train with their kept weights alone if these were κ."""
     if config.replicates == "stacked" or isinstance(config.sparsity, str) or changes_mask(config):
         return False
     share = 1 - config.sparsity

@@ -114,6 +114,16 @@ def test_pruned_networks_that_the_kernels_know_train_side_by_side_on_a_processor
     assert threads(device=torch.device("cuda")) == 1
 
 
+@pytest.mark.parametrize("method", ["snacs", "mint", "l1_filter"])
+def test_a_method_that_may_keep_more_than_kappa_is_not_expected_to_leave_few_weights(method, monkeypatch):
+    """Its masks decide later, so its seeds train one by one."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    config = config_of("model=lenet_300_100", f"method={method}", "sparsity=0.9")
+    model, data = weightless_model(config), data_on(CPU)
+    assert not expects_sparse(config, model, data, SINGLE_PROCESS)
+    assert side_by_side(config, model, data, SINGLE_PROCESS) == at_once(config, model, data, SINGLE_PROCESS) == 1
+
+
 @pytest.mark.parametrize(("kept", "kind"), [(1.0, Trainer), (0.9, Trainer), (0.02, SparseTrainer)])
 def test_one_network_trains_with_its_kept_weights_alone_where_they_are_few(kept, kind):
     config = config_of("model=lenet_300_100")
