@@ -9,9 +9,12 @@ mean square of its layer's outputs. In each round the smallest go. All other wei
 outputs least, and the network is trained on. Biases are adapted but never removed.
 
 From the second round on each unit has weights of its own left, hence a Hessian of its own, a part of H. The paper's recursive formula gives
-the inverse of the whole H while images are read; that of a part is computed from the part itself, by Cholesky.
+the inverse of the whole H while images are read; that of a part is computed from the part itself, by Cholesky. In a large network this takes
+most of the time, so a round says beforehand how long.
 """
 
+import logging
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -31,6 +34,14 @@ from snip_cli.pruning.after_training.rounds import kept_before, round_mask, roun
 from snip_cli.pruning.mask import Mask
 from snip_cli.pruning.method import Biases, Gives, Loss, Pruned, Request, Stage, Start, register
 from snip_cli.pruning.options import option
+from snip_cli.runtime.words import duration
+
+log = logging.getLogger("snip_cli")
+
+# The sum of the cubed sizes of a round's matrices from which on it says how long it will take: about a minute on one core.
+LARGE = 1e12
+# The size of the matrix whose inverse is timed for that.
+TIMED = 1024
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,7 @@ def l_obs(model: nn.Module, batches: Sequence[Batch], loss: Loss, request: Reque
     """
     layers, left = layers_of(model), kept_before(model, request)
     hessians = layer_hessians(model, batches, options.damping)
+    warn_of_time(layers, hessians, left, 1 - options.rate)
     scores = {
         name: saliencies(layer, hessians[name], left[name]) / output_size(hessians[name], with_bias(layer))
         for name, layer in layers.items()
@@ -87,6 +99,32 @@ def layer_hessians(model: nn.Module, batches: Sequence[Batch], damping: float) -
     return {
         name: mean + damping * diagonal_mean(mean) * torch.eye(mean.shape[-1]).to(mean) for name, mean in means.items()
     }
+
+
+def warn_of_time(layers: dict[str, Layer], hessians: dict[str, Tensor], left: Mask, kept: float) -> None:
+    """Warn of a round that takes more than about a minute, of whose weights `left` it keeps about the part `kept`."""
+    cubes, sizes = 0.0, {name: left[name].flatten(1).sum(dim=1).double() for name in layers}
+    for name, of_units in sizes.items():
+        # In the first round all units share one inverse. A Cholesky factor, of which adapting needs no more, is a third of an inverse.
+        inverted = of_units[:1] if left[name].all() else of_units
+        cubes += float(inverted.pow(3).sum() + of_units.mul(kept).pow(3).sum() / 3)
+    if cubes > LARGE:
+        largest = max(int(of_units.max()) for of_units in sizes.values())
+        log.warning(
+            "l_obs: this round solves for each of %s output units by itself, with matrices of up to %s×%s: about %s",
+            *(f"{sum(map(len, sizes.values())):,}", f"{largest:,}", f"{largest:,}"),
+            duration(cubes / TIMED**3 * seconds_of_inverse(next(iter(hessians.values())))),
+        )
+
+
+def seconds_of_inverse(like: Tensor) -> float:
+    """Return the duration of inverting a matrix of the size TIMED on the device and in the type of `like`."""
+    matrix = torch.eye(TIMED).to(like)
+    for _ in range(2):  # the first time takes longer
+        started = time.perf_counter()
+        inverse(matrix).diagonal().sum().item()
+        seconds = time.perf_counter() - started
+    return seconds
 
 
 def diagonal_mean(matrices_GKK: Tensor) -> Tensor:

@@ -9,10 +9,19 @@ from torch import nn
 
 from snip_cli.commands.snip_run import main
 from snip_cli.models.prunable import prunable_parameters
-from snip_cli.pruning.after_training.l_obs import LObsOptions, adapted, inverse, l_obs, layer_hessians, saliencies
+from snip_cli.pruning.after_training.l_obs import (
+    LObsOptions,
+    adapted,
+    inverse,
+    l_obs,
+    layer_hessians,
+    saliencies,
+    seconds_of_inverse,
+)
 from snip_cli.pruning.after_training.layer_inputs import applications, layers_of, rows_of, units_of
 from snip_cli.pruning.method import Request
 from snip_cli.runfolder import checkpoint
+from snip_cli.runtime.words import duration
 from tests.snip_run import QUICK
 
 DAMPING = 1e-3
@@ -219,3 +228,33 @@ def test_recurrent_networks_are_refused_before_any_work(model, tmp_path, capsys)
     said = capsys.readouterr().err
     assert "method 'l_obs' needs linear layers and 2-D convolutions, but" in said and "choose another method" in said
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("previous", "cubes"),
+    [
+        # One inverse of 16×16 for all three units, and a factor of 8×8, a third of the work, for each.
+        (None, 16**3 + 3 * 8**3 / 3),
+        # The first unit has 14 inputs left, the others 16.
+        ([0, 2], 14**3 + 2 * 16**3 + (7**3 + 2 * 8**3) / 3),
+    ],
+)
+def test_a_round_that_takes_long_says_so_before_the_work(previous, cubes, monkeypatch, caplog):
+    torch.manual_seed(1)
+    model = linear().double()
+    request = Request(0.5, torch.Generator(), previous=None if previous is None else masks_of(model, previous))
+    monkeypatch.setattr("snip_cli.pruning.after_training.l_obs.seconds_of_inverse", lambda like: 1024**3)
+    monkeypatch.setattr("snip_cli.pruning.after_training.l_obs.LARGE", cubes - 1)
+    l_obs(model, [data_for(model)], F.cross_entropy, request, LObsOptions())
+    [said] = caplog.messages
+    assert said.startswith(
+        "l_obs: this round solves for each of 3 output units by itself, with matrices of up to 16×16"
+    )
+    assert said.endswith(f"about {duration(cubes)}")
+    monkeypatch.setattr("snip_cli.pruning.after_training.l_obs.LARGE", cubes + 1)
+    l_obs(model, [data_for(model)], F.cross_entropy, request, LObsOptions())
+    assert len(caplog.messages) == 1
+
+
+def test_the_time_of_an_inverse_is_measured():
+    assert 0 < seconds_of_inverse(torch.empty(0, dtype=torch.float64)) < 60
