@@ -65,15 +65,24 @@ PROTOCOLS = (
 )
 # In the paper's order.
 DATASETS = tuple(dict.fromkeys(name for datasets, _ in PROTOCOLS for name in datasets))
-KNOWN_BY = ("schedule.optimizer", "schedule.learning_rate", "schedule.milestones", "schedule.anneal")
+KNOWN_BY = ("schedule.optimizer", "schedule.learning_rate", "schedule.anneal")
 
 
 def full_iterations(settings: Mapping[str, Any]) -> int:
     """Return how many iterations the protocol of a run with these settings has; 0 where it follows none.
 
-    Data set, optimizer, learning rate, milestones and annealing decide which protocol a run follows.
+    Data set, optimizer, learning rate, annealing and milestones decide which protocol a run follows. Its milestones are the protocol's, or in
+    the same proportion to its iterations.
     """
     for datasets, protocol in PROTOCOLS:
-        if settings["dataset"] in datasets and all(settings.get(name) == protocol[name] for name in KNOWN_BY):
+        known = all(settings.get(name) == protocol[name] for name in KNOWN_BY)
+        if settings["dataset"] in datasets and known and milestones_agree(settings, protocol):
             return protocol["schedule.iterations"]
     return 0
+
+
+def milestones_agree(settings: Mapping[str, Any], protocol: Mapping[str, Any]) -> bool:
+    """Return whether a run has the milestones of a protocol, or the same in proportion to its iterations."""
+    own, given = settings.get("schedule.milestones"), protocol["schedule.milestones"]
+    scaled = [m * settings["schedule.iterations"] / protocol["schedule.iterations"] for m in given]
+    return own in (given, scaled)

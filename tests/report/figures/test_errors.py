@@ -62,6 +62,12 @@ def test_another_schedule_than_the_papers_is_not_short(tmp_path):
     assert extent(cells(read_tree(tmp_path))) == "n = 1, 105,600 iterations"
 
 
+@pytest.mark.parametrize(("milestones", "short"), [([7500, 15000, 22500], "short: "), ([7500, 15000, 20000], "")])
+def test_a_schedule_is_short_too_if_its_milestones_are_the_protocols_to_scale(milestones, short, tmp_path):
+    record(tmp_path, "a", [1.9] * 20, iterations=30_000, **{"schedule.milestones": milestones})
+    assert extent(cells(read_tree(tmp_path))) == f"{short}n = 20, 30,000 iterations"
+
+
 def test_where_no_protocol_is_published_nothing_is_short(tmp_path):
     record(tmp_path, "a", [1.9], dataset="digits", iterations=400)
     assert extent(cells(read_tree(tmp_path))) == "n = 1, 400 iterations"
