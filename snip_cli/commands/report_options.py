@@ -13,6 +13,7 @@ examples:
   snip-report runs/ --figure error.png
   snip-report runs/ --figure error.pdf --logit --log --bars
   snip-report runs/*-lenet_5_caffe-* --figure lenet_5_caffe.png
+  snip-report runs/ --own-schedules --log --costs costs.png
   snip-report runs/ --masks masks.png
   snip-report runs/snip-* --layers --figure layers.png
   snip-report runs/ --curves curves.png
@@ -63,6 +64,11 @@ def add_tables(made: argparse._ArgumentGroup) -> None:
         metavar="ROWS:COLUMNS",
         help="show the errors in a row for each value of one setting and a column for each value of another, the lowest of each column bold",
     )
+    made.add_argument(
+        "--own-schedules",
+        action="store_true",
+        help="take the schedule of each method as its own: name no setting in which only different methods differ, in --pivot, --figure and --costs",
+    )
     made.add_argument("--format", choices=("text", "csv", "markdown", "latex"), default="text")
     made.add_argument(
         "--by", default=",".join(COLUMNS), help="settings that distinguish rows; any other that differs is added"
@@ -84,7 +90,13 @@ def add_pictures(made: argparse._ArgumentGroup) -> None:
     made.add_argument(
         "--figure", type=path, metavar="FILE.png", help="draw error against sparsity, with a band over seeds"
     )
-    made.add_argument("--log", action="store_true", help="logarithmic axis of errors in --figure")
+    made.add_argument(
+        "--costs",
+        type=path,
+        metavar="FILE.png",
+        help="draw error against the iterations of training that it took, reference and rounds included, a panel for each sparsity",
+    )
+    made.add_argument("--log", action="store_true", help="logarithmic axis of errors in --figure and --costs")
     made.add_argument(
         "--logit", action="store_true", help="logit axis of sparsities in --figure, with the reference as a line"
     )

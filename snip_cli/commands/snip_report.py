@@ -17,6 +17,7 @@ from snip_cli.errors import ConfigError
 from snip_cli.report.cells import Cell, cells
 from snip_cli.report.figures.axes import Look
 from snip_cli.report.figures.batch_sizes import draw_batch_sizes
+from snip_cli.report.figures.costs import draw_costs
 from snip_cli.report.figures.drawing import Drawing, as_csv, require_folder, save
 from snip_cli.report.figures.errors import draw_errors
 from snip_cli.report.figures.layers import draw_layers
@@ -55,6 +56,7 @@ TOGETHER = (("list", "delete_unfinished"), ("layers", "figure"))
 LISTS = {"SNACS": beside_published, "SNACS layers": layers_beside_published}
 PICTURES: dict[str, Callable[[Sequence[Cell]], Drawing]] = {
     "figure": draw_errors,
+    "costs": draw_costs,
     "masks": draw_masks,
     "batch_sizes": partial(draw_batch_sizes, mean_image=mean_training_image),
     "curves": draw_trainings,
@@ -79,8 +81,12 @@ def run_command(flags: argparse.Namespace) -> int:
         flags.table = table_named(flags.table, LISTS)
     check_together(flags)
     check_columns(flags.columns)
-    if (flags.log or flags.logit or flags.bars) and not flags.figure:
-        raise ConfigError("--log, --logit and --bars are for the figure: name its file by --figure.")
+    if ((flags.logit or flags.bars) and not flags.figure) or (flags.log and not (flags.figure or flags.costs)):
+        raise ConfigError(
+            "--logit and --bars are for --figure, and --log for --figure and --costs: name the picture's file."
+        )
+    if flags.own_schedules and not (flags.pivot or flags.figure or flags.costs):
+        raise ConfigError("--own-schedules is for --pivot, --figure and --costs: add one of them, or leave it out.")
     if flags.pivot and (flags.format == "csv" or flags.columns):
         raise ConfigError(
             "--pivot has one number in each place: leave out --columns and --format csv, or leave out --pivot."
@@ -189,7 +195,7 @@ def report(flags: argparse.Namespace) -> None:
     for path in pictures.values():
         require_folder(path)
     if axes:
-        print(as_pivot(pivot(found, *axes), STYLES[flags.format]))
+        print(as_pivot(pivot(found, *axes, own_schedules=flags.own_schedules), STYLES[flags.format]))
     elif numbers or "figure" in pictures or not (pictures or flags.html):
         if flags.table in LAYOUTS and flags.format != "csv":
             print(as_printed_table(found, LAYOUTS[flags.table], STYLES[flags.format]), end="\n\n")
@@ -200,7 +206,8 @@ def report(flags: argparse.Namespace) -> None:
         write_page(records, found, flags.html)
         print(f"written: {flags.html}", file=sys.stderr)
     draw: dict[str, Callable[[Sequence[Cell]], Drawing]] = {**PICTURES}
-    draw["figure"] = partial(draw_errors, look=Look(flags.log, flags.logit, flags.bars))
+    look = Look(flags.log, flags.logit, flags.bars, flags.own_schedules)
+    draw |= {"figure": partial(draw_errors, look=look), "costs": partial(draw_costs, look=look)}
     refused = []
     for option, path in pictures.items():
         try:
@@ -223,6 +230,8 @@ def cells_of(
     alike = not any(number.quoted for number in numbers)
     by = list(dict.fromkeys([*flags.by.split(","), *columns_of(numbers, records), *axes]))
     found = cells(records, by, across_methods=alike)
+    if flags.own_schedules:  # in the order of their names, instead of their schedules
+        found.sort(key=lambda cell: (cell.settings["method"] != "reference", cell.settings["method"]))
     return with_missing(found, numbers) if numbers else found
 
 

@@ -57,6 +57,15 @@ def record(top, name, errors, *, seed=0, seeds=None, masks=None, **settings):
     return folder
 
 
+def with_costs(folder, *costs):
+    """Give each seed of a run's folder a cost, and the counts of its weights."""
+    path = folder / "metrics.json"
+    content = json.loads(path.read_text())
+    for seed, cost in zip(content["seeds"], costs, strict=True):
+        seed |= {"cost": cost, "weights_total": 1000, "weights_kept": 15}
+    path.write_text(json.dumps(content))
+
+
 def evaluations(folder, losses, errors, train_errors=None):
     """Write the `metrics.csv` of a run folder: by seed a loss and an error for each thousand iterations."""
     rows = []

@@ -52,6 +52,11 @@ def test_what_distinguishes_is_named_and_what_follows_is_not(keys, names):
     assert short_names(keys) == names
 
 
+def test_methods_with_schedules_of_their_own_are_named_by_them_only_where_one_has_several():
+    keys = [key("snip", **SGD), key("dns", **SGD | {"schedule__iterations": 5}), key("sws", **SGD), key("sws", **ADAM)]
+    assert short_names(keys, within_methods=True) == ["snip", "dns", "sws, optimizer sgd", "sws, optimizer adam"]
+
+
 def test_no_two_keys_have_the_same_name():
     values = [(a, b, c) for a in (1, 2) for b in (1, 2) for c in (1, 2) if a + b + c != 5]
     keys = [key(method__a=a, schedule__b=b, init__c=c) for a, b, c in values]

@@ -28,11 +28,15 @@ LINES, MARKERS = ("-", "--", ":", "-."), ("o", "s", "^", "D")
 
 @dataclass(frozen=True)
 class Look:
-    """What the user chooses of the figure: a logarithmic axis of errors, a logit axis of sparsities, bars instead of bands."""
+    """What the user chooses of the figure: a logarithmic axis of errors, a logit axis of sparsities, bars instead of bands.
+
+    With `own_schedules`, no line is named after a setting in which only different methods differ.
+    """
 
     log: bool = False
     logit: bool = False
     bars: bool = False
+    own_schedules: bool = False
 
 
 def on_axis(lines: Sequence[Sequence[Cell]], look: Look) -> list[list[Cell]]:
@@ -55,15 +59,18 @@ def scale_axes(axes: "Axes", drawn: Sequence[Cell], look: Look) -> None:
         axes.set_xlim(*backward(numpy.array([ends[0] - room, ends[1] + room])))
     axes.set_xlabel(f"sparsity (%), {'logit axis' if look.logit else 'by the logarithm of what is kept'}")
     axes.set_ylabel("test error (%)")
-    limit_errors(axes, drawn, look)
+    limit_errors(axes, drawn, [100 * cell.sparsity for cell in drawn], look)
 
 
-def limit_errors(axes: "Axes", drawn: Sequence[Cell], look: Look) -> None:
-    """Let the axis of errors end above the seeds that learned, and put a triangle at its end for each mean that is outside."""
+def limit_errors(axes: "Axes", drawn: Sequence[Cell], places: Sequence[float], look: Look) -> None:
+    """Let the axis of errors end above the seeds that learned, and put a triangle at its end for each mean that is outside.
+
+    `places` are where the cells are on the other axis.
+    """
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     top = highest_error(drawn)
-    means = [(100 * cell.sparsity, statistics.fmean(cell.errors)) for cell in drawn]
+    means = [(place, statistics.fmean(cell.errors)) for place, cell in zip(places, drawn, strict=True)]
     if look.log:
         positive = [mean for _, mean in means if mean > 0] or [1.0]
         axes.set_yscale("log", nonpositive="clip")

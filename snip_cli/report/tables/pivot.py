@@ -10,6 +10,7 @@ from snip_cli.errors import ConfigError
 from snip_cli.registry import nearest
 from snip_cli.report.captions import common_and_own, extent, label, phrase, shown, without
 from snip_cli.report.cells import Cell
+from snip_cli.report.names import short_names
 from snip_cli.report.records import Record
 from snip_cli.report.tables.errors import marks, notes, with_std
 from snip_cli.report.tables.latex import as_latex
@@ -51,9 +52,10 @@ def axes_of(given: str, records: Sequence[Record]) -> tuple[str, str]:
     return names[0], names[1]
 
 
-def pivot(cells: Sequence[Cell], rows_by: str, columns_by: str) -> Pivot:
+def pivot(cells: Sequence[Cell], rows_by: str, columns_by: str, *, own_schedules: bool = False) -> Pivot:
     """Return the finished cells by two of their settings. Any other setting in which they differ distinguishes rows too.
 
+    With `own_schedules`, a row is named in one column, and after none of the settings in which only different methods differ.
     The best are compared over the methods where these are the columns, and within a column otherwise. Raises ConfigError where no
     cell is finished.
     """
@@ -69,6 +71,11 @@ def pivot(cells: Sequence[Cell], rows_by: str, columns_by: str) -> Pivot:
         grid[row_keys.index(_key(cell, named_by))][column_keys.index(_key(cell, [columns_by]))] = cell
     first = [next(cell for cell in row if cell) for row in grid]
     labels = [{label(name): shown(name, cell.key[name]) for name in named_by} for cell in first]
+    if own_schedules:
+        names = short_names([without(cell.key, columns_by) for cell in first], within_methods=True)
+        labels = [
+            {label(rows_by): name or shown(rows_by, cell.key[rows_by])} for name, cell in zip(names, first, strict=True)
+        ]
     common, _ = common_and_own([without(cell.key, columns_by, *named_by) for cell in cells])
     compared = "row" if columns_by == "method" else "column"
     best = _best(grid, by_row=compared == "row")

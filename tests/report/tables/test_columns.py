@@ -2,25 +2,15 @@
 
 import csv
 import io
-import json
 
 from snip_cli.commands.snip_report import main
-from tests.report.runs import ADAM, record
+from tests.report.runs import ADAM, record, with_costs
 
 COST = {
     **{"iterations_before": 100000, "iterations_during": 300000, "iterations_after": 100000, "prunings": 4},
     **{"hyperparameters": ["rate", "retrain_rate"], "seconds_before": 150.4, "seconds_pruning": 2.0},
     **{"seconds_during": 90.0, "seconds_after": 30.0},
 }
-
-
-def with_costs(folder, *costs):
-    """Give each seed of a run's folder a cost, and the counts of its weights."""
-    path = folder / "metrics.json"
-    content = json.loads(path.read_text())
-    for seed, cost in zip(content["seeds"], costs, strict=True):
-        seed |= {"cost": cost, "weights_total": 1000, "weights_kept": 15}
-    path.write_text(json.dumps(content))
 
 
 def table(capsys, *arguments):

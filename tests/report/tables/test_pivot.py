@@ -7,7 +7,7 @@ from snip_cli.errors import ConfigError
 from snip_cli.report.cells import cells
 from snip_cli.report.records import COLUMNS, read_tree
 from snip_cli.report.tables.pivot import as_pivot, axes_of, pivot
-from tests.report.runs import record
+from tests.report.runs import ADAM, record
 
 
 def made(top, given="method:sparsity"):
@@ -17,8 +17,12 @@ def made(top, given="method:sparsity"):
 
 
 def table(top, given="method:sparsity"):
-    """The rows of the table in Markdown, as lists of texts, the headings first."""
-    lines = as_pivot(made(top, given), "github").split("\n\n")[0].splitlines()
+    return texts_in(as_pivot(made(top, given), "github"))
+
+
+def texts_in(markdown):
+    """The rows of a table in Markdown, as lists of texts, the headings first."""
+    lines = markdown.split("\n\n")[0].splitlines()
     return [[text.strip() for text in line.strip("|").split("|")] for line in (lines[0], *lines[2:])]
 
 
@@ -77,6 +81,27 @@ def test_what_all_have_in_common_is_in_the_caption(tmp_path):
     three_methods(tmp_path)
     caption = made(tmp_path).caption
     assert "lenet_300_100, mnist, " in caption and "n = 1 to 2" in caption and "lowest mean of a column" in caption
+
+
+def test_methods_with_schedules_of_their_own_are_rows_without_them_in_the_order_of_their_names(tmp_path, capsys):
+    def rows():
+        assert main([str(tmp_path), "--pivot", "method:sparsity", "--own-schedules", "--format", "markdown"]) == 0
+        return texts_in(capsys.readouterr().out)[1:]
+
+    record(tmp_path, "ref", [1.5], sparsity=0.0)
+    record(tmp_path, "snip", [2.0], sparsity=0.9)
+    record(tmp_path, "dns", [1.9], sparsity=0.9, method="dns", iterations=125_000, **{"schedule.learning_rate": 0.01})
+    assert len(table(tmp_path)[0]) > 3
+    pruned = [["dns", "", "**1.90**"], ["snip", "", "2.00"]]
+    assert rows() == [["reference", "1.50", ""], *pruned]
+    record(tmp_path, "adam", [1.4], sparsity=0.0, **ADAM)
+    assert rows() == [["reference, optimizer adam", "**1.40**", ""], ["reference, optimizer sgd", "1.50", ""], *pruned]
+
+
+def test_schedules_of_their_own_are_for_tables_and_figures_that_name_them(tmp_path, capsys):
+    record(tmp_path, "a", [2.0])
+    assert main([str(tmp_path), "--own-schedules"]) == 2
+    assert "--own-schedules is for --pivot, --figure and --costs" in capsys.readouterr().err
 
 
 def test_the_columns_of_numbers_rise_and_words_keep_the_reference_first(tmp_path):
