@@ -36,6 +36,7 @@ if [ -n "${PYTHON:-}" ]; then command -v "$PYTHON" > /dev/null; else [ -e "$root
 cd "$root"
 
 networks= # the script's networks, for the message about an unknown one
+folders=("$output") # what `report` reports on
 sweep() { # SETTING ...: runs snip-run on all combinations, with the user's settings last. The first SETTING is model=…, which --only selects.
   case " $networks " in *" ${1#model=} "*) ;; *) networks="$networks ${1#model=}" ;; esac
   [ -z "${only:-}" ] || [ "model=$only" = "$1" ] || return 0
@@ -43,10 +44,10 @@ sweep() { # SETTING ...: runs snip-run on all combinations, with the user's sett
   "$python" -m snip_cli -m "$@" "seeds=$seeds" "output_dir=$output" ${settings[@]+"${settings[@]}"} || go_on $?
 }
 
-report() { # OPTION ...: runs snip-report on all runs, unless dry_run=true made none
+report() { # OPTION ...: runs snip-report on the runs in `folders`, unless dry_run=true made none
   [ "$any" = yes ] || { echo "scripts/$name: there is no network '$only' in this script: choose one of$networks" >&2; exit 2; }
   case " ${settings[*]-} " in *" dry_run=true "*) return 0 ;; esac
-  "$python" -m snip_cli.commands.snip_report "$output" "$@" || go_on $?
+  "$python" -m snip_cli.commands.snip_report "${folders[@]}" "$@" || go_on $?
 }
 
 go_on() { # EXIT_CODE: notes a failure and continues; exits on 2 (refused) and 130 (Ctrl-C), which Python has already reported

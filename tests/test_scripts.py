@@ -3,6 +3,7 @@
 import ast
 import importlib
 import itertools
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,17 @@ from snip_cli.run.checks import check
 from tests.snip_run import ROOT
 
 LENETS = ("lenet_300_100", "lenet_5_caffe")
-PAPER = {"table1": 20, "table2": 1, "table3": 20, "figure1": 20, "figure2": 1, "figure3": 20, "figure4": 1, "snacs": 1}
+PAPER = {
+    "table1": 20,
+    "table2": 1,
+    "table3": 20,
+    "figure1": 20,
+    "figure2": 1,
+    "figure3": 20,
+    "figure4": 1,
+    "snacs": 1,
+    "methods": 3,
+}
 
 SCRIPTS = ROOT / "scripts"
 PYTHON_SCRIPTS = sorted(
@@ -50,7 +61,7 @@ def runs(sweeps):
         assert sweep.startswith("-m snip_cli -m ")
         pairs = [word.partition("=")[::2] for word in sweep.split()[3:]]
         swept = [
-            [(name, one) for one in value.replace("],[", "] [").replace(",", " ").split()]
+            [(name, one) for one in re.split(r",(?![^\[]*\])", value)]  # at commas that are in no list
             for name, value in pairs
             if name not in ("seeds", "output_dir")
         ]
@@ -68,7 +79,8 @@ def test_the_number_of_seeds_is_the_papers_and_the_runs_have_a_folder_of_their_o
     for call in (call for call in calls() if " -m model=" in call):
         quoted = name == "table1" and "method=" in call
         seeds = {"lenet_300_100": 5, "lenet_5_caffe": 3}[call.split()[3].partition("=")[2]] if quoted else PAPER[name]
-        assert f" seeds={seeds} output_dir=runs/{name}" in call
+        first = name == "methods" and " seeds=1 " in call  # one seed of everything comes before the others
+        assert f" seeds={1 if first else seeds} output_dir=runs/{name}" in call
 
 
 def with_something_new(made):
@@ -97,7 +109,9 @@ def test_a_short_look_in_another_folder_with_a_setting_for_every_run(name, calls
     sweeps = [call for call in calls() if " -m model=" in call]
     assert sweeps
     there = f"output_dir={Path('there').resolve()}"  # from wherever the script was called
-    assert all(f"seeds=3 {there} dtype=bfloat16 schedule.iterations=50" in sweep for sweep in sweeps)
+    last = [sweep for sweep in sweeps if name != "methods" or " seeds=1 " not in sweep]
+    assert len(last) == len(sweeps) / (2 if name == "methods" else 1)
+    assert all(f"seeds=3 {there} dtype=bfloat16 schedule.iterations=50" in sweep for sweep in last)
 
 
 @pytest.mark.parametrize("name", PAPER)
@@ -207,6 +221,88 @@ def test_snacs_can_run_one_network_alone(calls):
     assert report == "-m snip_cli.commands.snip_report runs/snacs --table SNACS"
 
 
+AT_INIT = {"snip", "grasp", "synflow", "iter_snip", "force", "random", "uniform", "erk", "magnitude"}
+AFTER = {"lamp", "imp", "lwc", "obd", "l_obs"}
+DURING = {"gmp", "rigl", "set", "dns", "lc", "sws", "sparse_vd"}
+
+
+def test_methods_runs_every_method_at_every_sparsity_and_one_seed_before_the_others(calls):
+    script("methods", "--only", "lenet_300_100")
+    calls = calls()
+    first, report, *rest = (calls[:7], calls[7], calls[8:15], calls[15])
+    assert rest == [[call.replace(" seeds=1 ", " seeds=3 ") for call in first], report]
+    sparsities = ["0.9", "0.95", "0.98", "0.99", "0.995"]
+    made = {(run["method"], run["sparsity"]) for run in runs(first)}
+    assert made - {(method, "0") for method in AT_INIT} == {*itertools.product(AT_INIT | AFTER | DURING, sparsities)}
+    there = "runs/methods/lenet_300_100"
+    assert report == (
+        f"-m snip_cli.commands.snip_report runs/methods --pivot method:sparsity --figure {there}.png --logit --log "
+        f"--own-schedules --costs {there}_costs.png"
+    )
+
+
+def test_methods_has_a_short_protocol_of_each_schedule_for_lenet_5_caffe(calls):
+    script("methods", "--only", "lenet_5_caffe", "--seeds", "1")
+    *sweeps, report = calls()
+    assert {(run["method"], run["sparsity"]) for run in runs(sweeps) if run["sparsity"] != "0"} == {
+        *itertools.product(AT_INIT | AFTER | DURING, ("0.98", "0.99"))
+    }
+    with composer(None) as compose:
+        for run in with_something_new(runs(sweeps)):
+            schedule, full = (
+                config.load(compose.compose([f"{key}={value}" for key, value in settings.items()])).schedule
+                for settings in (run, {"model": "lenet_5_caffe", "schedule": run["schedule"]})
+            )
+            assert schedule.iterations <= 30_000
+            scaled = [milestone * schedule.iterations / full.iterations for milestone in full.milestones]
+            assert schedule.milestones == pytest.approx(scaled, abs=1)
+    assert "lenet_5_caffe_costs.png" in report
+
+
+def test_methods_compares_those_at_initialisation_and_their_ablations_on_resnet20(calls):
+    told = script("methods", "--only", "resnet20", "--seeds", "1").stdout
+    *sweeps, report = calls()
+    names = ("method", "method.redraw", "method.ablation")
+    ours = {(*each, s) for *each, s in chosen(runs(sweeps), *names, "sparsity") if s != "0"}
+    plain = [(m, "false", None) for m in AT_INIT - {"iter_snip", "force"}]
+    ablations = [(m, "false", "shuffle_layers") for m in ("snip", "grasp", "synflow")]
+    ablations += [("snip", "true", None), ("snip", "false", "invert")]
+    assert ours == {(*each, s) for each in plain + ablations for s in ("0.9", "0.98")}
+    assert {run["schedule"] for run in runs(sweeps)} == {"cifar_15_epochs"}
+    assert report.endswith(" runs/methods --pivot method:sparsity --figure runs/methods/resnet20.png --logit --log")
+    assert "Published" in told and "ResNet-18" in told
+
+
+@pytest.mark.parametrize("network", [*LENETS, "resnet20"])
+def test_no_method_of_methods_refuses_its_highest_sparsity(network, calls):
+    script("methods", "--only", network, "--seeds", "1")
+    highest = {}
+    for run in runs(call for call in calls() if " -m model=" in call):
+        key = (run["method"], run.get("method.ablation"))
+        highest[key] = max(highest.get(key, run), run, key=lambda run: float(run["sparsity"]))
+    with composer(None) as compose:
+        for run in highest.values():
+            check(config.load(compose.compose([f"{key}={value}" for key, value in run.items()])))
+
+
+def test_methods_reports_on_what_was_asked_for_and_not_on_the_rounds_before_it(calls, tmp_path):
+    asked = [
+        "reference-resnet20-cifar10-seed0-a",
+        "snip-resnet20-cifar10-s0.9-seed0-b",
+        "erk-resnet20-cifar10-s0.98-seed0-c",
+    ]
+    others = [
+        "imp-resnet20-cifar10-s0.8926-seed0-d",
+        "snip-resnet20-cifar10-s0.95-seed0-e",
+        "snip-lenet_300_100-mnist-s0.9-seed0-f",
+    ]
+    for name in asked + others:
+        (tmp_path / "some runs" / name).mkdir(parents=True)
+    script("methods", "--only", "resnet20", "--seeds", "1", "--output", str(tmp_path / "some runs"))
+    named = calls()[-1].partition("snip_report ")[2].partition(" --pivot")[0]
+    assert named == " ".join(f"{tmp_path}/some runs/{name}" for name in asked)
+
+
 @pytest.mark.parametrize("name", ["table1", "table2", "table3", "figure1", "snacs"])
 def test_one_network_alone(name, calls):
     script(name)
@@ -219,10 +315,10 @@ def test_one_network_alone(name, calls):
     assert "snip_cli.commands.snip_report" in report
 
 
-@pytest.mark.parametrize("name", ["table1", "table2", "table3", "figure1", "snacs"])
+@pytest.mark.parametrize("name", ["table1", "table2", "table3", "figure1", "snacs", "methods"])
 def test_a_network_that_is_not_of_the_table_is_refused(name, calls):
     script(name)
-    networks = dict.fromkeys(run["model"] for run in runs(calls()[:-1]))
+    networks = dict.fromkeys(run["model"] for run in runs(call for call in calls() if " -m model=" in call))
     refused = script(name, "--only", "lenet")
     said = f"scripts/{name}: there is no network 'lenet' in this script: choose one of {' '.join(networks)}\n"
     assert (refused.returncode, refused.stderr) == (2, said)
