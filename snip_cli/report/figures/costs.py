@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # Panels in a row, and the width and height of each in inches.
 ACROSS, WIDTH, HEIGHT = 3, 3.8, 3.3
+# The factor between the places of points that would hide each other.
+APART = 1.04
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,9 @@ class Point:
 def draw_costs(found: Sequence[Cell], look: Look | None = None) -> Drawing:
     """Draw test error (mean, with a bar of one sample standard deviation over seeds) against iterations, a panel for each sparsity.
 
-    The iterations are all that a result took, those of its reference and its rounds included. A line has the colour that it has in the
-    figure of error against sparsity. References are lines across the panels. Raises ConfigError where no pruned run has a cost.
+    The iterations are all that a result took, those of its reference and its rounds included. Points with the same iterations stand side by
+    side. A method has the colour that it has in the figure of error against sparsity. References are lines across the panels. Raises
+    ConfigError where no pruned run has a cost.
     """
     from matplotlib.figure import Figure
 
@@ -59,11 +62,11 @@ def draw_costs(found: Sequence[Cell], look: Look | None = None) -> Drawing:
     across = min(ACROSS, len(panels))
     down = math.ceil(len(panels) / across)
     figure = Figure(figsize=(max(WIDTH * across, 5.0), HEIGHT * down + 0.6), layout="constrained")
-    grid = figure.subplots(down, across, squeeze=False).flat
+    grid = [*figure.subplots(down, across, squeeze=False).flat]
     for axes, sparsity in zip(grid, panels, strict=False):
         draw_panel(axes, [point for point in points if point.cell.settings["sparsity"] == sparsity], drawn, look)
         axes.set_title(phrase("sparsity", sparsity), fontsize="medium")
-    for axes in [*grid][len(panels) :]:
+    for axes in grid[len(panels) :]:
         axes.remove()
     shown = {
         label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
@@ -89,10 +92,11 @@ def draw_panel(axes: "Axes", points: Sequence[Point], drawn: Sequence[Sequence[C
     """Draw the points of one sparsity, and the references of the lines in `drawn` that have a point here."""
     from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-    for point in points:
+    places = side_by_side([point.iterations for point in points])
+    for point, place in zip(points, places, strict=True):
         style = style_of(point.number)
         axes.errorbar(
-            point.iterations,
+            place,
             statistics.fmean(point.cell.errors),
             deviation(point.cell) or None,
             color=f"C{style.colour}",
@@ -104,12 +108,23 @@ def draw_panel(axes: "Axes", points: Sequence[Point], drawn: Sequence[Sequence[C
         )
     numbers = sorted({point.number for point in points})
     draw_references(axes, [drawn[number] for number in numbers], [f"C{style_of(number).colour}" for number in numbers])
+    references = [cell for number in numbers for cell in drawn[number] if cell.settings["method"] == "reference"]
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.tick_params(axis="x", labelsize="small")
-    axes.set_xlabel("iterations of training in all")
+    axes.set_xlabel("iterations of training in all (equal ones side by side)", fontsize="small")
     axes.set_ylabel("test error (%)")
-    limit_errors(axes, [point.cell for point in points], [point.iterations for point in points], look)
+    shown = [*(point.cell for point in points), *references]
+    limit_errors(axes, shown, [*places, *places[:1] * len(references)], look)
     axes.grid(alpha=0.3)
+
+
+def side_by_side(iterations: Sequence[float]) -> list[float]:
+    """Return where points are drawn on the logarithmic axis: those at the same iterations beside each other, around the right place."""
+    places = []
+    for number, own in enumerate(iterations):
+        before, equal = iterations[:number].count(own), iterations.count(own)
+        places.append(own * APART ** (before - (equal - 1) / 2))
+    return places
