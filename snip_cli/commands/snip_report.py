@@ -14,7 +14,7 @@ from snip_cli.commands.mean_image import mean_training_image
 from snip_cli.commands.report_options import parser
 from snip_cli.commands.run_list import list_runs
 from snip_cli.errors import ConfigError
-from snip_cli.report.cells import Cell, cells
+from snip_cli.report.cells import Cell, cells, with_own_schedules
 from snip_cli.report.figures.axes import Look
 from snip_cli.report.figures.batch_sizes import draw_batch_sizes
 from snip_cli.report.figures.costs import draw_costs
@@ -206,7 +206,7 @@ def report(flags: argparse.Namespace) -> None:
         write_page(records, found, flags.html)
         print(f"written: {flags.html}", file=sys.stderr)
     draw: dict[str, Callable[[Sequence[Cell]], Drawing]] = {**PICTURES}
-    look = Look(flags.log, flags.logit, flags.bars, flags.own_schedules)
+    look = Look(flags.log, flags.logit, flags.bars)
     draw |= {"figure": partial(draw_errors, look=look), "costs": partial(draw_costs, look=look)}
     refused = []
     for option, path in pictures.items():
@@ -230,8 +230,8 @@ def cells_of(
     alike = not any(number.quoted for number in numbers)
     by = list(dict.fromkeys([*flags.by.split(","), *columns_of(numbers, records), *axes]))
     found = cells(records, by, across_methods=alike)
-    if flags.own_schedules:  # in the order of their names, instead of their schedules
-        found.sort(key=lambda cell: (cell.settings["method"] != "reference", cell.settings["method"]))
+    if flags.own_schedules:
+        found = with_own_schedules(found, by)
     return with_missing(found, numbers) if numbers else found
 
 

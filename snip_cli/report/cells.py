@@ -1,7 +1,7 @@
 """Records → cells over seeds, and cells → lines over sparsities. Nothing is averaged over a setting that a cell's key does not name."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,21 @@ def cells(records: Sequence[Record], by: Sequence[str] = COLUMNS, *, across_meth
         made,
         key=lambda cell: [_order(cell.key[name]) for name in sorted(names, key=lambda n: n in ("method", "sparsity"))],
     )
+
+
+def with_own_schedules(cells: Sequence[Cell], by: Sequence[str] = COLUMNS) -> list[Cell]:
+    """Return the cells by method, with keys for reading where each method has a schedule of its own.
+
+    Of the settings outside `by`, a key has those in which it differs from another of the same method, model and data set. Others are blank.
+    """
+    groups: dict[tuple[str, ...], list[Cell]] = {}
+    for cell in sorted(cells, key=lambda cell: _order(cell.settings["method"])):
+        groups.setdefault(tuple(cell.settings[name] for name in COLUMNS if name != "sparsity"), []).append(cell)
+    made = []
+    for group in groups.values():
+        alike = [n for n in group[0].key if n not in by and len({repr(cell.key[n]) for cell in group}) == 1]
+        made += [replace(cell, key={**cell.key, **dict.fromkeys(alike, "")}) for cell in group]
+    return made
 
 
 def _order(value: Any) -> tuple[bool, int, Any]:

@@ -9,18 +9,17 @@ from snip_cli.report.records import COLUMNS, Settings
 FIRST = ("init.name", "schedule.optimizer", "schedule.anneal", "schedule.learning_rate", "schedule.iterations")
 
 
-def short_names(keys: Sequence[Settings], hidden: Sequence[str] = (), *, within_methods: bool = False) -> list[str]:
+def short_names(keys: Sequence[Settings], hidden: Sequence[str] = ()) -> list[str]:
     """Return what distinguishes each key from the others, in words; an empty text where there is but one.
 
     A setting is named only where keys of the same model and data set differ in it, a setting of the method only where keys of the same
-    method do; with `within_methods`, any setting only where keys of the same method do. A setting that follows from others that are named is left out, and so is one of the columns in `hidden`, which a heading has.
+    method do. A setting that follows from others that are named is left out, and so is one of the columns in `hidden`, which a heading has.
     """
     own = [name for name in COLUMNS if name not in hidden]
     columns = [name for name in own if len({repr(key.get(name)) for key in keys}) > 1]
     names = []
     for key in keys:
-        alike = ("model", "dataset", *(["method"] if within_methods else []))
-        beside = [other for other in keys if all(other.get(name) == key.get(name) for name in alike)]
+        beside = [other for other in keys if all(other.get(name) == key.get(name) for name in ("model", "dataset"))]
         shown = [*columns, *_distinguishing(key, beside)]
         names.append(", ".join(filter(None, (phrase(name, key[name]) for name in shown if name in key))))
     return names

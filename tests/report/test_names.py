@@ -2,7 +2,11 @@
 
 import pytest
 
+from snip_cli.report.cells import cells, with_own_schedules
 from snip_cli.report.names import short_names
+from snip_cli.report.records import COLUMNS, read_tree
+from tests.report.runs import ADAM as ADAM_OF_A_RUN
+from tests.report.runs import record
 
 
 def key(method="snip", model="lenet_300_100", dataset="mnist", **settings):
@@ -52,12 +56,26 @@ def test_what_distinguishes_is_named_and_what_follows_is_not(keys, names):
     assert short_names(keys) == names
 
 
-def test_methods_with_schedules_of_their_own_are_named_by_them_only_where_one_has_several():
-    keys = [key("snip", **SGD), key("dns", **SGD | {"schedule__iterations": 5}), key("sws", **SGD), key("sws", **ADAM)]
-    assert short_names(keys, within_methods=True) == ["snip", "dns", "sws, optimizer sgd", "sws, optimizer adam"]
-
-
 def test_no_two_keys_have_the_same_name():
     values = [(a, b, c) for a in (1, 2) for b in (1, 2) for c in (1, 2) if a + b + c != 5]
     keys = [key(method__a=a, schedule__b=b, init__c=c) for a, b, c in values]
     assert len(set(short_names(keys))) == len(keys)
+
+
+def test_methods_with_schedules_of_their_own_are_named_by_them_only_where_one_has_several(tmp_path):
+    def names(*by):
+        found = with_own_schedules(cells(read_tree(tmp_path), [*COLUMNS, *by]), [*COLUMNS, *by])
+        assert len({repr(cell.key) for cell in found}) == len(found)
+        return short_names([cell.key for cell in found], hidden=("sparsity",))
+
+    record(tmp_path, "snip", [2.0])
+    record(tmp_path, "dns", [2.0], method="dns", **{"schedule.learning_rate": 0.01})
+    record(tmp_path, "sgd", [1.0], method="reference", sparsity=0.0)
+    assert names() == ["reference", "dns", "snip"]
+    assert names("schedule.learning_rate") == [
+        "reference, learning rate 0.1",
+        "dns, learning rate 0.01",
+        "snip, learning rate 0.1",
+    ]
+    record(tmp_path, "adam", [1.0], method="reference", sparsity=0.0, **ADAM_OF_A_RUN)
+    assert names() == ["reference, optimizer adam", "reference, optimizer sgd", "dns", "snip"]

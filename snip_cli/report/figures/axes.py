@@ -28,15 +28,11 @@ LINES, MARKERS = ("-", "--", ":", "-."), ("o", "s", "^", "D")
 
 @dataclass(frozen=True)
 class Look:
-    """What the user chooses of the figure: a logarithmic axis of errors, a logit axis of sparsities, bars instead of bands.
-
-    With `own_schedules`, no line is named after a setting in which only different methods differ.
-    """
+    """What the user chooses of the figure: a logarithmic axis of errors, a logit axis of sparsities, bars instead of bands."""
 
     log: bool = False
     logit: bool = False
     bars: bool = False
-    own_schedules: bool = False
 
 
 def on_axis(lines: Sequence[Sequence[Cell]], look: Look) -> list[list[Cell]]:

@@ -48,7 +48,7 @@ def draw_costs(found: Sequence[Cell], look: Look | None = None) -> Drawing:
 
     drawn, look = lines(found), look or Look()
     keys = [without(line[-1].key, "sparsity") for line in drawn]
-    common, names = common_and_own(keys)[0], short_names(keys, within_methods=look.own_schedules)
+    common, names = common_and_own(keys)[0], short_names(keys)
     points = points_of(drawn, [name or common for name in names])
     if not points:
         raise ConfigError(

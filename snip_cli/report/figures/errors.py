@@ -45,10 +45,10 @@ def draw_errors(found: Sequence[Cell], look: Look | None = None) -> Drawing:
     if not drawn:
         raise ConfigError("There is nothing to draw: no run is finished.")
     keys = [without(line[-1].key, "sparsity") for line in drawn]
-    look = look or Look()
-    common, names = common_and_own(keys)[0], short_names(keys, within_methods=look.own_schedules)
+    common, names = common_and_own(keys)[0], short_names(keys)
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
+    look = look or Look()
     warn_of_repeats(len(drawn))
     shown = on_axis(drawn, look)
     for number, (line, name) in enumerate(zip(shown, names, strict=True)):

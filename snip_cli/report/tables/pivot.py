@@ -55,7 +55,7 @@ def axes_of(given: str, records: Sequence[Record]) -> tuple[str, str]:
 def pivot(cells: Sequence[Cell], rows_by: str, columns_by: str, *, own_schedules: bool = False) -> Pivot:
     """Return the finished cells by two of their settings. Any other setting in which they differ distinguishes rows too.
 
-    With `own_schedules`, a row is named in one column, and after none of the settings in which only different methods differ.
+    With `own_schedules`, the cells are those of `with_own_schedules`, and a row is named in one column.
     The best are compared over the methods where these are the columns, and within a column otherwise. Raises ConfigError where no
     cell is finished.
     """
@@ -72,7 +72,7 @@ def pivot(cells: Sequence[Cell], rows_by: str, columns_by: str, *, own_schedules
     first = [next(cell for cell in row if cell) for row in grid]
     labels = [{label(name): shown(name, cell.key[name]) for name in named_by} for cell in first]
     if own_schedules:
-        names = short_names([without(cell.key, columns_by) for cell in first], within_methods=True)
+        names = short_names([without(cell.key, columns_by) for cell in first])
         labels = [
             {label(rows_by): name or shown(rows_by, cell.key[rows_by])} for name, cell in zip(names, first, strict=True)
         ]
