@@ -67,8 +67,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def with_new_keys(override: str) -> str:
-    """Return an override that also works with a schedule of the user's own whose YAML does not have the key `anneal`."""
-    return f"++{override}" if override.startswith("schedule.anneal=") else override
+    """Return an override that also works with a schedule of the user's own whose YAML does not have the key."""
+    return f"++{override}" if override.startswith(("schedule.anneal=", "schedule.label_smoothing=")) else override
 
 
 def answer(compose: Composer, flags: argparse.Namespace) -> bool:

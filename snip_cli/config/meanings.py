@@ -51,6 +51,7 @@ MEANINGS = {
     "schedule.milestones": "iterations at which the learning rate is multiplied by decay, as '[30000,60000]'",
     "schedule.decay": "the factor at each milestone",
     "schedule.anneal": "step: at the milestones; cosine or linear: to 0 at the last iteration",
+    "schedule.label_smoothing": "part of every training label that is spread evenly over all classes",
     "schedule.evaluate_every": "iterations between evaluations",
     "schedule.checkpoint_every": "iterations between checkpoints",
     "schedule.train_error": "evaluate the training images too",

@@ -139,7 +139,7 @@ class Schedule:
     """How a network is trained. All lengths are in iterations.
 
     `momentum` and `nesterov` belong to `sgd`, `milestones` and `decay` to `anneal=step`. With `train_error` each evaluation includes the
-    training images.
+    training images. Only the loss that training minimises has `label_smoothing`: scores, limits and reported losses have none.
     """
 
     name: str = field(metadata=hashed("never"))
@@ -157,6 +157,7 @@ class Schedule:
     optimizer: str = field(default="sgd", metadata=hashed("unless default", always_in="dense_schedule"))
     train_error: bool = field(default=False, metadata=hashed("unless default", always_in="dense_schedule"))
     anneal: str = field(default="step", metadata=hashed("unless default"))
+    label_smoothing: float = field(default=0.0, metadata=hashed("unless default"))
 
     def __post_init__(self) -> None:
         iterations = "0 (no training) or more"
@@ -179,6 +180,8 @@ class Schedule:
             self.momentum > 0 or not self.nesterov,
             "schedule.nesterov=true needs schedule.momentum above 0: set both.",
         )
+        smoothing = "in [0, 1)"
+        require_value(0 <= self.label_smoothing < 1, "schedule.label_smoothing", self.label_smoothing, smoothing)
         require_value(self.warmup >= 0, "schedule.warmup", self.warmup, "0 or more iterations")
         increasing = all(a < b for a, b in zip([0, *self.milestones], self.milestones, strict=False))
         require_value(increasing, "schedule.milestones", self.milestones, "positive and increasing")

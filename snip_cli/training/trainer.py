@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.parallel import DistributedDataParallel
@@ -20,6 +19,7 @@ from snip_cli.pruning.pruner import FixedMask, Pruner
 from snip_cli.runtime.processes import SINGLE_PROCESS, ProcessGroup
 from snip_cli.runtime.streams import generator
 from snip_cli.training.evaluation import evaluate
+from snip_cli.training.losses import training_losses
 from snip_cli.training.stepped import SteppedTraining
 
 log = logging.getLogger("snip_cli")
@@ -141,8 +141,8 @@ class Trainer(SteppedTraining):
         pruner.use_optimizer(self.optimizer)
 
     def update(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Forward, backward, optimizer, pruner; returns the cross-entropy, without the pruner's penalty."""
-        loss = F.cross_entropy(self.forward.training(images), labels)
+        """Forward, backward, optimizer, pruner; returns the cross-entropy, without label smoothing and the pruner's penalty."""
+        loss, reported = training_losses(self.forward.training(images), labels, self.schedule.label_smoothing)
         penalty = self.pruner.penalty()
         self.optimizer.zero_grad(set_to_none=True)
         (loss if penalty is None else loss + penalty).backward()
@@ -150,7 +150,7 @@ class Trainer(SteppedTraining):
             average_gradients(self.optimizer, self.group)
         self.optimizer.step()
         self.pruner.after_step(self.iteration + 1)
-        return loss.detach()
+        return reported
 
     def join(self, parts: Sequence[Draw]) -> Draw:
         """Return this process's share of the batch."""

@@ -111,6 +111,13 @@ def test_annealing_is_chosen_for_a_schedule_that_does_not_name_it_and_names_the_
     assert len(set(folders)) == 3
 
 
+def test_label_smoothing_is_given_to_a_schedule_that_does_not_name_it(mine, tmp_path):
+    command = ["--config-dir", str(mine), "schedule=short", f"output_dir={tmp_path / 'runs'}", "dry_run=true"]
+    for more in ("schedule.label_smoothing=0.1", "+schedule.label_smoothing=0.1"):
+        assert main([*command, more]) == 0
+    assert main([*command, "schedule.label_smoothing=1"]) == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

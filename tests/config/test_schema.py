@@ -128,6 +128,10 @@ WRONG = [
         25,
         r"schedule\.milestones must be a list of whole numbers: got 25\. Write 'schedule\.milestones=\[25\]'\.",
     ),
+    ("schedule.label_smoothing", 1.0, r"schedule\.label_smoothing must be in \[0, 1\): got 1\.0\."),
+    ("schedule.label_smoothing", -0.1, r"schedule\.label_smoothing must be in \[0, 1\): got -0\.1\."),
+    ("schedule.label_smoothing", float("nan"), r"schedule\.label_smoothing must be in \[0, 1\): got nan\."),
+    ("schedule.label_smoothing", "yes", r"schedule\.label_smoothing must be a number: got 'yes'\."),
     ("schedule.anneal", "cos", r"schedule\.anneal must be one of step, cosine, linear: got 'cos'\."),
     (
         "schedule.decay",

@@ -247,6 +247,19 @@ def test_random_labels_are_trained_on_and_the_mask_is_that_of_the_true_ones(tmp_
     assert metrics_of(random)["test_error_mean"] > 70
 
 
+def test_label_smoothing_changes_the_training_and_not_the_mask(tmp_path):
+    plain, smoothed = (
+        run_quick(tmp_path / word, f"schedule.label_smoothing={word}", "model=lenet_300_100") for word in ("0", "0.3")
+    )
+    masks, weights = (
+        [torch.load(folder / name, weights_only=True) for folder in (plain, smoothed)]
+        for name in ("mask.pt", "checkpoint.pt")
+    )
+    assert all(torch.equal(masks[0][0][name], masks[1][0][name]) for name in masks[0][0])
+    one, other = (saved["weights"][0]["fc1.weight"] for saved in weights)
+    assert not torch.equal(one, other)
+
+
 def test_methods_train_from_the_same_weights(tmp_path, monkeypatch):
     """Whatever is pruned, a seed's trained weights and batches are the same draws; only the mask differs."""
     from snip_cli.training.trainer import Trainer

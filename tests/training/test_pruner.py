@@ -67,9 +67,9 @@ def gated(network, *, own_rate=True, **changes):
     return Trainer(model, Gates(model, own_rate=own_rate), random_data(), schedule_of(**changes), SEED)
 
 
-@pytest.mark.parametrize("own_rate", [True, False])
-def test_training_equals_the_loop_written_out(own_rate, network):
-    trainer = gated(network, own_rate=own_rate)
+@pytest.mark.parametrize(("own_rate", "smoothing"), [(True, 0.0), (False, 0.0), (True, 0.3)])
+def test_training_equals_the_loop_written_out(own_rate, smoothing, network):
+    trainer = gated(network, own_rate=own_rate, label_smoothing=smoothing)
     schedule, model = trainer.schedule, as_a_run_holds_it(network)
     parameters = dict(model.named_parameters())
     pruned = {name: torch.ones_like(p) for name, p in prunable_parameters(model).items()}
@@ -81,7 +81,7 @@ def test_training_equals_the_loop_written_out(own_rate, network):
     for t in range(1, schedule.iterations + 1):
         images, labels = next(batches)
         seen = {name: parameters[name] * gates[name] * keep for name, keep in pruned.items()}
-        loss = F.cross_entropy(functional_call(model, seen, (images,)), labels)
+        loss = F.cross_entropy(functional_call(model, seen, (images,)), labels, label_smoothing=smoothing)
         loss = loss + STRENGTH * sum(gate**2 for gate in gates.values())
         gradients = torch.autograd.grad(loss, list(everything.values()))
         for (name, p), gradient in zip(everything.items(), gradients, strict=True):

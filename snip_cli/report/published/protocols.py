@@ -12,6 +12,7 @@ SNIP: dict[str, Any] = {
     "schedule.warmup": 0,
     "schedule.decay": 0.1,
     "schedule.anneal": "step",
+    "schedule.label_smoothing": 0.0,
     "dataset.held_out": 0.1,
     "dataset.split_seed": 9,
     "model.weights": "",

@@ -38,7 +38,12 @@ def kind_of(model: nn.Module) -> str | None:
 
 
 def is_sparse(config: Config, model: nn.Module, data: Data, group: ProcessGroup, density: float) -> bool:
-    """Return whether a network of which a share `density` is kept trains in this form: on one processor, in full precision."""
+    """Return whether a network of which a share `density` is kept trains in this form: on one processor, in full precision.
+
+    The kernels do not know label smoothing.
+    """
+    if config.schedule.label_smoothing:
+        return False
     readable = all(is_readable(split) for split in (data.train, data.validation, data.test))
     kind = kind_of(model) if is_plain(config, data, group) and readable else None
     return kind is not None and density <= LARGEST_DENSITY[kind]

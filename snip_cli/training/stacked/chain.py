@@ -103,12 +103,12 @@ class Chain:
         return linear_outputs(self.tail, weights, self.read(places, values))[-1]
 
     def gradients(
-        self, weights: Weights, places: Places, images_RBCHW: Tensor, labels_RB: Tensor
+        self, weights: Weights, places: Places, images_RBCHW: Tensor, labels_RB: Tensor, smoothing: float
     ) -> tuple[Tensor, Weights] | None:
-        """Return the R mean losses and their gradients; None with convolutions, which take most of the time in any case."""
+        """Return the R mean losses, and the gradients of those with label smoothing; None with convolutions, which take most of the time."""
         if self.head:
             return None
-        return linear_gradients(self.tail, weights, self.read(places, images_RBCHW), labels_RB)
+        return linear_gradients(self.tail, weights, self.read(places, images_RBCHW), labels_RB, smoothing)
 
     def read(self, places: Places, values: Tensor) -> Tensor:
         """Return what the first linear layer reads of R×B×C×H×W, R×B×I."""
@@ -146,8 +146,10 @@ def linear_outputs(layers: Layers, weights: Weights, values_RBI: Tensor) -> list
     return values
 
 
-def linear_gradients(layers: Layers, weights: Weights, values_RBI: Tensor, labels_RB: Tensor) -> tuple[Tensor, Weights]:
-    """Return R mean cross-entropies in nats, and the gradient of each with respect to its replicate's weights.
+def linear_gradients(
+    layers: Layers, weights: Weights, values_RBI: Tensor, labels_RB: Tensor, smoothing: float = 0.0
+) -> tuple[Tensor, Weights]:
+    """Return R mean cross-entropies in nats, and the gradient of each, with label smoothing, with respect to its replicate's weights.
 
     Written out, since autograd's overhead is large beside the products of a network as small as LeNet-300-100
     (`results/performance.md`). The gradients of matrices are views R×O×I of memory in the order R×I×O, as the product returns them
@@ -156,7 +158,11 @@ def linear_gradients(layers: Layers, weights: Weights, values_RBI: Tensor, label
     *values, outputs_RBK = linear_outputs(layers, weights, values_RBI)
     logs_RBK = F.log_softmax(outputs_RBK, dim=2)
     losses_R = -logs_RBK.gather(2, labels_RB[..., None]).mean(dim=(1, 2))
-    slope = (logs_RBK.exp() - F.one_hot(labels_RB, outputs_RBK.shape[2])) / labels_RB.shape[1]
+    classes = outputs_RBK.shape[2]
+    targets_RBK = F.one_hot(labels_RB, classes)
+    if smoothing:
+        targets_RBK = targets_RBK.to(logs_RBK) * (1 - smoothing) + smoothing / classes
+    slope = (logs_RBK.exp() - targets_RBK) / labels_RB.shape[1]
     found: Weights = {}
     for (name, layer), given in zip(reversed(layers), reversed(values), strict=True):
         if isinstance(layer, nn.ReLU):

@@ -101,7 +101,9 @@ class Rows:
                 hidden = self.gru(parts_read, parts_back, hidden)
         return torch.baddbmm(weights["classifier.bias"][:, None], hidden, weights["classifier.weight"].mT)
 
-    def gradients(self, weights: Weights, places: Places, images_RBCHW: Tensor, labels_RB: Tensor) -> None:
+    def gradients(
+        self, weights: Weights, places: Places, images_RBCHW: Tensor, labels_RB: Tensor, smoothing: float
+    ) -> None:
         """Return None: autograd computes them."""
 
     @staticmethod

@@ -12,11 +12,11 @@ from math import prod
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snip_cli.models.prunable import prunable_parameters
 from snip_cli.pruning.mask import Mask
+from snip_cli.training.losses import training_losses
 
 Weights = dict[str, Tensor]
 
@@ -58,9 +58,9 @@ class Form(Protocol):
         ...
 
     def gradients(
-        self, weights: Weights, places: Places, images_RBCHW: Tensor, labels_RB: Tensor
+        self, weights: Weights, places: Places, images_RBCHW: Tensor, labels_RB: Tensor, smoothing: float
     ) -> tuple[Tensor, Weights] | None:
-        """Return the R mean losses and their gradients if this is faster than autograd; None if not."""
+        """Return the R mean losses, and the gradients of those with label smoothing, if this is faster than autograd; None if not."""
         ...
 
 
@@ -130,27 +130,28 @@ class Stack:
         """Return the outputs, R×B×classes."""
         return self.form.outputs(self._weights(), self._places, images_RBCHW)
 
-    def differentiate(self, images_RBCHW: Tensor, labels_RB: Tensor) -> Tensor:
-        """Set the gradient of each replicate's mean loss; returns the R losses."""
+    def differentiate(self, images_RBCHW: Tensor, labels_RB: Tensor, smoothing: float = 0.0) -> Tensor:
+        """Set the gradient of each replicate's mean loss with label smoothing; returns the R losses without."""
         for block in self.blocks:
             block.grad = None
         with torch.no_grad():
-            found = self.form.gradients(self._weights(), self._places, images_RBCHW, labels_RB)
+            found = self.form.gradients(self._weights(), self._places, images_RBCHW, labels_RB, smoothing)
         if found is None:
-            return self._differentiate_by_autograd(images_RBCHW, labels_RB)
+            return self._differentiate_by_autograd(images_RBCHW, labels_RB, smoothing)
         losses_R, gradients = found
         for name, block in zip(self.names, self.blocks, strict=True):
             block.grad = transposed(gradients[name])
         return losses_R
 
-    def _differentiate_by_autograd(self, images_RBCHW: Tensor, labels_RB: Tensor) -> Tensor:
-        losses = F.cross_entropy(self(images_RBCHW).flatten(0, 1), labels_RB.flatten(), reduction="none")
-        losses_R = losses.view_as(labels_RB).mean(dim=1)
-        losses_R.sum().backward()
+    def _differentiate_by_autograd(self, images_RBCHW: Tensor, labels_RB: Tensor, smoothing: float) -> Tensor:
+        outputs = self(images_RBCHW).flatten(0, 1)
+        losses = training_losses(outputs, labels_RB.flatten(), smoothing, reduction="none")
+        minimised_R, losses_R = (each.view_as(labels_RB).mean(dim=1) for each in losses)
+        minimised_R.sum().backward()
         for block in self.blocks:
             if block.grad is None:  # a gate that acts on nothing, whose weights still decay
                 block.grad = torch.zeros_like(block)
-        return losses_R.detach()
+        return losses_R
 
     def _weights(self) -> Weights:
         return {name: transposed(block) for name, block in zip(self.names, self.blocks, strict=True)}

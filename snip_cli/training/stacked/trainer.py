@@ -47,8 +47,9 @@ class StackedTrainer(SteppedTraining):
         self.optimizer = optimizer_for(self.stack.parameters, [], schedule)
 
     def update(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Train on R·B images, replicate after replicate; returns the R losses."""
-        losses_R = self.stack.differentiate(*(part.unflatten(0, (len(self.seeds), -1)) for part in (images, labels)))
+        """Train on R·B images, replicate after replicate; returns the R losses, without label smoothing."""
+        images_RBCHW, labels_RB = (part.unflatten(0, (len(self.seeds), -1)) for part in (images, labels))
+        losses_R = self.stack.differentiate(images_RBCHW, labels_RB, self.schedule.label_smoothing)
         self.optimizer.step()
         self.stack.apply_masks()
         return losses_R

@@ -142,28 +142,29 @@ def layers_of(sizes):
     return layers
 
 
-def by_autograd(layers, values, labels):
-    loss = F.cross_entropy(nn.Sequential(*layers)(values), labels)
-    loss.backward()
-    return loss.detach(), {
+def by_autograd(layers, values, labels, smoothing):
+    outputs = nn.Sequential(*layers)(values)
+    F.cross_entropy(outputs, labels, label_smoothing=smoothing).backward()
+    return F.cross_entropy(outputs, labels).detach(), {
         f"{i}.{name}": p.grad for i, layer in enumerate(layers) for name, p in layer.named_parameters()
     }
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
-def test_each_replicate_has_the_gradient_of_its_own_mean_loss(sizes):
+def test_each_replicate_has_the_gradient_of_its_own_mean_loss(sizes, smoothing):
     torch.manual_seed(0)
     networks = [layers_of(sizes) for _ in range(2)]
     values_RBI = torch.randn(2, IMAGES, READ, dtype=torch.float64)
     labels_RB = torch.randint(3, (2, IMAGES))
-    expected = [by_autograd(*each) for each in zip(networks, values_RBI, labels_RB, strict=True)]
+    expected = [by_autograd(*each, smoothing) for each in zip(networks, values_RBI, labels_RB, strict=True)]
     weights = {
         f"{i}.{name}": torch.stack([parameter.detach(), networks[1][i].get_parameter(name).detach()])
         for i, layer in enumerate(networks[0])
         for name, parameter in layer.named_parameters()
     }
     layers = [(str(i), layer) for i, layer in enumerate(networks[0])]
-    losses_R, gradients = linear_gradients(layers, weights, values_RBI, labels_RB)
+    losses_R, gradients = linear_gradients(layers, weights, values_RBI, labels_RB, smoothing)
     assert {*gradients} == {*weights}
     for number, (loss, single) in enumerate(expected):
         torch.testing.assert_close(losses_R[number], loss, rtol=0, atol=1e-12)

@@ -95,7 +95,9 @@ def test_with_everything_kept_and_with_next_to_nothing_too(name, kept):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"momentum": 0.0}, {"weight_decay": 0.0}, {"nesterov": True, "warmup": 7}, ADAM], ids=str
+    "changes",
+    [{"momentum": 0.0}, {"weight_decay": 0.0}, {"nesterov": True, "warmup": 7}, {"label_smoothing": 0.3}, ADAM],
+    ids=str,
 )
 def test_under_every_schedule_too(changes):
     assert_same_end("lenet_300_100", 0.1, **changes)
@@ -128,6 +130,20 @@ def test_a_gradient_lies_in_memory_as_its_weights_so_that_a_fused_optimizer_need
 @pytest.mark.parametrize("name", ["lenet_5_caffe", "lstm_s", "gru_s"])
 def test_and_other_networks_by_adam(name):
     assert_same_end(name, 0.1, iterations=20, **ADAM)
+
+
+@pytest.mark.parametrize("name", ["lenet_300_100", "lenet_5_caffe", "lstm_s"])
+def test_label_smoothing_changes_the_weights_with_and_without_autograd(name):
+    data = data_of(SIDES[name])
+    smoothed, plain = (stacked_of(name, 0.1, data, iterations=12, label_smoothing=each) for each in (0.3, 0.0))
+    train(smoothed), train(plain)
+    assert not torch.equal(smoothed.weights()[0][weight_of(name)], plain.weights()[0][weight_of(name)])
+    assert_same_end(name, 0.1, iterations=12, label_smoothing=0.3)
+
+
+def weight_of(name):
+    """The name of the last layer's weight."""
+    return [key for key in network_of(name, 0).state_dict() if key.endswith("weight")][-1]
 
 
 def assert_same_end(name, kept, **changes):
