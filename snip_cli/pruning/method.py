@@ -160,6 +160,11 @@ class Method:
         """The names of the options that a plain run depends on."""
         return [spec.name for spec in fields(self.options) if spec.metadata.get("hyperparameter", True)]
 
+    def without_late_options(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return options as in a YAML, those that no kept step depends on at their defaults."""
+        late = {spec.name: spec.default for spec in fields(self.options) if not spec.metadata.get("in_steps", True)}
+        return {name: late.get(name, value) for name, value in values.items()}
+
     @property
     def keeps_exactly(self) -> bool:
         """Whether it keeps exactly κ parameters; methods that remove whole groups keep at least as many."""

@@ -28,6 +28,7 @@ def option(
     below: float = math.inf,
     above: float = -math.inf,
     hyperparameter: bool = True,
+    in_steps: bool = True,
 ) -> Any:
     """A field of an options dataclass.
 
@@ -37,11 +38,11 @@ def option(
         choices: the allowed values; any if None.
         at_least, at_most, below, above: the allowed range of a number.
         hyperparameter: whether a plain run depends on it, so that it counts in what the method costs.
+        in_steps: whether the steps that the method keeps depend on it. Runs that differ in other options alone share their steps.
     """
     limits = {"at_least": at_least, "at_most": at_most, "below": below, "above": above}
-    return field(
-        default=default, metadata={"meaning": meaning, "choices": choices, "hyperparameter": hyperparameter, **limits}
-    )
+    uses = {"hyperparameter": hyperparameter, "in_steps": in_steps}
+    return field(default=default, metadata={"meaning": meaning, "choices": choices, **uses, **limits})
 
 
 def read_options(schema: type[Options], values: Mapping[str, Any], *, method: str) -> Options:

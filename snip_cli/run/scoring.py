@@ -63,9 +63,10 @@ def scoring_batches(config: Config, seed: int, train: Split) -> Iterable[Batch]:
 def pruning_steps(config: Config, seed: int, trained: State | None) -> Steps:
     """Return where the steps of a seed's pruning are kept: in the run's folder, or in that of a run which shares them.
 
-    Runs share steps if they differ in nothing but sparsity and retraining.
+    Runs share steps if they differ in nothing but sparsity, retraining and options that no step depends on.
     """
-    method = config.identity()["method"]
+    options = find_method(config.method.name).without_late_options(config.method.options)
+    method = replace(config, method=replace(config.method, options=options)).identity()["method"]
     method.pop("sanity", None)
     if config.method.trained:  # the weights that are scored are the trained ones
         method.pop("redraw")

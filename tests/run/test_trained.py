@@ -202,6 +202,52 @@ def test_another_choice_of_scores_repeats_them(tmp_path, computed):
     assert sorted(computed) == sorted([*STEPS, *STEPS])
 
 
+def test_what_is_protected_and_how_much_a_limit_may_cost_repeat_no_step(tmp_path, computed):
+    choices = ["method.protect=none,lowest", "method.protect_fraction=0.05,0.5", "method.limit_slack=0.7,0.1,0"]
+    assert (
+        snip_run(tmp_path, "-m", "sparsity=auto", "schedule.iterations=0", "schedule@dense_schedule=quick", *choices)
+        == 0
+    )
+    assert sorted(computed) == STEPS
+    assert len(list(tmp_path.glob("snacs-*/metrics.json"))) == 12
+
+
+def test_limits_from_the_steps_of_another_run_are_those_that_a_run_finds_by_itself(tmp_path):
+    tight = ["sparsity=auto", "method.limit_slack=0.05"]
+    assert snip_run(tmp_path / "alone", *tight) == 0
+    assert snip_run(tmp_path / "both", "sparsity=auto") == 0
+    other = folder(tmp_path / "both")
+    assert snip_run(tmp_path / "both", *tight) == 0
+    [made] = [found for found in (tmp_path / "both").glob("snacs-*") if found != other]
+    alone = folder(tmp_path / "alone")
+    assert made.name == alone.name
+    assert pruning(made)["layers"] == pruning(alone)["layers"]
+    assert pruning(made)["layers"] != pruning(other)["layers"]
+
+
+def pruning(run):
+    return json.loads((run / "pruning.json").read_text())["0"]
+
+
+def test_the_limits_that_an_earlier_version_kept_are_read(tmp_path, computed):
+    assert snip_run(tmp_path / "new", "sparsity=auto") == 0
+    [steps] = (folder(tmp_path / "new") / "steps").iterdir()
+    for path in steps.glob("limits-*.pt"):  # with the limit at the default slack, which is not asked
+        step = torch.load(path, weights_only=True)
+        torch.save(step | {"result": step["result"] | {"limit": 0.123, "bound_by": "accuracy"}}, path)
+    computed.clear()
+    assert snip_run(tmp_path / "new", "sparsity=0.03") == 0
+    assert computed == []
+    limits = [pruning(found)["layers"]["fc2"]["limit"] for found in (tmp_path / "new").glob("snacs-*")]
+    assert limits[0] == limits[1]
+
+
+def test_mint_s_limit_repeats_no_tree(tmp_path, computed):
+    mint = [word.replace("snacs", "mint") for word in SNACS]
+    assert snip_run(tmp_path, "-m", "sparsity=auto", "method.upper_limit=0.9,0.5", of=mint) == 0
+    assert sorted(computed) == ["activations", "scores-fc2", "scores-fc3"]
+
+
 def test_a_sparsity_beyond_the_limits_is_reached_as_far_as_they_allow(tmp_path, caplog):
     assert snip_run(tmp_path, "sparsity=0.99") == 0
     found = metrics(tmp_path)

@@ -39,7 +39,9 @@ class MintOptions:
 
     groups: int = option(64, "most groups of a layer's channels; 0: each channel is a group", at_least=0)
     pairs: str = option("all", "pairs of consecutive layers, or those in the authors' code (published)", choices=PAIRS)
-    upper_limit: float = option(0.9, "part of the connections of any layer that may go", at_least=0.0, below=1.0)
+    upper_limit: float = option(
+        0.9, "part of the connections of any layer that may go", at_least=0.0, below=1.0, in_steps=False
+    )
 
 
 def check(model: nn.Module, example_1CHW: Tensor, options: MintOptions) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from snip_cli.pruning.after_training.connections import GroupedPair, group_pair
 from snip_cli.pruning.after_training.layer_pairs import PAIRS, example_of, find_pairs, layer_names
 from snip_cli.pruning.after_training.selection import prune_connections
 from snip_cli.pruning.after_training.snacs.acmi import few_samples, layer_information
-from snip_cli.pruning.after_training.snacs.limits import layer_limit
+from snip_cli.pruning.after_training.snacs.limits import ProbedLayer, find_limits, probe_layer
 from snip_cli.pruning.after_training.snacs.phi import PHIS, WEIGHT_FACTORS, BucketFactor, scaled_weights
 from snip_cli.pruning.after_training.snacs.probe import (
     first_classes,
@@ -34,8 +34,6 @@ log = logging.getLogger("snip_cli")
 SMALLEST = 0.001
 # Layers that a warning names at most.
 LISTED = 6
-# A layer's limit means nothing if the probe's accuracy on the unpruned layer is less than this part of the way from guessing to 1.
-BLIND = 0.05
 
 
 @dataclass(frozen=True)
@@ -46,13 +44,21 @@ class SnacsOptions:
     pairs: str = option("all", "pairs of consecutive layers, or those in the authors' code (published)", choices=PAIRS)
     phi: str = option("magnitude", "what scales the information", choices=PHIS)
     limit_slack: float = option(
-        0.7, "part of the probe's range of accuracy that a layer's limit may cost", at_least=0.0, at_most=1.0
+        0.7,
+        "part of the probe's range of accuracy that a layer's limit may cost",
+        at_least=0.0,
+        at_most=1.0,
+        in_steps=False,
     )
     probe_classes: int = option(
         100, "most classes that the probe tells apart; its time is quadratic in them", at_least=2
     )
-    protect: str = option("highest", "filters that keep all connections, by sensitivity", choices=PROTECT)
-    protect_fraction: float = option(0.05, "part of a layer's groups that is protected", at_least=0.0, at_most=1.0)
+    protect: str = option(
+        "highest", "filters that keep all connections, by sensitivity", choices=PROTECT, in_steps=False
+    )
+    protect_fraction: float = option(
+        0.05, "part of a layer's groups that is protected", at_least=0.0, at_most=1.0, in_steps=False
+    )
 
 
 def check(model: nn.Module, example_1CHW: Tensor, options: SnacsOptions) -> None:
@@ -98,7 +104,8 @@ def snacs(model: nn.Module, batches: Iterable[Batch], loss: Loss, request: Reque
         )
 
     scores = request.steps.each("scores", list(grouped), score)
-    limits = find_limits(model, batches, grouped, scores, labels_N, request, options)
+    probed = probe_layers(model, batches, grouped, scores, labels_N, request, options)
+    limits = find_limits(probed, scores, slack=options.limit_slack, guessing=guessing_accuracy(labels_N))
     protected = {
         child: protected_groups(sensitivity_G, protect=options.protect, fraction=options.protect_fraction)
         for child, sensitivity_G in filter_sensitivity(model, grouped.values()).items()
@@ -162,7 +169,7 @@ def connectivity(
     return WEIGHT_FACTORS[phi](w_GH, m_GH) * information_GH.clamp_min(SMALLEST)
 
 
-def find_limits(
+def probe_layers(
     model: nn.Module,
     batches: Iterable[Batch],
     grouped: Mapping[str, GroupedPair],
@@ -170,29 +177,21 @@ def find_limits(
     labels_N: Tensor,
     request: Request,
     options: SnacsOptions,
-) -> dict[str, dict[str, Any]]:
-    """Return the limit of every child (`LayerLimit` as a dictionary), found with the images of the first `probe_classes` classes.
+) -> dict[str, ProbedLayer]:
+    """Return what the probe sees of every child with the images of the first `probe_classes` classes, whose classes are `labels_N`.
 
-    `labels_N` are the classes of these images. The network runs on them once for as many layers as fit into memory together, without layers
-    whose limits are kept in the steps. A warning lists layers whose limits are set by chance, and these are `bound_by` chance.
+    The network runs on these images once for as many layers as fit into memory together, without layers that the steps hold already.
     """
     means: dict[str, Tensor] = {}
 
-    def limit(child: str) -> dict[str, Any]:
+    def probe(child: str) -> dict[str, Any]:
         if child not in means:
             left = list(grouped)[list(grouped).index(child) :]
             layers = layers_that_fit(model, left, len(labels_N))
             means.update(input_means(model, first_classes(batches, options.probe_classes), layers))
-        return asdict(
-            layer_limit(model, grouped[child], scores[child], means.pop(child), labels_N, slack=options.limit_slack)
-        )
+        return asdict(probe_layer(model, grouped[child], scores[child], means.pop(child), labels_N))
 
-    limits = request.steps.each("limits", list(grouped), limit)
-    guessed = guessing_accuracy(labels_N)
-    blind = [name for name, each in limits.items() if each["unpruned"] - guessed < BLIND * (1 - guessed)]
-    if blind:
-        log.warning(
-            "limits set by chance: %s. By the outputs of these layers the probe hardly does better than guessing",
-            ", ".join(blind),
-        )
-    return limits | {name: limits[name] | {"bound_by": "chance"} for name in blind}
+    probed = request.steps.each("limits", list(grouped), probe)
+    # The steps of earlier versions hold limits, too.
+    names = [spec.name for spec in fields(ProbedLayer)]
+    return {child: ProbedLayer(**{name: each[name] for name in names}) for child, each in probed.items()}

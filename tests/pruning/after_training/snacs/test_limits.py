@@ -12,7 +12,17 @@ from snip_cli.pruning.after_training.connections import group_pair
 from snip_cli.pruning.after_training.layer_pairs import find_pairs
 from snip_cli.pruning.after_training.selection import strongest_connections
 from snip_cli.pruning.after_training.snacs import limits
-from snip_cli.pruning.after_training.snacs.limits import GRID, highest_connected, keep_strongest, layer_limit
+from snip_cli.pruning.after_training.snacs.limits import (
+    GRID,
+    LayerLimit,
+    ProbedLayer,
+    find_limits,
+    highest_connected,
+    keep_strongest,
+    layer_limit,
+    probe_layer,
+    without_chance,
+)
 from snip_cli.pruning.after_training.snacs.probe import input_means
 
 
@@ -42,11 +52,16 @@ def norms(model, grouped):
     return grouped.block_sums(model.get_submodule(grouped.child).weight.detach().square()).sqrt()
 
 
-def limits_of(model, groups=0, slack=0.7):
+def probed_of(model, groups=0):
     batches, labels = sample()
     found = grouped_pairs(model, groups)
     means = input_means(model, batches, [each.child for each in found])
-    return [layer_limit(model, each, norms(model, each), means[each.child], labels, slack=slack) for each in found]
+    return [probe_layer(model, each, norms(model, each), means[each.child], labels) for each in found]
+
+
+def limits_of(model, groups=0, slack=0.7):
+    found = zip(grouped_pairs(model, groups), probed_of(model, groups), strict=True)
+    return [layer_limit(probed, norms(model, each), slack=slack) for each, probed in found]
 
 
 def accuracy_by_running(model, grouped, fraction):
@@ -72,7 +87,7 @@ def test_the_accuracies_are_those_of_the_network_pruned_and_run(groups):
     model = network()
     pairs = grouped_pairs(model, groups)
     assert [each.child for each in pairs] == ["3", "6", "8"]
-    for each, found in zip(pairs, limits_of(model, groups), strict=True):
+    for each, found in zip(pairs, probed_of(model, groups), strict=True):
         assert found.name == each.child
         assert found.grid == list(GRID)
         for place in (0, 7, 12, 19):
@@ -83,9 +98,9 @@ def test_the_accuracies_are_those_of_the_network_pruned_and_run(groups):
 
 def test_the_limit_is_the_largest_fraction_at_which_the_accuracy_has_not_fallen_too_far():
     for slack in (0.0, 0.3, 0.7, 1.0):
-        for found in limits_of(network(), slack=slack):
-            high, low = max(found.accuracy), min(found.accuracy)
-            within = [p for p, a in zip(found.grid, found.accuracy, strict=True) if a >= high - slack * (high - low)]
+        for found, probed in zip(limits_of(network(), slack=slack), probed_of(network()), strict=True):
+            high, low = max(probed.accuracy), min(probed.accuracy)
+            within = [p for p, a in zip(probed.grid, probed.accuracy, strict=True) if a >= high - slack * (high - low)]
             assert found.limit == min(within[-1], 1 - 1 / {"3": 6, "6": 8, "8": 5}[found.name])
 
 
@@ -104,6 +119,60 @@ def test_where_nothing_depends_on_the_layer_its_limit_is_the_end_of_the_grid(mon
     model = network()
     nn.init.zeros_(model[6].weight)
     assert limits_of(model)[1].limit == 0.8
+
+
+def by_chance(limits, blind, connections=(3, 10)):
+    """Limits without chance of layers a, b, …, whose scores have so many rows and columns; `blind` names some, as in "bd"."""
+    found = {name: LayerLimit(name, limit, "accuracy") for name, limit in zip("abcde", limits, strict=False)}
+    scores = {name: torch.ones(*connections) for name in found}
+    return [(each.limit, each.bound_by, each.by_chance) for each in without_chance(found, scores, list(blind)).values()]
+
+
+@pytest.mark.parametrize(
+    ("blind", "expected"),
+    [
+        ("", {}),
+        ("c", {2: 0.3}),  # between 0.6 and 0.3
+        ("bc", {1: 0.3, 2: 0.3}),  # between 0.5 and 0.3
+        ("a", {0: 0.6}),  # only the layer after it is known
+        ("de", {3: 0.9, 4: 0.9}),  # only the one before them is, and `connected` allows exactly as much
+    ],
+)
+def test_a_limit_by_chance_is_replaced_by_the_lower_one_of_the_nearest_known_layers(blind, expected):
+    found = by_chance([0.5, 0.6, 0.9, 0.3, 0.1], blind)
+    limits = [0.5, 0.6, 0.9, 0.3, 0.1]
+    for number, (limit, bound_by, chance) in enumerate(found):
+        if number in expected:
+            assert (limit, bound_by, chance) == (expected[number], "neighbours", limits[number])
+        else:
+            assert (limit, bound_by, chance) == (limits[number], "accuracy", None)
+
+
+def test_the_limit_of_other_layers_stays_connected():
+    assert by_chance([0.9, 0.1], "b", connections=(2, 4))[1] == (0.75, "neighbours", 0.1)
+
+
+def test_where_chance_sets_every_limit_nothing_may_be_removed(caplog):
+    assert by_chance([0.5, 0.6], "ab") == [(0.0, "none", 0.5), (0.0, "none", 0.6)]
+    seen = {"a": ProbedLayer("a", [0.2, 0.4], [0.1, 0.1], 0.1)}
+    assert find_limits(seen, {"a": torch.ones(1, 10)}, slack=0.5, guessing=0.1)["a"]["limit"] == 0
+    assert caplog.messages[0].endswith("guessing; there are no other layers, so nothing is removed")
+
+
+@pytest.mark.parametrize(("unpruned", "blind"), [(0.1, True), (0.1449, True), (0.1451, False), (0.05, True)])
+def test_chance_sets_a_limit_below_a_twentieth_of_the_way_from_guessing_to_all(unpruned, blind):
+    assert ProbedLayer("a", [0.5], [0.1], unpruned).is_blind(0.1) is blind
+
+
+def test_the_record_of_a_limit_holds_what_the_probe_saw_and_what_chance_would_have_set():
+    seen = {"a": ProbedLayer("a", [0.2, 0.4], [0.9, 0.5], 0.9), "b": ProbedLayer("b", [0.2, 0.4], [0.1, 0.1], 0.1)}
+    found = find_limits(seen, {name: torch.ones(1, 10) for name in seen}, slack=0.5, guessing=0.1)
+    shared = {"grid": [0.2, 0.4]}
+    assert found == {
+        "a": {"name": "a", "limit": 0.2, "bound_by": "accuracy", "accuracy": [0.9, 0.5], "unpruned": 0.9, **shared},
+        "b": {"name": "b", "limit": 0.2, "bound_by": "neighbours", "by_chance": 0.4, "accuracy": [0.1, 0.1]}
+        | {"unpruned": 0.1, **shared},
+    }
 
 
 def test_the_model_is_left_as_it_was():

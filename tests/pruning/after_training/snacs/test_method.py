@@ -96,11 +96,15 @@ def test_a_layer_by_which_the_probe_sees_nothing_is_named(caplog):
     model = network()
     nn.init.constant_(model[7].bias, -100.0)  # its outputs are below 0 for every image, but not the same for all
     assert warnings(caplog, model) == [
-        "limits set by chance: 7. By the outputs of these layers the probe hardly does better than guessing"
+        "limits set by chance are not used: 7. By the outputs of these layers the probe hardly does better than guessing; "
+        "each gets the lower limit of the nearest other layers before and after it"
     ]
-    set_by = {name: layer.get("bound_by") for name, layer in to_its_limits(model).layers.items()}
-    assert set_by["7"] == "chance"
-    assert set_by["5"] != "chance"
+    layers = to_its_limits(model).layers
+    assert layers["7"]["bound_by"] == "neighbours"
+    assert layers["7"]["limit"] == min(layers["5"]["limit"], 1 - 1 / 7)
+    assert layers["7"]["removed"] <= layers["7"]["limit"]
+    assert "by_chance" in layers["7"]
+    assert "by_chance" not in layers["5"]
 
 
 @pytest.mark.parametrize("method", ["snacs", "mint"])
