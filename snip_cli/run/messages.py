@@ -14,6 +14,7 @@ from snip_cli.run.ancestors import own_iterations, training_schedule
 from snip_cli.run.estimate import from_earlier_runs
 from snip_cli.runfolder import record
 from snip_cli.runfolder.results import Metrics, read_metrics
+from snip_cli.runtime.device import multiplies_bfloat16
 from snip_cli.runtime.processes import ProcessGroup
 
 log = logging.getLogger("snip_cli")
@@ -29,6 +30,13 @@ def announcement(config: Config, device: torch.device, group: ProcessGroup) -> s
     iterations = own_iterations(config)
     estimate = from_earlier_runs(config, device, iterations) if group.size == 1 else None
     return " · ".join([*choice, seeds, schedule, where, config.dtype, *([str(estimate)] if estimate else [])])
+
+
+def warn_of_slow_type(config: Config, device: torch.device) -> None:
+    """Warn if the run's type is slower on this device than float32."""
+    if config.dtype == "bfloat16" and not multiplies_bfloat16(device):
+        where = "processor" if device.type == "cpu" else "GPU"
+        log.warning("dtype=bfloat16 is slower than float32 here: this %s has no instructions for it", where)
 
 
 def rates(schedule: Schedule) -> str:

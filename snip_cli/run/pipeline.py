@@ -18,7 +18,14 @@ from snip_cli.models.building import State, weightless_model
 from snip_cli.models.pretrained import check_there
 from snip_cli.run.ancestors import ancestors, rewind_iteration, without_early_weights
 from snip_cli.run.checks import check, check_group, check_scoring
-from snip_cli.run.messages import announcement, describe, explain_out_of_memory, log_finished_seeds, reuse
+from snip_cli.run.messages import (
+    announcement,
+    describe,
+    explain_out_of_memory,
+    log_finished_seeds,
+    reuse,
+    warn_of_slow_type,
+)
 from snip_cli.run.progress import Bar, in_threads, progress_bar
 from snip_cli.run.seed import open_training, prepare, pruned_seeds, record_results
 from snip_cli.runfolder import record
@@ -213,6 +220,7 @@ def open_recorder(
     processes = f"{group.size} processes, the first on " if group.size > 1 else ""
     with Recorder.open(config, processes + describe_device(device), wait=wait) as recorder:
         log.info("%s", announcement(config, device, group))
+        warn_of_slow_type(config, device)
         # The other processes need no weights of finished seeds.
         group.broadcast(Saved(results=recorder.saved.results, training=recorder.saved.training))
         yield recorder
