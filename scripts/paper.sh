@@ -1,11 +1,11 @@
 # Sourced by the scripts beside it, one for each published table or figure. Parses their command line and defines `sweep` and `report`.
-# A script first sets `seeds` to the paper's number of seeds, and `only=` (empty) if it takes --only MODEL.
+# A script first sets `seeds` to the paper's number of seeds, `only=` (empty) if it takes --only MODEL, and `fast=` if it takes --fast.
 # A failed sweep does not stop the others; the script ends with `exit $failed`. A refused setting or Ctrl-C stops everything.
 # Works with bash 3.2, the version of macOS: it has no `;;&` and treats an empty array as unset.
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 name=$(basename "$0")
 output=runs/$name iterations= settings=() failed=0 any=no
-usage="usage: scripts/$name ${only+[--only MODEL] }[--seeds N] [--iterations K] [--output DIR] [SETTING ...]"
+usage="usage: scripts/$name ${fast+[--fast] }${only+[--only MODEL] }[--seeds N] [--iterations K] [--output DIR] [SETTING ...]"
 while [ $# -gt 0 ]; do
   case $1 in
     --only | --seeds | --iterations | --output) [ $# -ge 2 ] || { echo "scripts/$name: $1 needs a value" >&2; exit 2; } ;;
@@ -19,6 +19,7 @@ while [ $# -gt 0 ]; do
     output_dir=* | seeds=* | schedule.iterations=*)
       option=${1%%=*} option=${option#schedule.}
       echo "scripts/$name: write --${option%_dir} ${1#*=} instead of $1" >&2; exit 2 ;;
+    --fast) [ -n "${fast+taken}" ] || { echo "$usage" >&2; exit 2; }; fast=yes; shift ;;
     --only) [ -n "${only+taken}" ] || { echo "$usage" >&2; exit 2; }; only=$2; shift 2 ;;
     --seeds) seeds=$2; shift 2 ;;
     --iterations) iterations=$2; shift 2 ;;
