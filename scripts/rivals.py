@@ -25,6 +25,7 @@ from snip_cli.training.loop import Meter, Training
 from snip_cli.training.trainer import Forward, Trainer, make_optimizer
 
 Step = Callable[[], None]
+Clock = Callable[[], float]
 
 
 def configured(*overrides: str) -> Config:
@@ -39,22 +40,24 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize()
 
 
-def timed(step: Step, device: torch.device, times: int) -> float:
+def timed(step: Step, device: torch.device, times: int, clock: Clock = time.perf_counter) -> float:
     """Return the seconds of one step, the mean over `times` steps."""
     synchronise(device)
-    started = time.perf_counter()
+    started = clock()
     for _ in range(times):
         step()
     synchronise(device)
-    return (time.perf_counter() - started) / times
+    return (clock() - started) / times
 
 
-def take_turns(steps: Mapping[str, Step], device: torch.device, rounds: int, times: int) -> dict[str, list[float]]:
+def take_turns(
+    steps: Mapping[str, Step], device: torch.device, rounds: int, times: int, clock: Clock = time.perf_counter
+) -> dict[str, list[float]]:
     """Return the seconds of one step of every rival in each round, after a warm-up round."""
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for number in range(rounds + 1):
         for name, step in steps.items():
-            taken = timed(step, device, times)
+            taken = timed(step, device, times, clock)
             if number > 0:
                 seconds[name].append(taken)
     return seconds
