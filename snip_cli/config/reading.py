@@ -80,7 +80,8 @@ def read(path: Path) -> Config:
     except FileNotFoundError as error:
         raise ConfigError(f"{path} does not exist: name a run's folder, as snip-run prints it.") from error
     except (OSError, ValueError, RecursionError, YAMLError, OmegaConfBaseException) as error:
-        raise ConfigError(f"{path} is damaged ({' '.join(str(error).split())}): {remedy}.") from error
+        reason = "it contains itself" if isinstance(error, RecursionError) else " ".join(str(error).split())
+        raise ConfigError(f"{path} is damaged ({reason}): {remedy}.") from error
     if not isinstance(composed, DictConfig):
         raise ConfigError(f"{path} is damaged (it holds a list, not settings): {remedy}.")
     try:
