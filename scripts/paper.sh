@@ -1,6 +1,6 @@
 # Sourced by the scripts beside it, one for each published table or figure. Parses their command line and defines `sweep` and `report`.
 # A script first sets `seeds` to the paper's number of seeds, `only=` (empty) if it takes --only MODEL, and `fast=` if it takes --fast.
-# A failed sweep does not stop the others; the script ends with `exit $failed`. A refused setting or Ctrl-C stops everything.
+# A failed sweep does not stop the others; the script ends with `exit $failed`. A refused setting, Ctrl-C or SIGTERM stops everything.
 # Works with bash 3.2, the version of macOS: it has no `;;&` and treats an empty array as unset.
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 name=$(basename "$0")
@@ -51,7 +51,7 @@ report() { # OPTION ...: runs snip-report on the runs in `folders`, unless dry_r
   "$python" -m snip_cli.commands.snip_report "${folders[@]}" "$@" || go_on $?
 }
 
-go_on() { # EXIT_CODE: notes a failure and continues; exits on 2 (refused) and 130 (Ctrl-C), which Python has already reported
-  case $1 in 2 | 130) exit "$1" ;; esac
+go_on() { # EXIT_CODE: notes a failure and continues; exits on 2 (refused), 130 (Ctrl-C), 143 and 129 (terminated), which Python has already reported
+  case $1 in 2 | 129 | 130 | 143) exit "$1" ;; esac
   failed=1
 }

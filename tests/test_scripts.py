@@ -40,10 +40,10 @@ PYTHON_SCRIPTS = sorted(
 
 @pytest.fixture
 def calls(tmp_path, monkeypatch):
-    """A stand-in for Python that fails on one model and is stopped at two settings, as by Ctrl-C and as where one is refused, and the commands that it was given."""
+    """A stand-in for Python that fails on one model and is stopped at three settings, as by Ctrl-C, by SIGTERM and where one is refused, and the commands that it was given."""
     noted = tmp_path / "calls"
     stand_in = tmp_path / "python"
-    ends = "*model=vgg_c*) exit 1;; *stop=here*) exit 130;; *refused=here*) exit 2;;"
+    ends = "*model=vgg_c*) exit 1;; *stop=here*) exit 130;; *terminated=here*) exit 143;; *refused=here*) exit 2;;"
     stand_in.write_text(f'#!/bin/sh\necho "$@" >> {noted}\ncase "$*" in {ends} esac\n')
     stand_in.chmod(0o755)
     monkeypatch.setenv("PYTHON", str(stand_in))
@@ -129,8 +129,8 @@ def test_a_failed_sweep_does_not_stop_the_rest_and_the_exit_code_tells(calls):
     assert sum("vgg_d" in call for call in calls()) == 1
 
 
-@pytest.mark.parametrize("setting, code", [("stop=here", 130), ("refused=here", 2)])
-def test_ctrl_c_in_a_sweep_and_a_setting_that_is_refused_stop_the_script(setting, code, calls):
+@pytest.mark.parametrize("setting, code", [("stop=here", 130), ("terminated=here", 143), ("refused=here", 2)])
+def test_what_stops_a_sweep_and_a_setting_that_is_refused_stop_the_script(setting, code, calls):
     assert script("table2", setting).returncode == code
     assert len(calls()) == 1
 
