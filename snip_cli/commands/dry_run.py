@@ -13,9 +13,10 @@ from snip_cli.models.building import build_model, weightless_model
 from snip_cli.models.pretrained import is_missing
 from snip_cli.pruning.method import find_method
 from snip_cli.pruning.prune import check_request
-from snip_cli.run.ancestors import ancestors, own_iterations
+from snip_cli.run.ancestors import ancestors, own_iterations, training_schedule
 from snip_cli.run.checks import check
 from snip_cli.run.estimate import Estimate, by_timing, from_earlier_runs
+from snip_cli.run.messages import described
 from snip_cli.runfolder import record
 from snip_cli.runtime.device import find_device
 
@@ -79,7 +80,7 @@ def duration(config: Config, timings: Timings) -> str:
 
 
 def print_plan(configs: Sequence[Config]) -> None:
-    """Print the folder, state, m, κ, multiply-accumulates, iterations and duration of each run.
+    """Print the folder, state, m, κ, multiply-accumulates, iterations and duration of each run, and the schedules.
 
     Raises:
         ConfigError: a run is impossible.
@@ -103,7 +104,9 @@ def print_plan(configs: Sequence[Config]) -> None:
                 "time": duration(config, timings),
             }
         )
+    schedules = list(dict.fromkeys(f"{s.optimizer}, {described(s)}" for s in map(training_schedule, configs)))
     if len(rows) == 1:
-        print(tabulate(list(rows[0].items()), tablefmt="plain", disable_numparse=True))
+        print(tabulate([*rows[0].items(), ("schedule", schedules[0])], tablefmt="plain", disable_numparse=True))
     else:
         print(tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True))
+        print(*(f"schedule: {schedule}" for schedule in schedules), sep="\n")

@@ -25,11 +25,12 @@ def announcement(config: Config, device: torch.device, group: ProcessGroup) -> s
     s = training_schedule(config)
     choice = [config.method_name, config.model.name, config.dataset.name, f"sparsity {config.sparsity}"]
     seeds = f"seed {config.seed}" if config.seeds == 1 else f"seeds {config.seed} to {config.all_seeds[-1]}"
-    schedule = f"schedule {s.name}: {s.iterations:,} iterations of {s.batch_size}, learning rate {rates(s)}"
     where = str(device) if group.size == 1 else f"{group.size} processes on {device.type}"
     iterations = own_iterations(config)
     estimate = from_earlier_runs(config, device, iterations) if group.size == 1 else None
-    return " · ".join([*choice, seeds, schedule, where, config.dtype, *([str(estimate)] if estimate else [])])
+    return " · ".join(
+        [*choice, seeds, f"schedule {described(s)}", where, config.dtype, *([str(estimate)] if estimate else [])]
+    )
 
 
 def warn_of_slow_type(config: Config, device: torch.device) -> None:
@@ -37,6 +38,13 @@ def warn_of_slow_type(config: Config, device: torch.device) -> None:
     if config.dtype == "bfloat16" and not multiplies_bfloat16(device):
         where = "processor" if device.type == "cpu" else "GPU"
         log.warning("dtype=bfloat16 is slower than float32 here: this %s has no instructions for it", where)
+
+
+def described(schedule: Schedule) -> str:
+    """Describe a schedule by its name, length, batch and learning rate."""
+    return (
+        f"{schedule.name}: {schedule.iterations:,} iterations of {schedule.batch_size}, learning rate {rates(schedule)}"
+    )
 
 
 def rates(schedule: Schedule) -> str:

@@ -19,7 +19,16 @@ def test_dry_run_needs_no_data_and_writes_nothing(tmp_path, capsys):
     ]
     assert main([*arguments, f"output_dir={tmp_path / 'runs'}"]) == 0
     said = capsys.readouterr().out
-    for words in ("snip-lenet_5_caffe-mnist-s0.99-seed0-", "to do", "431,080", "4,311", "2,293,000", "100,000"):
+    schedule = "sgd, lenet: 100,000 iterations of 100, learning rate 0.1, × 0.1 at 25,000, 50,000, 75,000"
+    for words in (
+        "snip-lenet_5_caffe-mnist-s0.99-seed0-",
+        "to do",
+        "431,080",
+        "4,311",
+        "2,293,000",
+        "100,000",
+        schedule,
+    ):
         assert words in said
     assert not list(tmp_path.iterdir())
 

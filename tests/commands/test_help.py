@@ -44,7 +44,7 @@ def test_help_shows_every_setting_as_it_is_typed_with_its_value_and_meaning(caps
 def test_help_on_a_section_shows_its_choices_and_what_its_file_does_not_name(capsys):
     assert main(["--help", "schedule"]) == 0
     said = capsys.readouterr().out
-    assert said.startswith("schedule=NAME: cifar_300, ")
+    assert said.startswith("schedule=NAME: cifar_15_epochs, cifar_300, ")
     assert "schedule.learning_rate=0.1 " in said and "dataset." not in said
     assert main(["method=snacs", "--help", "method"]) == 0
     said = capsys.readouterr().out
