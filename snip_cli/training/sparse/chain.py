@@ -13,7 +13,7 @@ from snip_cli.training.sparse.cache import kernels_compiled
 from snip_cli.training.sparse.chain_layers import Step, pair
 from snip_cli.training.sparse.images import Images, reading_of, squares_of
 from snip_cli.training.sparse.kernels.chain import reorder, run_chain
-from snip_cli.training.sparse.kernels.records import LAYER, Buffers, Reading, Settings, Tables
+from snip_cli.training.sparse.kernels.records import LAYER, Buffers, Reading, Tables
 from snip_cli.training.sparse.kernels.vectors import WIDTH, lanes
 from snip_cli.training.sparse.runs import Runs
 from snip_cli.training.sparse.tables import Array, Plane, Table, Window, backward_table, forward_table
@@ -196,21 +196,9 @@ class ChainNetwork(Runs):
         self.weights[:] = taken
         reorder(self.tables, self._buffers)
 
-    def _run(
-        self,
-        images: Images,
-        rows_IB: Array,
-        rates_I: Array,
-        settings: Settings,
-        step: int,
-        losses_I: Array,
-        wrong_I: Array,
-    ) -> None:
+    def _run(self, *given: Any) -> None:
         tiles = self._buffers.tiles if self._convolutions else None
-        run_chain(
-            *(self.tables, self._buffers, images, rows_IB, rates_I, settings, step, losses_I, wrong_I),
-            *(self._reading, tiles, self.blocks),
-        )
+        run_chain(self.tables, self._buffers, *given, self._reading, tiles, self.blocks)
 
     def take(self, named: Mapping[str, Tensor]) -> Array:
         """Return the kept entries of the tensors of all parameters, in the order of `Buffers.weights`; 0 for pruned biases."""

@@ -12,7 +12,6 @@ from snip_cli.training.sparse.cache import kernels_compiled
 from snip_cli.training.sparse.chain import aligned
 from snip_cli.training.sparse.images import Images, reading_of
 from snip_cli.training.sparse.kernels.cells import GRU, LSTM
-from snip_cli.training.sparse.kernels.records import Settings
 from snip_cli.training.sparse.kernels.recurrent import run_recurrent
 from snip_cli.training.sparse.kernels.recurrent_records import SUMS, TILE, RecurrentBuffers, RecurrentTables, Sizes
 from snip_cli.training.sparse.kernels.vectors import MOST, WIDTH, lanes
@@ -124,20 +123,8 @@ class RecurrentNetwork(Runs):
         """Set the weights to what `take` returned."""
         self.weights[:] = taken
 
-    def _run(
-        self,
-        images: Images,
-        rows_IB: Array,
-        rates_I: Array,
-        settings: Settings,
-        step: int,
-        losses_I: Array,
-        wrong_I: Array,
-    ) -> None:
-        run_recurrent(
-            *(self.tables, self._buffers, images, rows_IB, rates_I, settings, step, losses_I, wrong_I),
-            *(self._reading, self._cell, self._block),
-        )
+    def _run(self, *given: Any) -> None:
+        run_recurrent(self.tables, self._buffers, *given, self._reading, self._cell, self._block)
 
     def take(self, named: Mapping[str, Tensor]) -> Array:
         """Return the kept entries of the tensors of all parameters, in the order of `weights`."""

@@ -16,23 +16,11 @@ class Runs:
 
     batch: int
 
-    def _run(
-        self,
-        images: Images,
-        rows_IB: Array,
-        rates_I: Array,
-        settings: Settings,
-        step: int,
-        losses_I: Array,
-        wrong_I: Array,
-    ) -> Any:
-        """Train on the images of each row, or evaluate them if there are no rates.
+    def _run(self, *given: Any) -> None:
+        """Call the kernel with `given`: images, rows_IB, rates_I, settings, step, losses_I, wrong_I.
 
-        Args:
-            rates_I: the learning rate of each iteration.
-            step: how many iterations came before.
-            losses_I: receives the loss of each row in nats, in training the mean over its images, in an evaluation the sum.
-            wrong_I: receives how many images of each row are classified wrongly, in an evaluation.
+        It trains on the images of each row, or evaluates them if there are no rates. `step` iterations came before. Losses are in nats, in
+        training the mean over a row's images, in an evaluation the sum; there it also counts the images that are classified wrongly.
         """
         raise NotImplementedError
 
