@@ -17,7 +17,7 @@ from snip_cli import __version__, registry
 from snip_cli.commands.console import console, exit_code_of, exits_reported
 from snip_cli.commands.help import print_help, sections_asked
 from snip_cli.config.composition import CONFIG_NAME, Composer, composer
-from snip_cli.config.epochs import as_iterations
+from snip_cli.config.epochs import as_iterations, require_one_length
 from snip_cli.config.hydra_internals import argument_parser
 from snip_cli.config.quoting import in_home, quote_path
 from snip_cli.config.reading import load
@@ -61,6 +61,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
             flag = f"--{name.replace('_', '-')}"
             raise ConfigError(f"{flag} is not supported; --config-dir DIR adds configurations of your own.")
     flags.config_dir = Path(flags.config_dir).expanduser() if flags.config_dir else None
+    require_one_length(flags.overrides)
     renamed = [with_new_keys(as_iterations(rename_override(override))) for override in flags.overrides]
     flags.overrides = [quote_path(override, several=flags.multirun) for override in renamed]
     return flags

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from snip_cli.config.epochs import as_iterations, require_one_length
 from snip_cli.config.hydra_internals import Hydra, named_choice, open_hydra, split_sweep
 from snip_cli.config.quoting import PATHS, as_typed, is_text
 from snip_cli.config.reading import load
@@ -101,7 +102,9 @@ class Composer:
     def sweep(self, overrides: Sequence[str]) -> Sweep:
         """Return all jobs of a sweep, in the order in which they run."""
         master = self.compose([*overrides, "hydra.mode=MULTIRUN"], RunMode.MULTIRUN)
-        params = [rename_override(f"{key}={value}") for key, value in (master.hydra.sweeper.params or {}).items()]
+        given = [f"{key}={value}" for key, value in (master.hydra.sweeper.params or {}).items()]
+        require_one_length(given)
+        params = [as_iterations(rename_override(override)) for override in given]
         try:
             split = split_sweep(self.hydra, [*params, *master.hydra.overrides.task])
         except HydraException as error:

@@ -1,7 +1,7 @@
 """`epochs` of a schedule → its iterations. A schedule holds one length: `iterations`, a number or, until it is loaded, such as "30 epochs"."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from snip_cli.errors import ConfigError
@@ -18,6 +18,20 @@ def as_iterations(override: str) -> str:
         return override
     lengths = ",".join(f'"{length.strip()}{UNIT}"' for length in value.split(","))
     return f"{section}.iterations={lengths}"
+
+
+def require_one_length(overrides: Sequence[str]) -> None:
+    """Raise ConfigError if overrides of the command line give a schedule both epochs and iterations."""
+    for section in SCHEDULES:
+        lengths = {}
+        for override in overrides:
+            key, equals, _ = override.lstrip("+").partition("=")
+            if equals and key in (f"{section}.epochs", f"{section}.iterations"):
+                lengths[key] = override
+        if len(lengths) > 1:
+            raise ConfigError(
+                f"{' and '.join(lengths.values())} both give a length of training: leave one of them out."
+            )
 
 
 def settings_as_iterations(settings: Mapping[Any, Any], section: str, file: str) -> dict[Any, Any]:

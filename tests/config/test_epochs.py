@@ -71,6 +71,30 @@ def test_what_is_no_length_is_refused(overrides, said):
         config_of(*overrides)
 
 
+@pytest.mark.parametrize(
+    ("lengths", "said"),
+    [
+        (["schedule.epochs=2", "schedule.iterations=100"], "schedule.epochs=2 and schedule.iterations=100 both give"),
+        (["++schedule.iterations=9", "+schedule.epochs=2"], "++schedule.iterations=9 and +schedule.epochs=2 both give"),
+        (["-m", "schedule.iterations=9", "schedule.epochs=2,3"], "schedule.iterations=9 and schedule.epochs=2,3 both"),
+        (
+            ["method=lamp", "schedule@dense_schedule=quick", "dense_schedule.epochs=2", "dense_schedule.iterations=9"],
+            "dense_schedule.epochs=2 and dense_schedule.iterations=9 both give",
+        ),
+    ],
+)
+def test_two_lengths_on_the_command_line_are_refused(lengths, said, capsys):
+    assert main(["dataset=digits", *lengths, "dry_run=true"]) == 2
+    error = capsys.readouterr().err
+    assert said in error and "a length of training: leave one of them out" in error
+
+
+def test_a_schedule_and_that_of_the_reference_may_have_lengths_in_different_units(capsys):
+    lengths = ["schedule.epochs=2", "schedule@dense_schedule=quick", "dense_schedule.iterations=9"]
+    assert main(["dataset=digits", "method=lamp", *lengths, "dry_run=true"]) == 0
+    assert "9 + 27" in capsys.readouterr().out
+
+
 @pytest.fixture
 def mine(tmp_path):
     (tmp_path / "schedule").mkdir()
@@ -89,6 +113,18 @@ def test_a_schedule_and_an_experiment_of_ones_own_may_state_epochs(mine):
     assert config_of("schedule=short", "schedule.iterations=5", folder=mine).schedule.iterations == 5
     assert config_of("schedule=short", "schedule.epochs=1", folder=mine).schedule.iterations == 540
     assert config_of("experiment=long", folder=mine).schedule.iterations == 2160
+
+
+def test_an_experiment_of_ones_own_may_sweep_over_epochs(mine, capsys):
+    head = "# @package _global_\nhydra:\n  mode: MULTIRUN\n  sweeper:\n    params:\n      schedule.epochs: 1,2\n"
+    (mine / "experiment" / "lengths.yaml").write_text(head)
+    command = ["--config-dir", str(mine), "experiment=lengths", "dataset=digits", "dry_run=true"]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert " 13 " in said and " 27 " in said
+    (mine / "experiment" / "lengths.yaml").write_text(f"{head}      schedule.iterations: 3\n")
+    assert main(command) == 2
+    assert "schedule.epochs=1,2 and schedule.iterations=3 both give" in capsys.readouterr().err
 
 
 def test_a_schedule_of_ones_own_is_refused_with_all_that_is_missing(mine):
