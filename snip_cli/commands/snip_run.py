@@ -20,7 +20,7 @@ from snip_cli.config.composition import CONFIG_NAME, Composer, composer
 from snip_cli.config.epochs import as_iterations, require_one_length
 from snip_cli.config.hydra_internals import argument_parser
 from snip_cli.config.quoting import in_home, quote_path
-from snip_cli.config.reading import load
+from snip_cli.config.reading import load, resolved
 from snip_cli.config.renamed import notices, rename_override
 from snip_cli.errors import ConfigError
 
@@ -77,7 +77,9 @@ def answer(compose: Composer, flags: argparse.Namespace) -> bool:
     hydra = compose.hydra
     sections = sections_asked(flags) if flags.help else []
     if flags.help or flags.cfg:
-        compose.compose(flags.overrides)  # reports a mistake in one sentence, which Hydra would not
+        composed = compose.compose(flags.overrides)  # reports a mistake in one sentence, which Hydra would not
+        if flags.resolve:
+            resolved(composed)
         report_old_spellings()
     if flags.help:
         print_help(compose, flags, sections)

@@ -28,6 +28,8 @@ SECTIONS: dict[str, type] = {
 }
 # May be left out.
 OPTIONAL_SECTIONS: dict[str, type] = {"dense_schedule": Schedule}
+# The schedule that a schedule of the user's own is advised to start from.
+START = "cifar_snip"
 # Fields of a section that are no settings.
 NO_SETTINGS = ("options", "weights_hash")
 TYPES = {
@@ -41,16 +43,13 @@ TYPES = {
 
 def load(composed: DictConfig) -> Config:
     """Return the checked configuration of composed values; raise ConfigError."""
-    try:
-        plain = OmegaConf.to_container(composed, resolve=True)
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"The configuration cannot be resolved: {' '.join(str(error).split())}.") from error
-    assert isinstance(plain, dict)
+    plain = resolved(composed)
     values = {key: value for key, value in plain.items() if key not in ("hydra", "eval", "pretrained")}
     values = rename_settings(values, silent=True)  # a run folder of an earlier version is nobody's mistake
     known = {spec.name: spec for spec in fields(Config)}
     for key in values:
         require(key in known, f"There is no setting '{key}'{nearest(str(key), known)}; `snip-run --help` lists them.")
+    require_complete(values, composed)
     dataset = _section("dataset", Dataset, values.get("dataset"))
     values |= {key: resolve_epochs(key, values.get(key), dataset) for key in SCHEDULES if key in values}
     sections = {key: _section(key, schema, values.get(key)) for key, schema in SECTIONS.items()}
@@ -70,6 +69,43 @@ def load(composed: DictConfig) -> Config:
     ]
     typed = {spec.name: _typed(spec.name, values.get(spec.name), spec.type) for spec in scalars}
     return Config(**sections, **typed | {"output_dir": in_home(typed["output_dir"])})
+
+
+def resolved(composed: DictConfig) -> dict[Any, Any]:
+    """Return composed values with what their interpolations stand for; raise ConfigError."""
+    try:
+        plain = OmegaConf.to_container(composed, resolve=True)
+    except OmegaConfBaseException as error:
+        written = OmegaConf.to_container(composed, resolve=False)
+        assert isinstance(written, dict)
+        require_complete(written, composed)  # a setting that another one refers to may be missing
+        raise ConfigError(f"The configuration cannot be resolved: {' '.join(str(error).split())}.") from error
+    assert isinstance(plain, dict)
+    return plain
+
+
+def require_complete(values: Mapping[Any, Any], composed: DictConfig) -> None:
+    """Raise ConfigError if the values of a section lack settings that have no default; the error names all of them."""
+    for section, schema in {**SECTIONS, **OPTIONAL_SECTIONS}.items():
+        own = values.get(section)
+        if not isinstance(own, Mapping):
+            continue
+        missing = [spec.name for spec in fields(schema) if default_of(spec) is MISSING and spec.name not in own]
+        names = ", ".join("iterations (or epochs)" if name == "iterations" else name for name in missing)
+        remedy = f"add {'them' if len(missing) > 1 else 'it'}"
+        file = file_of(composed, section)
+        require(bool(not missing or file), f"The configuration of {section} has no {names}: {remedy} to its YAML.")
+        if section in SCHEDULES:
+            remedy += f", or begin the file with `defaults: [{START}, _self_]`, so that it needs only what differs"
+        require(not missing, f"{file} lacks {names}: {remedy}.")
+
+
+def file_of(composed: DictConfig, section: str) -> str | None:
+    """Return the YAML that was chosen for a section, such as `schedule/lenet.yaml`; None if it is not known, as for a finished run."""
+    group = "schedule" if section in SCHEDULES else section
+    choices = OmegaConf.select(composed, "hydra.runtime.choices") or {}
+    choice = choices.get(section if section == group else f"{group}@{section}")
+    return choice and f"{group}/{choice}.yaml"
 
 
 def read(path: Path) -> Config:
@@ -105,9 +141,6 @@ def _section(name: str, schema: type, values: Any) -> Any:
         raise ConfigError(f"{name} must be chosen, as in {name}=NAME; `snip-run --help` lists the choices.")
     specs = {spec.name: spec for spec in fields(schema)}
     own = {key: spec for key, spec in specs.items() if key not in NO_SETTINGS}
-    missing = [f"'{key}'" for key, spec in own.items() if key not in values and default_of(spec) is MISSING]
-    them = "them" if len(missing) > 1 else "it"
-    require(not missing, f"The configuration of {name} has no {', '.join(missing)}: add {them} to its YAML.")
     for key, value in values.items():
         require(value != "???", f"{name}.{key} must be given, as in {name}.{key}=VALUE.")
     given = {key: _typed(f"{name}.{key}", values[key], spec.type) for key, spec in own.items() if key in values}

@@ -130,12 +130,34 @@ def test_an_experiment_of_ones_own_may_sweep_over_epochs(mine, capsys):
 def test_a_schedule_of_ones_own_is_refused_with_all_that_is_missing(mine):
     with pytest.raises(ConfigError, match=r"schedule/both\.yaml has both epochs and iterations: leave one of them out"):
         config_of("schedule=both", folder=mine)
-    with pytest.raises(ConfigError) as error:
-        config_of("schedule=cut", folder=mine)
-    assert str(error.value) == (
-        "The configuration of schedule has no 'learning_rate', 'momentum', 'weight_decay', 'milestones', 'decay', 'evaluate_every', "
-        "'checkpoint_every': add them to its YAML."
-    )
+    (mine / "schedule" / "shorter.yaml").write_text("name: shorter\nlearning_rate: 0.1\n")
+    rest = "momentum, weight_decay, milestones, decay, evaluate_every, checkpoint_every: add them"
+    start = ", or begin the file with `defaults: [cifar_snip, _self_]`, so that it needs only what differs."
+    for name, missing in (("cut", "learning_rate, "), ("shorter", "iterations (or epochs), batch_size, ")):
+        for overrides in ([f"schedule={name}"], ["method=snacs", f"schedule@dense_schedule={name}"]):
+            with pytest.raises(ConfigError) as error:
+                config_of(*overrides, folder=mine)
+            assert str(error.value) == f"schedule/{name}.yaml lacks {missing}{rest}{start}"
+
+
+def test_a_missing_setting_that_another_refers_to_is_named_in_all_commands(mine, capsys):
+    (mine / "schedule" / "shorter.yaml").write_text("name: shorter\nepochs: 2\nlearning_rate: 0.1\n")
+    for more in ([], ["-m"], ["--cfg", "job", "--resolve"], ["schedule.epochs=3"], ["schedule.iterations=5"]):
+        assert main(["--config-dir", str(mine), "schedule=shorter", "dry_run=true", *more]) == 2
+        assert "schedule/shorter.yaml lacks batch_size, momentum, " in capsys.readouterr().err
+
+
+def test_a_schedule_that_starts_from_another_needs_only_what_differs(mine):
+    (mine / "schedule" / "own.yaml").write_text("defaults: [cifar_snip, _self_]\nname: own\nepochs: 2\n")
+    schedule = config_of("schedule=own", "dataset=mnist", folder=mine).schedule
+    assert (schedule.name, schedule.iterations, schedule.batch_size, schedule.learning_rate) == ("own", 844, 128, 0.1)
+
+
+def test_a_data_set_of_ones_own_is_refused_with_all_that_is_missing(tmp_path):
+    (tmp_path / "dataset").mkdir()
+    (tmp_path / "dataset" / "bare.yaml").write_text("name: bare\nclasses: 2\n")
+    with pytest.raises(ConfigError, match=r"^dataset/bare\.yaml lacks root, shape, split_seed: add them\.$"):
+        config_of("dataset=bare", folder=tmp_path)
 
 
 def test_annealing_is_chosen_for_a_schedule_that_does_not_name_it_and_names_the_run(mine, tmp_path, capsys):
