@@ -105,6 +105,8 @@ class Composer:
         given = [f"{key}={value}" for key, value in (master.hydra.sweeper.params or {}).items()]
         require_one_length(given)
         params = [as_iterations(rename_override(override)) for override in given]
+        for override in (*params, *master.hydra.overrides.task):
+            refuse_split_list(override)
         try:
             split = split_sweep(self.hydra, [*params, *master.hydra.overrides.task])
         except HydraException as error:
@@ -184,6 +186,16 @@ class Composer:
             composed = self.hydra.compose_config(CONFIG_NAME, [], run_mode=RunMode.RUN)
         own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
         return list(flat_keys(OmegaConf.to_container(own)))
+
+
+def refuse_split_list(override: str) -> None:
+    """Raise ConfigError for numbers with commas between them where a list is wanted: each would be the list of a job."""
+    key, _, value = override.partition("=")
+    if key.lstrip("+") in LISTS and re.fullmatch(r"[\d\s]+(,[\d\s]+)+", value):
+        lists = ",".join(f"[{each.strip()}]" for each in value.split(","))
+        raise ConfigError(
+            f"{key.lstrip('+')} must be a list of whole numbers: got {value}. Write '{key}=[{value}]', or '{key}={lists}' for a run with each."
+        )
 
 
 def flat_keys(tree: object, prefix: str = "") -> Iterator[str]:

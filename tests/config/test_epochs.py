@@ -180,7 +180,13 @@ def test_label_smoothing_is_given_to_a_schedule_that_does_not_name_it(mine, tmp_
     ("arguments", "said"),
     [
         (["schedule.milestones=30,60"], "it is one list: write 'schedule.milestones=[30,60]'"),
-        (["-m", "schedule.milestones=30,60"], "Write 'schedule.milestones=[30]'"),
+        (
+            ["-m", "schedule.milestones=30,60"],
+            "got 30,60. Write 'schedule.milestones=[30,60]', or 'schedule.milestones",
+        ),
+        (["-m", "seed=0,1", "+method.classes=3,4"], "Write '+method.classes=[3,4]', or '+method.classes=[3],[4]' for"),
+        (["-m", "schedule.milestones=30"], "got 30. Write 'schedule.milestones=[30]'"),
+        (["-m", "schedule.milestones=[30],60"], "got 60. Write 'schedule.milestones=[60]'"),
         (["schedule=cosine"], "write schedule.anneal=cosine"),
         (["schedule.decay=linear"], "Write schedule.anneal=linear"),
         (["schedule.epochs=1,2"], "add -m to run them all"),
