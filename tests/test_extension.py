@@ -130,6 +130,12 @@ def test_its_own_check_and_a_missing_option_end_the_run_before_any_work(folder, 
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_choice_that_its_folder_lacks_is_refused_with_the_file_to_write(folder, capsys):
+    for group in ("method", "model"):
+        assert main(["--config-dir", str(folder), f"{group}=fisher"]) == 2
+        assert f", or add your own as {folder / group / 'fisher.yaml'}." in capsys.readouterr().err
+
+
 def test_a_method_that_chooses_the_mask_in_the_way_of_an_earlier_version_is_refused(folder, tmp_path, capsys):
     (folder / "method" / "whole.yaml").write_text("name: whole\nredraw: true\n")
     (folder / "whole.py").write_text(

@@ -65,14 +65,14 @@ def composer(config_dir: Path | None) -> Iterator["Composer"]:
             f"--config-dir must be a folder: got {config_dir}. Name the one with your YAML and Python files."
         )
     with open_hydra(CONFIGS, config_dir) as hydra:
-        yield Composer(hydra)
+        yield Composer(hydra, config_dir)
 
 
 class Composer:
     """Composes overrides into configurations; every failure is a ConfigError."""
 
-    def __init__(self, hydra: Hydra) -> None:
-        self.hydra = hydra
+    def __init__(self, hydra: Hydra, config_dir: Path | None) -> None:
+        self.hydra, self.config_dir = hydra, config_dir
 
     def compose(
         self, overrides: Sequence[str], mode: RunMode = RunMode.RUN, typed: Sequence[str] | None = None
@@ -137,7 +137,7 @@ class Composer:
         """Return what is wrong with the overrides that Hydra refuses, and what to write instead."""
         text = str(error)
         if isinstance(error, MissingConfigException):
-            return missing_choice(error)
+            return self.missing_choice(error)
         if isinstance(error, OverrideParseException):
             given = str(error.override)
             if "=" in given and (typed := as_typed(given)):
@@ -171,10 +171,33 @@ class Composer:
             group = key.partition("@")[0]
             options = self.hydra.config_loader.get_group_options(group) if group else []
             if options and not is_text(override):
-                return f"There is no {group} '{value}'{nearest(value, options)}; choose one of {', '.join(options)}."
+                return self.unknown_choice(group, value, options)
             if not group:
                 return f"'{override}' is not a setting: write key=value."
         return None
+
+    def missing_choice(self, error: MissingConfigException) -> str:
+        """Return the error for a choice that its group does not have."""
+        group, _, choice = (error.missing_cfg_file or "").rpartition("/")
+        if group == "hydra/launcher" and choice in EXTRA_LAUNCHERS:
+            return "This launcher is not installed here: pip install 'snip-run[launch]'."
+        options = list(error.options or [])
+        if not group or not options:
+            return " ".join(str(error).split())
+        if group == "schedule" and choice in ANNEALS:
+            return f"There is no schedule '{choice}': write schedule.anneal={choice} to let the rate of any schedule fall so."
+        return self.unknown_choice(group, choice, options)
+
+    def unknown_choice(self, group: str, choice: str, options: Sequence[str]) -> str:
+        """Return the error for a choice that is not one of a group's, with where Hydra looks for one of the user's own."""
+        known = ", ".join(options)
+        if group.startswith("hydra/"):
+            own = ""
+        elif self.config_dir is None:
+            own = ", or add your own with --config-dir DIR"
+        else:
+            own = f", or add your own as {self.config_dir / group / choice}.yaml"
+        return f"There is no {group} '{choice}'{nearest(choice, options)}; choose one of {known}{own}."
 
     def known_keys(self, overrides: Sequence[str], unknown: str) -> list[str]:
         """Return every key that an override may name, under the chosen groups as far as they compose."""
@@ -213,18 +236,3 @@ def missing_setting(key: str, known: Sequence[str]) -> str:
     if not siblings:
         return f"There is no setting '{key}'{nearest(key, known)}; `snip-run --help` lists them."
     return f"There is no setting '{key}'{nearest(name, siblings)}; {section} has: {', '.join(siblings)}."
-
-
-def missing_choice(error: MissingConfigException) -> str:
-    """Return the error for a choice that its group does not have."""
-    group, _, choice = (error.missing_cfg_file or "").rpartition("/")
-    if group == "hydra/launcher" and choice in EXTRA_LAUNCHERS:
-        return "This launcher is not installed here: pip install 'snip-run[launch]'."
-    options = list(error.options or [])
-    if not group or not options:
-        return " ".join(str(error).split())
-    if group == "schedule" and choice in ANNEALS:
-        return (
-            f"There is no schedule '{choice}': write schedule.anneal={choice} to let the rate of any schedule fall so."
-        )
-    return f"There is no {group} '{choice}'{nearest(choice, options)}; choose one of {', '.join(options)}."

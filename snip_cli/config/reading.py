@@ -14,7 +14,19 @@ from snip_cli.config.fingerprint import default_of
 from snip_cli.config.quoting import in_home
 from snip_cli.config.renamed import rename_settings
 from snip_cli.config.schema import Config
-from snip_cli.config.sections import ANNEALS, AUTO, Dataset, Init, Method, Model, Schedule, require, require_value
+from snip_cli.config.sections import (
+    ANNEALS,
+    AUTO,
+    PERCENT,
+    Dataset,
+    Init,
+    Method,
+    Model,
+    Schedule,
+    check_sparsity,
+    require,
+    require_value,
+)
 from snip_cli.errors import ConfigError
 from snip_cli.registry import nearest
 
@@ -165,6 +177,8 @@ def _pretrained(model: Model, weights: Any) -> Model:
 def _typed(key: str, value: Any, wanted: Any) -> Any:
     """Return `value` as the wanted type, where a whole number may stand for a number; raise ConfigError."""
     if wanted == float | str:  # the sparsity
+        if isinstance(value, str) and PERCENT.fullmatch(value):
+            check_sparsity(value)
         if isinstance(value, str) and value != AUTO and (hint := nearest(value, [AUTO])):
             raise ConfigError(f"{key} must be a number or {AUTO}: got {value!r}{hint}.")
         wanted = str if value == AUTO else float

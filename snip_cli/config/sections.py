@@ -1,6 +1,7 @@
 """The sections of a configuration: frozen dataclasses that check their values when they are made."""
 
 import math
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,10 @@ OPTIMIZERS = ("sgd", "adam")
 ANNEALS = ("step", "cosine", "linear")
 # `flip_translate` and `flip_translate_released` are for data in memory, `crop_flip` is for streamed data.
 AUGMENTATIONS = ("none", "flip_translate", "flip_translate_released", "crop_flip")
+
+
+# A sparsity that is written in percent.
+PERCENT = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*%\s*")
 
 
 def require(condition: bool, sentence: str) -> None:
@@ -38,8 +43,11 @@ def check_sparsity(sparsity: float | str) -> None:
     """Raise ConfigError unless `sparsity` is a number in [0, 1) or `auto`."""
     is_number = isinstance(sparsity, int | float) and not isinstance(sparsity, bool)
     is_allowed = sparsity == AUTO or (is_number and 0 <= float(sparsity) < 1)
-    percent = float(sparsity) if isinstance(sparsity, int | float) and 1 < sparsity < 100 else 90.0
-    remedy = f"For {percent:g} %, write sparsity={percent / 100:g}."
+    as_percent = PERCENT.fullmatch(str(sparsity)) if isinstance(sparsity, str) else None
+    given = float(as_percent[1]) if as_percent else sparsity
+    is_percent = isinstance(given, int | float) and (as_percent is not None or given > 1) and given < 100
+    percent = float(given) if is_percent else 90.0
+    remedy = f"For {percent:.10g} %, write sparsity={percent / 100:.10g}."
     require_value(is_allowed, "sparsity", sparsity, "a number in [0, 1)", remedy)
 
 
