@@ -111,6 +111,57 @@ def test_its_options_are_checked(folder, tmp_path, capsys):
     assert "did you mean 'power'" in capsys.readouterr().err
 
 
+@pytest.fixture
+def declared(folder):
+    """A method and a model whose YAML names none of their options."""
+    (folder / "fish.py").write_text(
+        "from dataclasses import dataclass\n\nfrom snip_cli.models.prunable import prunable_parameters\n"
+        "from snip_cli.pruning.method import register\nfrom snip_cli.pruning.options import option\n\n\n"
+        "@dataclass(frozen=True)\nclass FishOptions:\n"
+        "    images: int = option(100, 'how many images are summed', at_least=1)\n\n\n"
+        "@register('fish', options=FishOptions)\ndef fish(model, batches, loss, generator, options):\n"
+        "    return {name: p.detach().abs() for name, p in prunable_parameters(model).items()}\n"
+    )
+    (folder / "wide.py").write_text(
+        "from torch import nn\n\nfrom snip_cli.registry import models\n\n\n"
+        "@models.register('wide')\ndef wide(shape, classes, *, width: int = 9):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(784, width), nn.Linear(width, classes))\n"
+    )
+    (folder / "method" / "fish.yaml").write_text("name: fish\nredraw: false\n")
+    (folder / "model" / "wide.yaml").write_text("name: wide\n")
+    return ["--config-dir", str(folder), "method=fish", "model=wide", "dataset=digits", "dry_run=true"]
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("method.images=10", "method/fish.yaml does not name 'images', which method has: write +method.images=10"),
+        ("model.width=7", "model/wide.yaml does not name 'width', which model has: write +model.width=7"),
+        (
+            "method.trained=true",
+            "method/fish.yaml does not name 'trained', which method has: write +method.trained=true",
+        ),
+        ("method.classes=[3]", "which method has: write '+method.classes=[3]'"),
+    ],
+)
+def test_an_option_that_the_yaml_does_not_name_is_answered_with_how_to_give_it(declared, override, said, capsys):
+    assert main([*declared, override]) == 2
+    assert f"{said}, or give it a line in that file." in capsys.readouterr().err
+    assert main([*declared, f"+{override}"]) == 0
+    assert main([*declared, "method.imagse=10"]) == 2
+    assert "There is no setting 'method.imagse'" in capsys.readouterr().err
+
+
+def test_help_takes_the_meaning_of_an_option_from_its_declaration(declared, capsys):
+    assert main([*declared, "--help", "method", "model"]) == 0
+    said = capsys.readouterr().out
+    assert "+method.images=VALUE                        how many images are summed\n" in said
+    assert "+model.width=VALUE\n" in said
+    for section in (["method"], []):
+        assert main([*declared, "+method.images=10", "--help", *section]) == 0
+        assert "method.images=10                            how many images are summed\n" in capsys.readouterr().out
+
+
 def test_its_own_check_and_a_missing_option_end_the_run_before_any_work(folder, tmp_path, capsys):
     (folder / "method" / "checked.yaml").write_text("name: checked\nredraw: true\n")
     (folder / "checked.py").write_text(

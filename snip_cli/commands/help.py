@@ -59,12 +59,14 @@ def section_lines(compose: Composer, composed: DictConfig, section: str) -> Iter
     lines = list(settings_lines(compose, composed, section))
     yield from ["", *lines] if lines else []
     own = OmegaConf.select(composed, section) or {}
-    others = [key for key in MEANINGS if key.startswith(f"{group}.") and key.split(".")[1] not in own]
+    settings = {key.split(".")[1]: meaning for key, meaning in MEANINGS.items() if key.startswith(f"{group}.")}
+    declared = compose.declared(section, str(own.get("name")))
+    others = {key: meaning for key, meaning in {**declared, **settings}.items() if key not in own}
     if others and lines:
         yield ""
         yield "With a plus:"
-        for key in others:
-            yield from line(f"+{section}.{key.split('.')[1]}=VALUE", MEANINGS[key])
+        for key, meaning in others.items():
+            yield from line(f"+{section}.{key}=VALUE", meaning)
 
 
 def wrapped(long: str) -> list[str]:
@@ -82,10 +84,14 @@ def settings_lines(compose: Composer, composed: DictConfig, section: str) -> Ite
     group = "schedule" if section == "dense_schedule" else section
     choice = composed.hydra.runtime.choices.get(group if section == group else f"{group}@{section}")
     comments = comments_of(yaml_of(compose.hydra, f"{group}/{choice}")) if section else {}
-    for key, value in own.items():
+    named = {f"{section}.{key!s}" if section else str(key): str(key) for key in own}
+    meanings = {key: meaning_of(name) or comments.get(key, "") for name, key in named.items()}
+    if section and not all(meanings.values()):
+        declared = compose.declared(section, str(own.get("name")))
+        meanings = {key: meaning or declared.get(key, "") for key, meaning in meanings.items()}
+    for name, key in named.items():
         if section or (key != "hydra" and key not in SECTIONS):
-            name = f"{section}.{key!s}" if section else str(key)
-            yield from line(f"{name}={written(value)}", meaning_of(name) or comments.get(str(key), ""))
+            yield from line(f"{name}={written(own[key])}", meanings[key])
 
 
 def line(setting: str, meaning: str) -> list[str]:

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 
 from snip_cli import __version__, registry
 from snip_cli.commands.console import console, exit_code_of, exits_reported
+from snip_cli.commands.declared import declared_options
 from snip_cli.commands.help import print_help, sections_asked
 from snip_cli.config.composition import CONFIG_NAME, Composer, composer
 from snip_cli.config.epochs import as_iterations, require_one_length
@@ -42,7 +43,7 @@ def run_command(arguments: list[str]) -> int:
     """Do what the arguments ask for and return the exit code."""
     with console():
         flags = parse(arguments or ["experiment=quickstart"])
-        with composer(flags.config_dir) as compose:
+        with composer(flags.config_dir, functools.partial(declared_options, flags.config_dir)) as compose:
             if answer(compose, flags):
                 return 0
             with exits_reported():

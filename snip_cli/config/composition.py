@@ -1,9 +1,10 @@
 """Command line → composed configurations, by Hydra; and Hydra's errors → sentences that name the remedy."""
 
 import re
-from collections.abc import Iterator, Sequence
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -15,7 +16,7 @@ from yaml import YAMLError
 from snip_cli.config.epochs import as_iterations, require_one_length
 from snip_cli.config.hydra_internals import Hydra, named_choice, open_hydra, split_sweep
 from snip_cli.config.quoting import PATHS, as_typed, is_text
-from snip_cli.config.reading import load
+from snip_cli.config.reading import NO_SETTINGS, OPTIONAL_SECTIONS, SECTIONS, file_of, load, require_complete
 from snip_cli.config.renamed import rename_override
 from snip_cli.config.schema import Config
 from snip_cli.config.sections import ANNEALS
@@ -31,6 +32,9 @@ EXTRA_LAUNCHERS = ("joblib", "submitit_local", "submitit_slurm")
 
 # The settings whose value is a list.
 LISTS = ("schedule.milestones", "dense_schedule.milestones", "dataset.shape", "dataset.sizes", "method.classes")
+
+# (section, name of its function) → the function's options with their meanings. It imports torch, which this room must not.
+Declared = Callable[[str, str], Mapping[str, str]]
 
 # What Hydra and OmegaConf raise for overrides and files of the user's.
 REFUSALS = (HydraException, OmegaConfBaseException, YAMLError, AssertionError, ValueError, TypeError, RecursionError)
@@ -58,21 +62,24 @@ class Sweep:
 
 
 @contextmanager
-def composer(config_dir: Path | None) -> Iterator["Composer"]:
-    """Return a composer over the project's YAML files; those in the user's folder `config_dir` take precedence."""
+def composer(config_dir: Path | None, declared: Declared = lambda section, name: {}) -> Iterator["Composer"]:
+    """Return a composer over the project's YAML files; those in the user's folder `config_dir` take precedence.
+
+    `declared` finds the options of a user's own function, for errors and help.
+    """
     if config_dir is not None and not config_dir.is_dir():
         raise ConfigError(
             f"--config-dir must be a folder: got {config_dir}. Name the one with your YAML and Python files."
         )
     with open_hydra(CONFIGS, config_dir) as hydra:
-        yield Composer(hydra, config_dir)
+        yield Composer(hydra, config_dir, declared)
 
 
 class Composer:
     """Composes overrides into configurations; every failure is a ConfigError."""
 
-    def __init__(self, hydra: Hydra, config_dir: Path | None) -> None:
-        self.hydra, self.config_dir = hydra, config_dir
+    def __init__(self, hydra: Hydra, config_dir: Path | None, declared: Declared) -> None:
+        self.hydra, self.config_dir, self.declared = hydra, config_dir, declared
 
     def compose(
         self, overrides: Sequence[str], mode: RunMode = RunMode.RUN, typed: Sequence[str] | None = None
@@ -159,7 +166,10 @@ class Composer:
             if key.startswith("method.") and any(re.match("method=.*,", override) for override in overrides):
                 remedy = f"write ++{key}=VALUE if all of them have it, or else run the methods in separate commands."
                 return f"'{key}' is not known in a sweep over methods: {remedy}"
-            return missing_setting(key, self.known_keys(overrides, key))
+            composed = self.composed_without(key, overrides)
+            own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+            known = list(flat_keys(OmegaConf.to_container(own)))
+            return self.unnamed_setting(key, composed, overrides) or missing_setting(key, known)
         if "Config group override must be" in text and (sentence := self.no_choice(overrides)):
             return sentence
         return " ".join(text.split())
@@ -199,16 +209,33 @@ class Composer:
             own = f", or add your own as {self.config_dir / group / choice}.yaml"
         return f"There is no {group} '{choice}'{nearest(choice, options)}; choose one of {known}{own}."
 
-    def known_keys(self, overrides: Sequence[str], unknown: str) -> list[str]:
-        """Return every key that an override may name, under the chosen groups as far as they compose."""
+    def unnamed_setting(self, key: str, composed: DictConfig, overrides: Sequence[str]) -> str | None:
+        """Return the error for a setting that a section has and its YAML does not name; None if the section has no such setting.
+
+        Raises ConfigError if the setting has no default, so that the YAML must name it.
+        """
+        section, _, name = key.partition(".")
+        schema, file = {**SECTIONS, **OPTIONAL_SECTIONS}.get(section), file_of(composed, section)
+        values = composed.get(section)
+        if schema is None or file is None or not isinstance(values, DictConfig) or name in values:
+            return None
+        require_complete(composed, composed)
+        settings = [spec.name for spec in fields(schema) if spec.name not in NO_SETTINGS]
+        if name not in settings and name not in self.declared(section, str(values.get("name"))):
+            return None
+        given = next(each for each in overrides if each.partition("=")[0] == key)
+        is_own = self.config_dir is not None and (self.config_dir / file).is_file()
+        line = ", or give it a line in that file" if is_own else ""
+        return f"{file} does not name '{name}', which {section} has: write {shlex.quote(f'+{given}')}{line}."
+
+    def composed_without(self, unknown: str, overrides: Sequence[str]) -> DictConfig:
+        """Return the values without the override of an unknown setting, under the chosen groups as far as they compose."""
         named = {override: override.partition("=")[0].lstrip("+~") for override in overrides if "," not in override}
         rest = [override for override, key in named.items() if key != unknown]
         try:
-            composed = self.hydra.compose_config(CONFIG_NAME, rest, run_mode=RunMode.RUN)
+            return self.hydra.compose_config(CONFIG_NAME, rest, run_mode=RunMode.RUN)
         except REFUSALS:
-            composed = self.hydra.compose_config(CONFIG_NAME, [], run_mode=RunMode.RUN)
-        own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-        return list(flat_keys(OmegaConf.to_container(own)))
+            return self.hydra.compose_config(CONFIG_NAME, [], run_mode=RunMode.RUN)
 
 
 def refuse_split_list(override: str) -> None:

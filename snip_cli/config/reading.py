@@ -96,11 +96,11 @@ def resolved(composed: DictConfig) -> dict[Any, Any]:
     return plain
 
 
-def require_complete(values: Mapping[Any, Any], composed: DictConfig) -> None:
+def require_complete(values: Mapping[Any, Any] | DictConfig, composed: DictConfig) -> None:
     """Raise ConfigError if the values of a section lack settings that have no default; the error names all of them."""
     for section, schema in {**SECTIONS, **OPTIONAL_SECTIONS}.items():
         own = values.get(section)
-        if not isinstance(own, Mapping):
+        if not isinstance(own, Mapping | DictConfig):
             continue
         missing = [spec.name for spec in fields(schema) if default_of(spec) is MISSING and spec.name not in own]
         names = ", ".join("iterations (or epochs)" if name == "iterations" else name for name in missing)

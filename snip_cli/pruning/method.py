@@ -5,6 +5,14 @@ A method is one function in one file, registered with what the pipeline needs to
     @register("name", stage=Stage.AT_INIT, options=NameOptions)
     def name(model, batches, loss, generator, options) -> dict[str, Tensor]: ...
 
+Options are the fields of a frozen dataclass, and the method's YAML repeats their defaults:
+
+    from snip_cli.pruning.options import option
+
+    @dataclass(frozen=True)
+    class NameOptions:
+        images: int = option(100, "how many images are summed", at_least=1)
+
 `gives` says which function the pipeline calls:
 
     SCORES   (model, batches, loss, generator, options) -> one score per entry of every prunable parameter; larger = keep

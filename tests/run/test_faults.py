@@ -28,6 +28,10 @@ CONFIGURATION = {
     "misspelt key": (["sparcity=0.9"], ["no setting 'sparcity'", "did you mean 'sparsity'"]),
     "misspelt nested key": (["schedule.itertions=9"], ["did you mean 'iterations'", "schedule has: name, "]),
     "misspelt key of a method": (["method.redrow=false"], ["did you mean 'redraw'", "method has: name, "]),
+    "a setting that a shipped file does not name": (
+        ["method.trained=true"],
+        ["method/snip.yaml does not name 'trained', which method has: write +method.trained=true."],
+    ),
     "appended key": (["+sparcity=0.9"], ["no setting 'sparcity'", "did you mean 'sparsity'"]),
     "appended option": (["+method.decay=1"], ["no option 'decay'"]),
     "plus before a known key": (["+sparsity=0.9"], ["sparsity=VALUE without a plus"]),
