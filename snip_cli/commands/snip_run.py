@@ -17,7 +17,7 @@ from snip_cli import __version__, registry
 from snip_cli.commands.console import console, exit_code_of, exits_reported
 from snip_cli.commands.declared import declared_options
 from snip_cli.commands.help import print_help, sections_asked
-from snip_cli.config.composition import CONFIG_NAME, Composer, composer
+from snip_cli.config.composition import CONFIG_NAME, Composer, composer, small_images
 from snip_cli.config.epochs import as_iterations, require_one_length
 from snip_cli.config.hydra_internals import argument_parser
 from snip_cli.config.quoting import in_home, quote_path
@@ -118,7 +118,7 @@ def start_one(compose: Composer, composed: DictConfig, flags: argparse.Namespace
     """Do one run, or the dry run or evaluation that the composed values ask for instead."""
     config = load(composed)
     if composed.eval is None:
-        log_notes([compose.unusual(composed)])
+        log_notes([compose.unusual(composed), small_images(config)])
     registry.load_all(flags.config_dir)
     from snip_cli.models.pretrained import with_weights_hash
 

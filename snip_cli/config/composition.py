@@ -30,6 +30,9 @@ CONFIG_NAME = "config"
 # Of the extra `launch`; `processes` and `slurm` build on them.
 EXTRA_LAUNCHERS = ("joblib", "submitit_local", "submitit_slurm")
 
+# Pixels on the shorter side of an image from which on a stem for ImageNet is not unusual.
+SMALL = 64
+
 # The settings whose value is a list.
 LISTS = ("schedule.milestones", "dense_schedule.milestones", "dataset.shape", "dataset.sizes", "method.classes")
 
@@ -118,13 +121,15 @@ class Composer:
             split = split_sweep(self.hydra, [*params, *master.hydra.overrides.task])
         except HydraException as error:
             raise ConfigError(self.explain(error, overrides)) from error
-        jobs, notes = [], []
+        jobs: list[Job] = []
+        notes: list[str | None] = []
         for job in split:
             composed = self.compose([*job, "hydra.mode=RUN"], typed=overrides)
             if composed.eval is not None:
                 raise ConfigError("eval evaluates one finished run: leave out -m and experiments that sweep.")
-            jobs.append(Job(load(composed), tuple(job)))
-            notes.append(self.unusual(composed))
+            config = load(composed)
+            jobs.append(Job(config, tuple(job)))
+            notes += [self.unusual(composed), small_images(config)]
         return Sweep(master, jobs, [note for note in dict.fromkeys(notes) if note])
 
     def unusual(self, composed: DictConfig) -> str | None:
@@ -236,6 +241,17 @@ class Composer:
             return self.hydra.compose_config(CONFIG_NAME, rest, run_mode=RunMode.RUN)
         except REFUSALS:
             return self.hydra.compose_config(CONFIG_NAME, [], run_mode=RunMode.RUN)
+
+
+def small_images(config: Config) -> str | None:
+    """Say that a network of a library has a stem for ImageNet, which shrinks images at once, and gets small ones."""
+    _, height, width = config.dataset.shape
+    if config.model.options.get("stem") != "imagenet" or min(height, width) >= SMALL:
+        return None
+    return (
+        f"unusual: model.stem=imagenet is meant for larger images than the {height}×{width} pixels of dataset={config.dataset.name}: "
+        "model.stem=cifar is probably wanted (ResNets, DenseNets, MobileNets and EfficientNets have it)"
+    )
 
 
 def refuse_split_list(override: str) -> None:

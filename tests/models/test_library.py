@@ -65,6 +65,28 @@ def test_it_trains_under_its_name_in_a_sweep_with_others(tmp_path):
     assert [job.config.dataset.name for job in sweep.jobs] == ["cifar10", "mnist"]
 
 
+STEM = "unusual: model.stem=imagenet is meant for larger images than the 32×32 pixels of dataset=cifar10: model.stem=cifar is "
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ([], 1),
+        (["-m", "seed=0,1"], 1),
+        (["model.stem=cifar"], 0),
+        (["dataset=tiny_imagenet"], 0),
+        (["dataset.shape=[3,64,63]"], 1),
+    ],
+)
+def test_small_images_for_a_stem_that_is_meant_for_imagenet_are_unusual(more, said, monkeypatch, capsys):
+    monkeypatch.setattr("snip_cli.commands.dry_run.print_plan", lambda configs: None)
+    monkeypatch.setattr("snip_cli.commands.sweep.print_plan", lambda configs: None)
+    assert main(["model=torchvision/squeezenet1_1", *more, "dry_run=true"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("unusual: model.stem=imagenet") == said
+    assert more or STEM in printed
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
