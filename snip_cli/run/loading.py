@@ -11,6 +11,7 @@ from snip_cli import registry
 from snip_cli.compact.files import masked_model
 from snip_cli.config.schema import Config
 from snip_cli.data.resident import Raw, channel_statistics, normalisation
+from snip_cli.errors import ConfigError
 from snip_cli.pruning.mask import Mask
 from snip_cli.runfolder.record import read_finished
 from snip_cli.runfolder.results import SeedResult
@@ -54,9 +55,35 @@ class LoadedRun:
 
         Args:
             images: N×C×H×W, or one image C×H×W: bytes from 0 to 255, or floating-point numbers from 0 to 1.
+
+        Raises:
+            ConfigError: images of another shape than the run's, or pixels out of that range.
         """
+        require_pixels(images, tuple(self.config.dataset.shape))
         constants = normalisation(*self.normalisation, images.device, data_type(self.config.dtype))
         return constants(images.double() * 255 if images.is_floating_point() else images)
+
+
+def require_pixels(images: Tensor, shape: tuple[int, ...]) -> None:
+    """Raise ConfigError unless images have the shape C×H×W, after a first dimension or none, and pixels in the range of their type."""
+    if images.ndim not in (3, 4) or tuple(images.shape[-3:]) != shape:
+        given, one = ("×".join(map(str, sizes)) for sizes in (images.shape, shape))
+        is_last = images.ndim in (3, 4) and tuple(images.shape[-3:]) == (*shape[1:], shape[0])
+        remedy = "Move the channels forward: images.movedim(-1, -3)." if is_last else "Bring them to that shape first."
+        raise ConfigError(
+            f"images must be N×{one} or {one} (channels, height, width), as in the run: got {given}. {remedy}"
+        )
+    if not images.numel():
+        return
+    low, high = (value.item() for value in images.aminmax())
+    largest = 1 if images.is_floating_point() else 255
+    if not 0 <= low <= high <= largest:  # also for NaN
+        allowed = (
+            "floating-point pixels must be in [0, 1]" if largest == 1 else "whole numbers as pixels must be in [0, 255]"
+        )
+        raise ConfigError(
+            f"{allowed}: got {low:g} to {high:g}. Give images as they are in the file, as bytes or divided by 255; normalise does the rest."
+        )
 
 
 def load_run(folder: str | Path, *, seed: int | None = None, config_dir: str | Path | None = None) -> LoadedRun:

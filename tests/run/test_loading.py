@@ -29,6 +29,34 @@ def test_it_gives_the_error_that_was_recorded_on_images_as_they_are_in_the_file(
     assert torch.equal(one, run.normalise(raw.test_images)[0]) and one.dtype == torch.float32
 
 
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        (torch.zeros(5, 28, 28, 1), r"got 5×28×28×1\. Move the channels forward: images\.movedim\(-1, -3\)\."),
+        (torch.zeros(28, 28, 1), r"got 28×28×1\. Move the channels"),
+        (torch.zeros(5, 3, 28, 28), r"must be N×1×28×28 or 1×28×28 .* got 5×3×28×28\. Bring them to that shape"),
+        (torch.zeros(5, 1, 32, 32), "got 5×1×32×32"),
+        (torch.zeros(5, 28, 28), "got 5×28×28"),
+        (torch.zeros(784), "got 784"),
+        (torch.zeros(2, 5, 1, 28, 28), "got 2×5×1×28×28"),
+        (torch.full((1, 28, 28), 255.0), r"floating-point pixels must be in \[0, 1\]: got 255 to 255"),
+        (torch.full((1, 28, 28), -0.5), "got -0.5 to -0.5"),
+        (torch.full((1, 28, 28), torch.nan), "got nan to nan"),
+        (torch.full((1, 28, 28), 256), r"whole numbers as pixels must be in \[0, 255\]: got 256 to 256"),
+    ],
+)
+def test_images_of_another_shape_or_range_are_refused(folder, images, said):
+    with pytest.raises(ConfigError, match=said):
+        snip_cli.load_run(folder).normalise(images)
+
+
+def test_the_limits_of_pixels_and_no_images_are_normalised(folder):
+    run = snip_cli.load_run(folder)
+    ends = torch.tensor([0, 255]).reshape(2, 1, 1, 1).expand(2, 1, 28, 28)
+    assert torch.equal(run.normalise(ends), run.normalise(ends / 255))
+    assert run.normalise(ends[:0]).shape == (0, 1, 28, 28)
+
+
 def test_its_mask_is_kept_in_a_step_of_training(folder):
     run = snip_cli.load_run(str(folder))
     parameters = dict(run.model.named_parameters())
