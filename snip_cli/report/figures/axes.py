@@ -10,7 +10,7 @@ import numpy
 from snip_cli.config.sections import AUTO
 from snip_cli.errors import ConfigError
 from snip_cli.report.cells import Cell
-from snip_cli.report.figures.styles import highest_error, is_dead
+from snip_cli.report.figures.styles import deviation, highest_error, is_dead
 from snip_cli.report.names import short_names
 
 if TYPE_CHECKING:
@@ -22,6 +22,12 @@ LABEL_WIDTH, CHARACTER = 0.035, 0.015
 BESIDE = 0.05
 # An axis of logarithms has no 0. Fractions nearer to 0 or 1 than this are drawn here.
 NEAREST = 1e-6
+# A logarithmic axis of errors shows a band down to this fraction of its mean, and at least this fraction below every mean.
+DEEPEST, BELOW = 0.2, 1 / 1.5
+# Points: the height of a line of values that are outside the axis.
+LINE_HEIGHT = 10
+# Such a value this near to a side of the figure, as a fraction of the axis, stands beside its place instead of around it.
+NEAR_SIDE = 0.1
 # By style: solid, dashed, dotted, both.
 LINES, MARKERS = ("-", "--", ":", "-."), ("o", "s", "^", "D")
 
@@ -43,51 +49,94 @@ def on_axis(lines: Sequence[Sequence[Cell]], look: Look) -> list[list[Cell]]:
     return shown
 
 
-def scale_axes(axes: "Axes", drawn: Sequence[Cell], look: Look) -> None:
-    """Set the scales, ticks and limits of a figure that shows these cells."""
+@dataclass(frozen=True)
+class Mean:
+    """The mean of a cell as a figure draws it: its place on the other axis, and its colour."""
+
+    cell: Cell
+    place: float
+    colour: str
+
+    @property
+    def error(self) -> float:
+        return statistics.fmean(self.cell.errors)
+
+
+def scale_axes(axes: "Axes", drawn: Sequence[Mean], look: Look, references: Sequence[Cell] = ()) -> None:
+    """Set the scales, ticks and limits of a figure that shows these means by sparsity, and lines at the errors of `references`."""
+    cells = [mean.cell for mean in drawn]
     forward, backward = (logit, expit) if look.logit else (stretch, shrink)
-    places = [place for place in ticks(drawn) if place > 0 or not look.logit]
+    places = [place for place in ticks(cells) if place > 0 or not look.logit]
     axes.set_xscale("function", functions=(forward, backward))
     axes.set_xticks(places, spaced([f"{place:.5g}" for place in places], forward(numpy.array(places))))
-    if look.logit:  # matplotlib would leave room in percent, which is far on this axis
-        ends = forward(numpy.array([100 * min(c.sparsity for c in drawn), 100 * max(c.sparsity for c in drawn)]))
-        room = BESIDE * (ends[1] - ends[0]) or BESIDE
-        axes.set_xlim(*backward(numpy.array([ends[0] - room, ends[1] + room])))
+    # matplotlib would leave room in percent, which is far near 100 %
+    ends = forward(numpy.array([min(mean.place for mean in drawn), max(mean.place for mean in drawn)]))
+    room = BESIDE * (ends[1] - ends[0]) or BESIDE
+    axes.set_xlim(*backward(numpy.array([ends[0] - room, ends[1] + room])))
     axes.set_xlabel(f"sparsity (%), {'logit axis' if look.logit else 'by the logarithm of what is kept'}")
     axes.set_ylabel("test error (%)")
-    limit_errors(axes, drawn, [100 * cell.sparsity for cell in drawn], look)
+    limit_errors(axes, drawn, look, references)
 
 
-def limit_errors(axes: "Axes", drawn: Sequence[Cell], places: Sequence[float], look: Look) -> None:
-    """Let the axis of errors end above the seeds that learned, and put a triangle at its end for each mean that is outside.
+def limit_errors(axes: "Axes", drawn: Sequence[Mean], look: Look, references: Sequence[Cell] = ()) -> None:
+    """Set the scale and the limits of the axis of errors, and write the value of each mean that is outside at the end of the axis.
 
-    `places` are where the cells are on the other axis.
+    An axis of logarithms reaches every mean. Another one leaves out means that would stretch it too far, as `highest_error` says.
     """
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    top = highest_error(drawn)
-    means = [(place, statistics.fmean(cell.errors)) for place, cell in zip(places, drawn, strict=True)]
+    cells = [*(mean.cell for mean in drawn), *references]
     if look.log:
-        positive = [mean for _, mean in means if mean > 0] or [1.0]
         axes.set_yscale("log", nonpositive="clip")
-        axes.set_ylim(min(positive) / 1.5, max(top, 1.5 * min(positive)))
+        bottom = lowest_error(cells)
+        axes.set_ylim(bottom, max(highest_error(cells, every_mean=True), 2 * bottom))
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
-    elif any(is_dead(result, cell) for cell in drawn for result in cell.results):
-        axes.set_ylim(0.0, top)
+    elif any(is_dead(result, cell) for cell in cells for result in cell.results):
+        axes.set_ylim(0.0, highest_error(cells))
     low, high = axes.get_ylim()
-    for marker, end, outside in (
-        ("^", high, [place for place, mean in means if mean > high]),
-        ("v", low, [place for place, mean in means if mean < low]),
-    ):
-        if outside:
-            label = "above the axis" if marker == "^" else "below the axis"
-            axes.plot(outside, [end] * len(outside), marker, color="black", clip_on=False, zorder=4, label=label)
+    apart = list({id(mean.cell): mean for mean in reversed(drawn)}.values())  # one reference starts several lines
+    above, below = [mean for mean in apart if mean.error > high], [mean for mean in apart if mean.error < low]
+    _write_outside(axes, "▲", high, sorted(above, key=lambda mean: -mean.error), -LINE_HEIGHT)
+    _write_outside(axes, "▼", low, sorted(below, key=lambda mean: mean.error), LINE_HEIGHT)
 
 
-def draw_references(axes: "Axes", lines: Sequence[Sequence[Cell]], colours: Sequence[str]) -> None:
-    """Draw a horizontal line at each reference from which a line starts: black if there is one, else in the colour of its first line."""
+def lowest_error(cells: Sequence[Cell]) -> float:
+    """Return the lower end of a logarithmic axis of errors. It shows bands, except where they come near to 0, and published numbers."""
+    means = [(statistics.fmean(cell.errors), deviation(cell)) for cell in cells]
+    ends = [min(BELOW * mean, max(mean - std, DEEPEST * mean)) for mean, std in means if mean > 0]
+    published = [BELOW * cell.published.error for cell in cells if cell.published]
+    return min([*ends, *published], default=BELOW)
+
+
+def _write_outside(axes: "Axes", triangle: str, end: float, means: Sequence[Mean], step: float) -> None:
+    """Write the values of means that are outside at one end of the axis, each in its colour, those at one place below each other.
+
+    The first one of a place stands next to the end, and each other one `step` points further.
+    """
+    places = [mean.place for mean in means]
+    for number, mean in enumerate(means):
+        line = places[:number].count(mean.place) + 0.6
+        across = axes.transAxes.inverted().transform(axes.transData.transform((mean.place, end)))[0]
+        axes.annotate(
+            f"{triangle} {mean.error:.2f}",
+            (mean.place, end),
+            xytext=(0, line * step),
+            textcoords="offset points",
+            ha="left" if across < NEAR_SIDE else "right" if across > 1 - NEAR_SIDE else "center",
+            va="center",
+            color=mean.colour,
+            fontsize="small",
+            annotation_clip=False,
+        )
+
+
+def draw_references(axes: "Axes", lines: Sequence[Sequence[Cell]], colours: Sequence[str]) -> list[Cell]:
+    """Draw a horizontal line at each reference from which a line starts: black if there is one, else in the colour of its first line.
+
+    Returns these references.
+    """
     started: dict[int, tuple[Cell, str]] = {}
     for line, colour in zip(lines, colours, strict=True):
         for cell in line:
@@ -98,6 +147,7 @@ def draw_references(axes: "Axes", lines: Sequence[Sequence[Cell]], colours: Sequ
         own = "black" if len(started) == 1 else colour
         label = f"reference, {name}" if name else "reference"
         axes.axhline(statistics.fmean(cell.errors), color=own, linewidth=0.9, linestyle=(0, (6, 4)), label=label)
+    return [cell for cell, _ in started.values()]
 
 
 def ticks(drawn: Sequence[Cell]) -> list[float]:

@@ -10,7 +10,7 @@ from snip_cli.config.sections import AUTO
 from snip_cli.errors import ConfigError
 from snip_cli.report.captions import common_and_own, extent, phrase, without
 from snip_cli.report.cells import Cell, lines
-from snip_cli.report.figures.axes import MARKERS, Look, draw_references, limit_errors
+from snip_cli.report.figures.axes import MARKERS, Look, Mean, draw_references, limit_errors
 from snip_cli.report.figures.drawing import Drawing
 from snip_cli.report.figures.legends import place_legend
 from snip_cli.report.figures.styles import deviation, style_of, warn_of_repeats
@@ -107,8 +107,8 @@ def draw_panel(axes: "Axes", points: Sequence[Point], drawn: Sequence[Sequence[C
             label=point.name,
         )
     numbers = sorted({point.number for point in points})
-    draw_references(axes, [drawn[number] for number in numbers], [f"C{style_of(number).colour}" for number in numbers])
-    references = [cell for number in numbers for cell in drawn[number] if cell.settings["method"] == "reference"]
+    colours = [f"C{style_of(number).colour}" for number in numbers]
+    references = draw_references(axes, [drawn[number] for number in numbers], colours)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -116,8 +116,11 @@ def draw_panel(axes: "Axes", points: Sequence[Point], drawn: Sequence[Sequence[C
     axes.tick_params(axis="x", labelsize="small")
     axes.set_xlabel("iterations of training in all (equal ones side by side)", fontsize="small")
     axes.set_ylabel("test error (%)")
-    shown = [*(point.cell for point in points), *references]
-    limit_errors(axes, shown, [*places, *places[:1] * len(references)], look)
+    means = [
+        Mean(point.cell, place, f"C{style_of(point.number).colour}")
+        for point, place in zip(points, places, strict=True)
+    ]
+    limit_errors(axes, means, look, references)
     axes.grid(alpha=0.3)
 
 

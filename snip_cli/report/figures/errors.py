@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from snip_cli.errors import ConfigError, RunError
 from snip_cli.report.captions import common_and_own, extent, span, without
 from snip_cli.report.cells import Cell, cells, lines
-from snip_cli.report.figures.axes import LINES, MARKERS, Look, draw_references, on_axis, scale_axes
+from snip_cli.report.figures.axes import LINES, MARKERS, Look, Mean, draw_references, on_axis, scale_axes
 from snip_cli.report.figures.drawing import Drawing
 from snip_cli.report.figures.legends import place_legend
 from snip_cli.report.figures.styles import deviation, style_of, warn_of_repeats
@@ -36,7 +36,7 @@ def draw_errors(found: Sequence[Cell], look: Look | None = None) -> Drawing:
     """Draw test error (mean, with a band of one sample standard deviation over seeds) against sparsity, a curve per method and model.
 
     The axis is logarithmic in the fraction that is kept, because pruning is interesting near 100 %, or a logit axis. References are
-    lines across it. The axis of errors leaves out seeds that learned nothing. Published numbers are crosses beside runs of the same
+    lines across it. Means over seeds that learned nothing do not stretch the axis of errors far. Published numbers are crosses beside runs of the same
     protocol. Raises ConfigError where nothing is finished.
     """
     from matplotlib.figure import Figure
@@ -54,10 +54,14 @@ def draw_errors(found: Sequence[Cell], look: Look | None = None) -> Drawing:
     for number, (line, name) in enumerate(zip(shown, names, strict=True)):
         if line:
             draw_line(axes, line, name or common, number, bars=look.bars)
-    draw_references(axes, drawn, [f"C{style_of(number).colour}" for number in range(len(drawn))])
+    colours = [f"C{style_of(number).colour}" for number in range(len(drawn))]
+    references = draw_references(axes, drawn, colours)
     everything = [cell for line in drawn for cell in line]
     axes.set_title(f"{common} ({extent(everything)})" if common else extent(everything), fontsize="medium")
-    scale_axes(axes, [cell for line in shown for cell in line], look)
+    means = [
+        Mean(cell, 100 * cell.sparsity, colour) for line, colour in zip(shown, colours, strict=True) for cell in line
+    ]
+    scale_axes(axes, means, look, references)
     axes.grid(alpha=0.3)
     place_legend(figure, axes.get_legend_handles_labels()[0], inside=axes)
     return Drawing(figure, rows([cell for cell in found if cell.errors]))

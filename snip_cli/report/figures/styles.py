@@ -15,6 +15,8 @@ COLOURS, DASHES = 10, 4
 NEAR_GUESSING = 5.0
 # The share of the axis that is left free above the highest value.
 MARGIN = 1.05
+# Means over seeds that learned nothing may stretch the axis by this factor. Larger ones would hide the differences between the others.
+STRETCH = 2.0
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,17 @@ def deviation(cell: Cell) -> float:
     return statistics.stdev(cell.errors)
 
 
-def highest_error(cells: Sequence[Cell]) -> float:
-    """Return the upper end of an axis of errors. It leaves out seeds that learned nothing, unless no seed learned anything."""
+def highest_error(cells: Sequence[Cell], *, every_mean: bool = False) -> float:
+    """Return the upper end of an axis of errors.
+
+    The axis reaches the bands of the seeds that learned, and published numbers. It reaches a mean over seeds that learned nothing where
+    that makes it at most twice as long, where no seed learned anything, and with `every_mean`.
+    """
     alive = [[result.test_error for result in cell.results if not is_dead(result, cell)] for cell in cells]
     errors = [of_cell for of_cell in alive if of_cell] or [cell.errors for cell in cells if cell.errors]
     published = [cell.published.error for cell in cells if cell.published]
     reach = [statistics.fmean(of_cell) + (statistics.stdev(of_cell) if len(of_cell) > 1 else 0.0) for of_cell in errors]
-    return min(MARGIN * max([*reach, *published], default=100.0), 100.0) or 1.0
+    learned = max([*reach, *published], default=100.0)
+    means = [statistics.fmean(cell.errors) for cell in cells if cell.errors]
+    top = max([learned, *(mean for mean in means if every_mean or mean <= STRETCH * learned)])
+    return min(MARGIN * top, 100.0) or 1.0

@@ -51,12 +51,45 @@ def test_a_logit_axis_without_a_pruned_run_is_refused(tmp_path):
         axes_of(tmp_path, logit=True)
 
 
-def test_one_dead_seed_does_not_stretch_the_axis_and_a_mean_outside_is_marked(tmp_path):
+def written(axes):
+    """The values outside the axis: text, sparsity and colour of each, from the end of the axis on."""
+    return [(text.get_text(), text.xy[0], text.get_color()) for text in axes.texts]
+
+
+def test_one_dead_seed_does_not_stretch_the_axis_and_a_mean_outside_is_written(tmp_path):
     record(tmp_path, "a", [2.0, 2.0, 2.2], sparsity=0.9)
     record(tmp_path, "b", [3.0, 3.0, 90.0], sparsity=0.99)
     axes = axes_of(tmp_path)
     assert axes.get_ylim() == (0.0, pytest.approx(1.05 * 3.0))
-    assert list(line(axes, "above").get_xdata()) == [99.0]
+    assert written(axes) == [("▲ 32.00", 99.0, line(axes, "snip").get_color())]
+
+
+def test_means_outside_at_one_place_keep_colour_and_order(tmp_path):
+    for method, last in (("magnitude", [90.0]), ("random", [80.0, 90.0]), ("snip", [3.0])):
+        for sparsity, errors in ((0.9, [2.0]), (0.99, last)):
+            record(tmp_path, f"{method}{sparsity}", errors, method=method, sparsity=sparsity, **{"dataset.classes": 4})
+    axes = axes_of(tmp_path)
+    colours = {method: line(axes, method).get_color() for method in ("magnitude", "random", "snip")}
+    assert written(axes) == [("▲ 90.00", 99.0, colours["magnitude"]), ("▲ 85.00", 99.0, colours["random"])]
+    heights = [text.get_window_extent() for text in axes.texts]
+    assert heights[0].y0 >= heights[1].y1 - 1 and heights[0].y1 <= axes.get_window_extent().y1
+
+
+def test_a_mean_with_a_dead_seed_that_is_near_the_others_is_inside(tmp_path):
+    record(tmp_path, "a", [89.33], method="magnitude", sparsity=0.99)
+    record(tmp_path, "b", [67.67, 71.33, 89.33], method="random", sparsity=0.99)
+    axes = axes_of(tmp_path)
+    assert axes.get_ylim()[1] > 89.33 and not axes.texts
+
+
+def test_a_logarithmic_axis_reaches_every_mean_and_bands_and_references(tmp_path):
+    record(tmp_path, "ref", [0.4], sparsity=0.0)
+    record(tmp_path, "a", [1.0, 2.0, 3.0], sparsity=0.9)
+    record(tmp_path, "b", [3.0, 3.0, 90.0], sparsity=0.99)
+    low, high = axes_of(tmp_path, log=True, logit=True).get_ylim()
+    assert low < 0.4 and high > 32.0
+    (tmp_path / "ref" / "metrics.json").unlink()
+    assert axes_of(tmp_path, log=True).get_ylim()[0] == 1.0
 
 
 def test_without_a_dead_seed_all_points_are_inside(tmp_path):
@@ -71,7 +104,14 @@ def test_a_logarithmic_axis_shows_a_zero_as_below_it(tmp_path):
     record(tmp_path, "b", [0.5, 1.5], sparsity=0.9)
     axes = axes_of(tmp_path, log=True)
     assert axes.get_yscale() == "log" and axes.get_ylim()[0] > 0
-    assert list(line(axes, "below").get_xdata()) == [50.0]
+    assert [text[:2] for text in written(axes)] == [("▼ 0.00", 50.0)]
+
+
+def test_the_axis_of_sparsities_ends_beside_its_points(tmp_path):
+    record(tmp_path, "ref", [1.0], sparsity=0.0)
+    record(tmp_path, "a", [2.0], sparsity=0.995)
+    axes = axes_of(tmp_path)
+    assert axes.get_xlim()[1] < 99.7
 
 
 def test_bars_are_as_long_as_the_band_is_wide(tmp_path):
