@@ -19,19 +19,30 @@ def is_untrained(settings: Settings) -> bool:
 
 
 def trained(records: Sequence[Record], untrained: bool = False) -> list[Record]:
-    """Return the runs that were trained, and warn of how many were not; with `untrained`, all. Raises ConfigError where no run was trained."""
+    """Return the runs that are trained, finished or not, and warn of how many are not; with `untrained`, all. Raises ConfigError where no run was trained."""
     if untrained:
         return list(records)
     found = [record for record in records if not is_untrained(record.settings)]
-    others = len(records) - len(found)
+    others = [record for record in records if is_untrained(record.settings)]
     if others and not found:
         raise ConfigError(
             "No run here was trained (schedule.iterations is 0 in all of them), so their errors say nothing: add --untrained to show them."
         )
     if others:
-        log.warning("passed over %s; --untrained shows them", _runs(others))
+        log.warning("passed over %s; --untrained shows them", _in_words(others))
     return found
 
 
+def _in_words(untrained: Sequence[Record]) -> str:
+    """Return how many runs trained nothing, and how many of schedule.iterations=0 have no result yet."""
+    finished = sum(bool(record.results) for record in untrained)
+    unfinished = len(untrained) - finished
+    parts = [
+        f"{finished} {_runs(finished)} that trained nothing" if finished else "",
+        f"{unfinished} unfinished {_runs(unfinished)} with schedule.iterations=0" if unfinished else "",
+    ]
+    return " and ".join(filter(None, parts))
+
+
 def _runs(count: int) -> str:
-    return "1 run that trained nothing" if count == 1 else f"{count} runs that trained nothing"
+    return "run" if count == 1 else "runs"

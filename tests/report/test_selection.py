@@ -85,6 +85,15 @@ def test_a_published_table_passes_over_them_too(tmp_path, capsys):
     assert said.err == "passed over 1 run that trained nothing; --untrained shows them\n"
 
 
+def test_a_run_that_is_not_finished_has_not_trained_nothing(tmp_path, capsys):
+    mixed(tmp_path)
+    record(tmp_path, "unfinished", [], iterations=0, sparsity=0.6)
+    assert main([str(tmp_path)]) == 0
+    said = capsys.readouterr().err
+    both = "3 runs that trained nothing and 1 unfinished run with schedule.iterations=0"
+    assert said == f"passed over {both}; --untrained shows them\n"
+
+
 def test_curves_of_tensorboard_have_no_untrained_run(tmp_path):
     mixed(tmp_path)
     assert [folder.name for folder in write_curves(tmp_path)] == ["snip-lenet_300_100-mnist"]
