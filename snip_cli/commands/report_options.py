@@ -132,7 +132,7 @@ def add_others(made: argparse._ArgumentGroup) -> None:
     made.add_argument(
         "--layers",
         action="store_true",
-        help="show what is left of each layer instead of errors: shape, counts, density, effective density, share of the multiply-adds; "
+        help="show what is left of each layer instead of errors: shape, counts, density, effective density, share of the dense multiply-adds; "
         "--figure draws the densities",
     )
     made.add_argument(

@@ -16,7 +16,7 @@ class Layer:
         total: its prunable parameters, weights and biases together.
         kept: how many of them the mask keeps.
         effective_kept: how many of these lie on a path from input to output; None where the paths are not known.
-        multiply_adds: the fraction of the unpruned network's multiply-adds that are its own; None where they are not known.
+        multiply_adds: the fraction of the dense network's multiply-adds that are its own, whatever is kept; None where they are not known.
     """
 
     name: str

@@ -46,6 +46,7 @@ def test_the_table_has_a_last_line_of_all_layers(tmp_path, capsys):
     heading, _, names, _, conv1, *_, last = capsys.readouterr().out.rstrip().splitlines()[-9:]
     assert heading == "snip, lenet_5_caffe, digits, sparsity 0.9 (n = 1)"
     assert names.split("  ")[0] == "layer"
+    assert names.endswith("  dense multiply-adds (%)")
     assert conv1.split()[:3] == ["conv1", "20×1×5×5", "520"]
     assert last.split()[:4] == ["all", "431,080", "43,108", "0.1000"]
     assert last.split()[-1] == "100.0"

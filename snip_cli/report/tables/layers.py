@@ -15,7 +15,7 @@ UNKNOWN = "-"
 
 
 def layer_rows(cells: Sequence[Cell], layers: Sequence[Sequence[Layer]]) -> list[Row]:
-    """Return a row per layer of each cell, in full: counts are means over the seeds, densities and multiply-adds fractions."""
+    """Return a row per layer of each cell, in full: counts are means over the seeds, densities and shares of the dense multiply-adds fractions."""
     return [
         {
             **cell.key,
@@ -59,7 +59,7 @@ def _shown(layer: Layer) -> Mapping[str, str]:
         "kept": f"{layer.kept:,.0f}",
         "density": density(layer.density),
         "effective density": density(layer.effective_density),
-        "multiply-adds (%)": UNKNOWN if share is None else f"{100 * share:.1f}",
+        "dense multiply-adds (%)": UNKNOWN if share is None else f"{100 * share:.1f}",
     }
 
 
