@@ -26,13 +26,14 @@ ROUNDING = 0.0005
 
 @dataclass(frozen=True)
 class Cell:
-    """Replicates that differ in nothing but their seed, and the run folders that hold them."""
+    """Replicates that differ in nothing but their seed, the run folders that hold them, and the name of their schedule."""
 
     key: Settings
     settings: Settings
     results: Sequence[SeedResult]
     wanted: int
     folders: Sequence[Path] = field(default_factory=list)
+    schedule: str = ""
 
     @property
     def errors(self) -> list[float]:
@@ -169,6 +170,7 @@ def _cell(group: Sequence[Record], names: Sequence[str]) -> Cell:
         results=list(results.values()),
         wanted=len({seed for record in group for seed in record.wanted} | results.keys()),
         folders=[folder for record in group for folder in record.folders],
+        schedule=group[0].schedule,
     )
 
 

@@ -27,13 +27,15 @@ COLUMNS = ("method", "model", "dataset", "sparsity")
 class Record:
     """One run: its settings, its results by seed (none before the first is finished), and the seeds that were requested.
 
-    Several `folders` hold it where it was run, or copied, in several places.
+    Several `folders` hold it where it was run, or copied, in several places. `schedule` is the name of the schedule that it chose; its own
+    settings may differ from that.
     """
 
     folders: Sequence[Path]
     settings: Settings
     results: Mapping[int, SeedResult]
     wanted: Sequence[int]
+    schedule: str = ""
 
     @property
     def name(self) -> str:
@@ -98,13 +100,13 @@ def record_of(run: RunRecord) -> Record:
     content = run.environment.weights or run.config.model.weights
     if content != run.config.model.weights:  # a file: others may have its name, and a record lacks its folder
         settings["model.weights"] = f"{Path(run.config.model.weights).name} ({content[:8]})"
-    return Record([run.folder], settings, run.results, run.config.all_seeds)
+    return Record([run.folder], settings, run.results, run.config.all_seeds, run.config.schedule.name)
 
 
 def _merged(places: Sequence[Record]) -> Record:
     wanted = sorted({seed for record in places for seed in record.wanted})
     folders = [folder for record in places for folder in record.folders]
-    return Record(folders, places[0].settings, merged_results(places), wanted)
+    return Record(folders, places[0].settings, merged_results(places), wanted, places[0].schedule)
 
 
 def merged_results(records: Sequence[Record]) -> dict[int, SeedResult]:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from tabulate import tabulate
 
 from snip_cli.report.cells import Cell
+from snip_cli.report.lengths import short_note
 from snip_cli.report.published.snip import Published
 from snip_cli.report.records import Row
 from snip_cli.report.tables import columns
@@ -136,8 +137,8 @@ def marks(results: Sequence[SeedResult]) -> str:
 
 
 def notes(cells: Sequence[Cell]) -> list[str]:
-    """Return the lines below a table that explain its marks."""
-    return [line for line in (cut_note(cells), unlearned_note(cells)) if line]
+    """Return the lines below a table that explain its marks, and say of short trainings that they are."""
+    return [line for line in (cut_note(cells), unlearned_note(cells), short_note(cells)) if line]
 
 
 def collapsed(results: Sequence[SeedResult]) -> list[SeedResult]:

@@ -136,3 +136,28 @@ def test_table_3_as_it_is_printed_has_the_marks_too(tmp_path, capsys):
     said = shown(capsys, str(tmp_path), "--table", "Table 3")
     assert sum("‡" in line for line in said) == 3
     assert any("88.65 (1.91 ± 0.10) * ‡" in line for line in said)
+
+
+def test_a_training_shorter_than_its_schedule_is_said_below_the_table_in_every_format(tmp_path, capsys):
+    own = {"dataset": "digits", "schedule.name": "quick"}
+    for sparsity in (0.5, 0.9):
+        record(tmp_path, f"{sparsity}", [2.0], sparsity=sparsity, iterations=200, **own)
+    note = "short: 200 of the 300 iterations of schedule=quick"
+    assert shown(capsys, str(tmp_path))[-1] == note
+    assert shown(capsys, str(tmp_path), "--format", "markdown")[-1] == note
+    assert rf"\item {note}" in shown(capsys, str(tmp_path), "--format", "latex")
+    assert shown(capsys, str(tmp_path), "--pivot", "method:sparsity")[-1] == note
+    assert main([str(tmp_path), "--html", str(tmp_path / "page.html")]) == 0
+    assert f">{note}<" in (tmp_path / "page.html").read_text()
+
+
+def test_where_some_trainings_are_short_the_line_says_how_many(tmp_path, capsys):
+    own = {"dataset": "digits", "schedule.name": "quick"}
+    for sparsity, iterations in ((0.5, 300), (0.8, 400), (0.9, 200)):
+        record(tmp_path, f"{sparsity}", [2.0], sparsity=sparsity, iterations=iterations, **own)
+    assert shown(capsys, str(tmp_path))[-1] == "short: 200 of the 300 iterations of schedule=quick (in 1 of 3 rows)"
+
+
+def test_a_schedule_of_ones_own_is_not_called_short(tmp_path, capsys):
+    record(tmp_path, "a", [2.0], dataset="digits", iterations=5, **{"schedule.name": "my_own"})
+    assert not any(line.startswith("short") for line in shown(capsys, str(tmp_path)))
