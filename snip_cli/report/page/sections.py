@@ -57,13 +57,12 @@ def _section(title: str, cells: Sequence[Cell]) -> Section:
     named = [(name or shared, number, line) for number, (name, line) in enumerate(zip(names, drawn, strict=True))]
     warn_of_repeats(len(named))
     table, notes = for_reading(cells)
-    hidden = [name for name in table[0] if name in ("model", "dataset") or not any(row[name] for row in table)]
     missing: dict[str, None] = {}
     return Section(
         title,
         shared if len(drawn) > 1 else "",
         error_chart(named) if drawn else None,
-        [{name: text for name, text in row.items() if name not in hidden} for row in table],
+        [{name: text for name, text in row.items() if name not in ("model", "dataset")} for row in table],
         notes,
         groups(named, missing),
         masks(cells, missing),

@@ -11,7 +11,7 @@ from snip_cli.report.published.snip import Published
 from snip_cli.report.records import Row
 from snip_cli.report.tables import columns
 from snip_cli.report.tables.latex import as_latex, without_constants
-from snip_cli.report.tables.verdicts import best_of_last_5, of_those_that_learned, seeds_in_words, verdict
+from snip_cli.report.tables.verdicts import best_of_last_5, is_short, of_those_that_learned, seeds_in_words, verdict
 from snip_cli.runfolder.results import SeedResult
 
 UNKNOWN = "-"
@@ -24,7 +24,7 @@ NAMED = 6
 
 
 def rows(cells: Sequence[Cell], further: Collection[str] = ()) -> list[Row]:
-    """Return the table's rows in full: errors in percent, sample standard deviations, difference = ours − published.
+    """Return the table's rows in full: errors in percent, sample standard deviations, difference = ours − published, of a training that is not short.
 
     `further` names columns of `columns.FURTHER`.
     """
@@ -46,10 +46,17 @@ def _row(cell: Cell, published: Published | None) -> Row:
         "best_of_last_5": best_of_last_5(cell),
         "published": published.error if published else None,
         "published_std": published.std if published else None,
-        "difference": mean - published.error if mean is not None and published else None,
+        "difference": _difference(cell, published, mean),
         "verdict": verdict(cell),
         "deviations": " ".join(cell.deviations),
     }
+
+
+def _difference(cell: Cell, published: Published | None, mean: float | None) -> float | None:
+    """Return ours − published; None where either is not known, and where a shorter training is behind ours."""
+    if mean is None or published is None or is_short(cell, published):
+        return None
+    return mean - published.error
 
 
 def as_text(cells: Sequence[Cell], style: str = "simple", further: Collection[str] = ()) -> str:
@@ -72,7 +79,10 @@ def as_text(cells: Sequence[Cell], style: str = "simple", further: Collection[st
 
 
 def for_reading(cells: Sequence[Cell], further: Collection[str] = ()) -> tuple[list[dict[str, str]], list[str]]:
-    """Return the rows of the table as texts with their marks, and a line for each mark that explains it, the stars first."""
+    """Return the rows of the table as texts with their marks, and a line for each mark that explains it, the stars first.
+
+    A column that is empty in all rows is left out.
+    """
     numbers = rows(cells)
     other = any(cell.results and cell.sparsity != cell.settings["sparsity"] for cell in cells)
     judged, dead = (any(row[name] not in ("", None) for row in numbers) for name in ("verdict", "error_learned"))
@@ -83,7 +93,8 @@ def for_reading(cells: Sequence[Cell], further: Collection[str] = ()) -> tuple[l
         for row, cell in zip(numbers, cells, strict=True)
     ]
     starred = [f"{mark} not the published protocol: {', '.join(settings)}" for settings, mark in star.items()]
-    return table, [*starred, *notes(cells)]
+    filled = [name for name in table[0] if any(row[name] for row in table)] if table else []
+    return [{name: row[name] for name in filled} for row in table], [*starred, *notes(cells)]
 
 
 def _shown(row: Row, cell: Cell, star: str, *, reached: bool, judged: bool, dead: bool) -> dict[str, str]:

@@ -161,3 +161,21 @@ def test_where_some_trainings_are_short_the_line_says_how_many(tmp_path, capsys)
 def test_a_schedule_of_ones_own_is_not_called_short(tmp_path, capsys):
     record(tmp_path, "a", [2.0], dataset="digits", iterations=5, **{"schedule.name": "my_own"})
     assert not any(line.startswith("short") for line in shown(capsys, str(tmp_path)))
+
+
+def test_a_column_that_is_empty_in_every_row_is_left_out_of_all_but_csv(tmp_path, capsys):
+    record(tmp_path, "a", [2.0], dataset="digits")
+    for style in ("text", "markdown", "latex"):
+        said = "\n".join(shown(capsys, str(tmp_path), "--format", style))
+        assert "error" in said and "paper" not in said and "difference" not in said
+    [row] = csv.DictReader(io.StringIO("\n".join(shown(capsys, str(tmp_path), "--format", "csv"))))
+    assert (row["published"], row["difference"]) == ("", "")
+
+
+def test_a_short_training_has_no_difference_from_the_paper(tmp_path, capsys):
+    record(tmp_path, "short", [6.13], sparsity=0.95, iterations=200)
+    header, _, row, *_ = shown(capsys, str(tmp_path))
+    assert "paper (%)" in header and "difference" not in header and "1.6 *" in row
+    record(tmp_path, "full", [2.0], sparsity=0.98)
+    rows = csv.DictReader(io.StringIO("\n".join(shown(capsys, str(tmp_path), "--format", "csv"))))
+    assert {row["sparsity"]: row["difference"][:5] for row in rows} == {"0.95": "", "0.98": "-0.39"}
