@@ -10,7 +10,7 @@ import os
 import platform
 import struct
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,14 @@ HPARAMS_FIRST = (
     *("schedule.iterations", "schedule.batch_size", "schedule.optimizer", "schedule.learning_rate", "schedule.anneal"),
     *("init.name", "init_train.name"),
 )
+# Settings that change nothing unless another one has a value that uses them.
+USED_BY: Mapping[str, tuple[str, Collection[object]]] = {
+    "milestones": ("anneal", ("step",)),
+    "decay": ("anneal", ("step",)),
+    "momentum": ("optimizer", ("sgd",)),
+    "nesterov": ("optimizer", ("sgd",)),
+    "translate_pixels": ("augmentation", ("flip_translate", "flip_translate_released")),
+}
 # What the columns `method`, `model` and `dataset` show already.
 NAMES = ("method.name", "model.name", "dataset.name")
 
@@ -156,14 +164,22 @@ class RunEvents:
 def hparams_of(config: Config) -> dict[str, bool | int | float | str]:
     """Return a run's row of the HParams tab: every setting that determines the result, so that no two runs look alike.
 
-    The usual ones come first. A setting of a section has a dotted name, as in `schedule.learning_rate`.
+    Settings that another one leaves unused, such as milestones of a cosine, are left out. The usual ones come first. A setting of a section has a dotted name, as in `schedule.learning_rate`.
     """
     settings = config.settings()
     names = {"method": config.method_name, "model": config.model.name, "dataset": config.dataset.name}
     row = names | {"sparsity": config.sparsity, "first_seed": config.seed, "seeds": config.seeds}
     flat = dict(flat_settings({key: value for key, value in settings.items() if key not in ("sparsity", "seed")}))
+    flat = {name: value for name, value in flat.items() if _is_used(name, flat)}
     first = {name: flat[name] for name in HPARAMS_FIRST if name in flat}
     return row | first | {name: value for name, value in flat.items() if name not in first and name not in NAMES}
+
+
+def _is_used(name: str, flat: Mapping[str, object]) -> bool:
+    """Return whether a setting matters beside the others of its section."""
+    section, _, own = name.rpartition(".")
+    other, values = USED_BY.get(own, ("", ()))
+    return f"{section}.{other}" not in flat or flat[f"{section}.{other}"] in values
 
 
 def flat_settings(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, bool | int | float | str]]:
