@@ -3,6 +3,7 @@
 import logging
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from snip_cli import registry
@@ -14,14 +15,29 @@ from snip_cli.runfolder.results import LayerCount
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from snip_cli.compact.paths import Paths
     from snip_cli.pruning.mask import Mask
 
 log = logging.getLogger("snip_cli")
 
 
-def layers_of(cell: Cell) -> list[Layer]:
+@dataclass(frozen=True)
+class Network:
+    """What all masks of one network share: the network without weights, its layers' shares of the multiply-adds, and its paths, traced once."""
+
+    model: "nn.Module"
+    shares: Mapping[str, float]
+    paths: "Paths"
+
+
+# By the settings that make a network; None where it cannot be built here.
+Networks = dict[str, Network | None]
+
+
+def layers_of(cell: Cell, networks: Networks) -> list[Layer]:
     """Return the layers of a cell, mean over its seeds; none where the cell has neither results with counts nor masks.
 
+    The cell's network is taken from `networks`, or added to them.
     A record without tensors has no masks, so effective densities are known only if nothing is pruned. The network is built again for shapes
     and multiply-adds, which are not known where it comes from a file of the user's own.
     """
@@ -33,10 +49,10 @@ def layers_of(cell: Cell) -> list[Layer]:
     counts |= {result.seed: result.layers for result in cell.results if result.layers}
     if not counts:
         return []
-    model = built(cell)
-    shapes = shapes_of(model, next(iter(masks.values()), {}))
-    shares = shares_of(model, cell.settings["dataset.shape"]) if model is not None else {}
-    effective = effective_counts(cell, model, masks, counts)
+    network = network_of(cell, networks)
+    shapes = shapes_of(network.model if network else None, next(iter(masks.values()), {}))
+    shares = network.shares if network else {}
+    effective = effective_counts(network, masks, counts)
     return [
         Layer(
             first.name,
@@ -48,6 +64,20 @@ def layers_of(cell: Cell) -> list[Layer]:
         )
         for place, first in enumerate(next(iter(counts.values())))
     ]
+
+
+def network_of(cell: Cell, networks: Networks) -> Network | None:
+    """Return a cell's network from `networks`, after adding it where it is new."""
+    from snip_cli.compact.paths import Paths
+
+    made_by = {name: value for name, value in cell.settings.items() if name.startswith(("model", "dataset"))}
+    key = repr(sorted(made_by.items()))
+    if key not in networks:
+        model, shape = built(cell), cell.settings["dataset.shape"]
+        networks[key] = (
+            Network(model, shares_of(model, shape), Paths(model, tuple(shape))) if model is not None else None
+        )
+    return networks[key]
 
 
 def built(cell: Cell) -> "nn.Module | None":
@@ -88,16 +118,13 @@ def shares_of(model: "nn.Module", shape: Sequence[int]) -> dict[str, float]:
 
 
 def effective_counts(
-    cell: Cell, model: "nn.Module | None", masks: "Mapping[int, Mask]", counts: Mapping[int, Sequence[LayerCount]]
+    network: Network | None, masks: "Mapping[int, Mask]", counts: Mapping[int, Sequence[LayerCount]]
 ) -> dict[str, float]:
     """Return how many kept parameters of each layer lie on a path, mean over the seeds with masks, as far as it is known."""
-    from snip_cli.compact.paths import Paths
-
     if all(layer.kept == layer.total for of_seed in counts.values() for layer in of_seed):
         return {layer.name: layer.total for layer in next(iter(counts.values()))}
-    if model is None:
+    if network is None:
         return {}
-    paths = Paths(model, tuple(cell.settings["dataset.shape"]))
-    found = [on_path for mask in masks.values() if (on_path := paths.counts(mask)) is not None]
+    found = [on_path for mask in masks.values() if (on_path := network.paths.counts(mask)) is not None]
     names = found[0] if found else {}
     return {name: statistics.fmean(on_path[name] for on_path in found) for name in names}

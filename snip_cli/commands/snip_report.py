@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from snip_cli.commands.console import exit_code_of
-from snip_cli.commands.layers import layers_of
+from snip_cli.commands.layers import Networks, layers_of
 from snip_cli.commands.libraries import without_library_warnings
 from snip_cli.commands.mean_image import mean_training_image
 from snip_cli.commands.report_options import parser
@@ -141,7 +141,10 @@ def report_layers(flags: argparse.Namespace) -> None:
     if flags.figure:
         require_folder(flags.figure)
     every = cells_of(trained(read_tree(*flags.folders), flags.untrained), flags, [])
-    counted = [(cell, found) for cell in every if (found := layers_of(cell))]
+    if sys.stderr.isatty():
+        print(f"counting the layers of {len(every)} rows; loading PyTorch takes most of the time", file=sys.stderr)
+    networks: Networks = {}
+    counted = [(cell, found) for cell in every if (found := layers_of(cell, networks))]
     if not counted:
         raise ConfigError("No run here has layers to show: none is pruned yet, or earlier versions made their records.")
     shown, layers = [cell for cell, _ in counted], [found for _, found in counted]

@@ -2,10 +2,12 @@
 
 import csv
 import io
+import sys
 
 import pytest
 import torch
 
+from snip_cli.commands import layers
 from snip_cli.commands.layers import shares_of
 from snip_cli.commands.snip_report import main
 from snip_cli.commands.snip_run import main as run
@@ -59,6 +61,25 @@ def test_methods_stand_side_by_side_in_the_picture(tmp_path):
     assert picture.read_bytes().startswith(PNG)
     shown = [(row["method"], row["layer"]) for row in numbers(picture.with_suffix(".csv"))]
     assert shown == [(method, f"fc{layer}") for method in ("random", "snip") for layer in (1, 2, 3)]
+
+
+def test_a_network_is_built_and_traced_once_for_all_its_runs(tmp_path, monkeypatch, capsys):
+    run_quick(tmp_path, "sparsity=0.9", "model=lenet_5_caffe")
+    assert run([*QUICK, "-m", "method=snip,random", "sparsity=0.5,0.9", f"output_dir={tmp_path}"]) == 0
+    built = []
+    monkeypatch.setattr(layers, "built", lambda cell, build=layers.built: built.append(cell) or build(cell))
+    rows = rows_of(capsys, tmp_path)
+    assert [cell.settings["model"] for cell in built] == ["lenet_300_100", "lenet_5_caffe"]
+    assert len(rows) == 4 * 3 + 4 and all(row["effective_density"] for row in rows)
+    kept = [float(row["kept"]) for row in rows if row["layer"] == "fc1" and row["model"] == "lenet_300_100"]
+    assert len(set(kept)) == 4
+
+
+def test_on_a_terminal_it_says_what_takes_long(tmp_path, monkeypatch, capsys):
+    run_quick(tmp_path, "sparsity=0.9")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert main([str(tmp_path), "--layers"]) == 0
+    assert "counting the layers of 1 rows" in capsys.readouterr().err
 
 
 def test_a_record_without_masks_lacks_effective_densities_alone(tmp_path, capsys):
