@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shutil
 import sys
 
 import pytest
@@ -64,15 +65,16 @@ def test_methods_stand_side_by_side_in_the_picture(tmp_path):
 
 
 def test_a_network_is_built_and_traced_once_for_all_its_runs(tmp_path, monkeypatch, capsys):
-    run_quick(tmp_path, "sparsity=0.9", "model=lenet_5_caffe")
-    assert run([*QUICK, "-m", "method=snip,random", "sparsity=0.5,0.9", f"output_dir={tmp_path}"]) == 0
+    folder = run_quick(tmp_path / "one", "sparsity=0.9")
+    shutil.copytree(folder, tmp_path / "two")
+    config = tmp_path / "two" / "config.yaml"
+    config.write_text(config.read_text().replace("name: snip", "name: random"))
     built = []
     monkeypatch.setattr(layers, "built", lambda cell, build=layers.built: built.append(cell) or build(cell))
     rows = rows_of(capsys, tmp_path)
-    assert [cell.settings["model"] for cell in built] == ["lenet_300_100", "lenet_5_caffe"]
-    assert len(rows) == 4 * 3 + 4 and all(row["effective_density"] for row in rows)
-    kept = [float(row["kept"]) for row in rows if row["layer"] == "fc1" and row["model"] == "lenet_300_100"]
-    assert len(set(kept)) == 4
+    assert len(built) == 1
+    assert [row["method"] for row in rows] == ["random"] * 3 + ["snip"] * 3
+    assert [row["effective_density"] for row in rows[:3]] == [row["effective_density"] for row in rows[3:]] != [""] * 3
 
 
 def test_on_a_terminal_it_says_what_takes_long(tmp_path, monkeypatch, capsys):
