@@ -3,7 +3,6 @@
 import csv
 import io
 import shutil
-import sys
 
 import pytest
 import torch
@@ -75,13 +74,6 @@ def test_a_network_is_built_and_traced_once_for_all_its_runs(tmp_path, monkeypat
     assert len(built) == 1
     assert [row["method"] for row in rows] == ["random"] * 3 + ["snip"] * 3
     assert [row["effective_density"] for row in rows[:3]] == [row["effective_density"] for row in rows[3:]] != [""] * 3
-
-
-def test_on_a_terminal_it_says_what_takes_long(tmp_path, monkeypatch, capsys):
-    run_quick(tmp_path, "sparsity=0.9")
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    assert main([str(tmp_path), "--layers"]) == 0
-    assert "counting the layers of 1 rows" in capsys.readouterr().err
 
 
 def test_a_record_without_masks_lacks_effective_densities_alone(tmp_path, capsys):
