@@ -65,7 +65,11 @@ class LoadedRun:
 
 
 def require_pixels(images: Tensor, shape: tuple[int, ...]) -> None:
-    """Raise ConfigError unless images have the shape C×H×W, after a first dimension or none, and pixels in the range of their type."""
+    """Raise ConfigError unless images are a tensor of shape C×H×W, after a first dimension or none, with pixels in the range of its type."""
+    if not isinstance(images, Tensor):
+        raise ConfigError(f"images must be a tensor: got a {type(images).__name__}. Write torch.as_tensor(images).")
+    if images.dtype == torch.bool or images.is_complex():
+        raise ConfigError(f"pixels must be bytes or floating-point numbers: got {images.dtype}. Convert them first.")
     if images.ndim not in (3, 4) or tuple(images.shape[-3:]) != shape:
         given, one = ("×".join(map(str, sizes)) for sizes in (images.shape, shape))
         is_last = images.ndim in (3, 4) and tuple(images.shape[-3:]) == (*shape[1:], shape[0])

@@ -42,6 +42,9 @@ def test_it_gives_the_error_that_was_recorded_on_images_as_they_are_in_the_file(
         (torch.full((1, 28, 28), 255.0), r"floating-point pixels must be in \[0, 1\]: got 255 to 255"),
         (torch.full((1, 28, 28), -0.5), "got -0.5 to -0.5"),
         (torch.full((1, 28, 28), torch.nan), "got nan to nan"),
+        (torch.zeros(1, 28, 28).numpy(), r"must be a tensor: got a ndarray\. Write torch\.as_tensor\(images\)"),
+        (torch.zeros(1, 28, 28, dtype=torch.bool), r"got torch\.bool\. Convert them first"),
+        (torch.zeros(1, 28, 28, dtype=torch.complex64), r"got torch\.complex64"),
         (torch.full((1, 28, 28), 256), r"whole numbers as pixels must be in \[0, 255\]: got 256 to 256"),
     ],
 )
