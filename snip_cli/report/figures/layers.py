@@ -24,6 +24,8 @@ Bars = tuple[str, Sequence[Layer]]
 PANEL = ("model", "dataset", "sparsity")
 # Inches: a bar, a panel's height, and the width of a figure.
 BAR, HEIGHT, NARROWEST, WIDEST = 0.12, 3.0, 6.0, 30.0
+# Letters of a legend in an inch, and as many as the picture before a name is wide.
+PER_INCH, HANDLE = 15, 8
 # More names than this, or longer ones, are turned.
 NAMES, LETTERS = 12, 10
 
@@ -57,7 +59,8 @@ def draw_layers(cells: Sequence[Cell], layers: Sequence[Sequence[Layer]]) -> Dra
         axes.set_title(", ".join(map(phrase, PANEL, panel)), fontsize="medium")
     handles: list[Artist] = [Patch(color=colour, label=name) for name, colour in colours.items()]
     handles.append(Line2D([], [], color="black", label="effective density"))
-    place_legend(figure, handles, loc="outside lower center", ncols=3)
+    fitting = int(size[0] * PER_INCH / (max(map(len, names)) + HANDLE))
+    place_legend(figure, handles, loc="outside lower center", ncols=min(3, max(1, fitting)))
     return Drawing(figure, layer_rows([cells[place] for place in pruned], [layers[place] for place in pruned]))
 
 

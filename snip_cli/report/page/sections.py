@@ -2,7 +2,7 @@
 
 import base64
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,12 +62,19 @@ def _section(title: str, cells: Sequence[Cell]) -> Section:
         title,
         shared if len(drawn) > 1 else "",
         error_chart(named) if drawn else None,
-        [{name: text for name, text in row.items() if name not in ("model", "dataset")} for row in table],
+        [_error_first(row) for row in table],
         notes,
         groups(named, missing),
         masks(cells, missing),
         list(missing),
     )
+
+
+def _error_first(row: Mapping[str, str]) -> dict[str, str]:
+    """Return a row of the table without what the heading says, and with the error where a narrow window shows it."""
+    first = [name for name in ("method", "sparsity", "n", "error (%)") if name in row]
+    names = [*first, *(name for name in row if name not in (*first, "model", "dataset"))]
+    return {name.removeprefix("schedule."): row[name] for name in names}
 
 
 def error_chart(named: Sequence[Named]) -> Chart:
