@@ -58,7 +58,7 @@ class Meter:
     """Follows how far a training is; this one does nothing."""
 
     def done(self, iterations: int) -> None:
-        """Count iterations."""
+        """Count iterations; one of a stack counts for each of its replicates."""
 
     def evaluated(self, error: float) -> None:
         """Show a test error in percent."""

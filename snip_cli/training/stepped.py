@@ -31,7 +31,7 @@ class SteppedTraining(Training):
         losses = []
         for _ in range(count):
             losses.append(self.step(*next(self._batches)))
-            meter.done(1)
+            meter.done(len(self.seeds))
         if self.iteration >= self.schedule.iterations:
             self._batches = None  # it refers to this object, whose buffers would stay until the garbage is collected
         return torch.stack(losses).view(count, -1)

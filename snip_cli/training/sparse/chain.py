@@ -87,11 +87,9 @@ class ChainNetwork(Runs):
             keep = self.mask[f"{step.name}.weight"]
             linear = number >= self._convolutions
             if number == self._convolutions:
-                given, self._size = (
-                    0,
-                    (len(self._read) + 1) * plane.stride,
-                )  # the last row is of pixels that nothing reads
                 inputs = len(self._read)
+                # One more row takes the pixels that nothing reads.
+                given, self._size = 0, (inputs + 1) * plane.stride
             else:
                 inputs = keep.shape[1]
             layer["rows"], layer["inputs"], layer["taps"] = keep.shape[0], inputs, prod(keep.shape[2:])

@@ -35,12 +35,12 @@ class Images(NamedTuple):
 
     @classmethod
     def of(cls, split: Split) -> "Images":
-        """Return a resident split; its images are not copied."""
+        """Return a resident split; its images are copied only if they do not lie one after another, as the kernels read them."""
         assert isinstance(split, ResidentSplit)
         darkest, brightest = split.normalise(
             torch.tensor([0, 255], dtype=torch.uint8)[:, None, None, None].expand(2, *split.images.shape[1:])
         ).reshape(2, -1)
-        pixels = split.images.reshape(len(split), -1)
+        pixels = split.images.reshape(len(split), -1).contiguous()
         return cls(pixels.numpy(), ((brightest - darkest) / 255).numpy(), darkest.numpy(), split.labels.numpy())
 
 

@@ -1,5 +1,6 @@
 """What the networks of compiled kernels share: batches of rows to train on or to evaluate, by one kernel that does both."""
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -11,18 +12,18 @@ from snip_cli.training.sparse.tables import Array
 NO_SETTINGS = Settings(adam=False, momentum=0.0, nesterov=False, decay=0.0)
 
 
-class Runs:
+class Runs(ABC):
     """A network that a kernel trains or evaluates, `batch` images at a time. One kernel does both, because it is compiled once."""
 
     batch: int
 
+    @abstractmethod
     def _run(self, *given: Any) -> None:
         """Call the kernel with `given`: images, rows_IB, rates_I, settings, step, losses_I, wrong_I.
 
         It trains on the images of each row, or evaluates them if there are no rates. `step` iterations came before. Losses are in nats, in
         training the mean over a row's images, in an evaluation the sum; there it also counts the images that are classified wrongly.
         """
-        raise NotImplementedError
 
     def train(self, images: Images, rows_IB: Array, rates_I: Array, settings: Settings, step: int) -> Array:
         """Train on batches of a split's rows; returns the losses (I)."""

@@ -85,3 +85,14 @@ def test_all_layers_as_one_know_what_each_of_them_knows():
 )
 def test_a_small_density_is_not_rounded_away(value, shown):
     assert density(value) == shown
+
+
+def test_a_legend_of_long_names_stays_inside_the_picture(tmp_path):
+    for number in range(4):
+        changes = {"schedule.learning_rate": 0.01, "schedule.warmup": 100} if number % 2 else {}
+        record(tmp_path, str(number), [1.0], iterations=100 + number // 2, **changes)
+    drawing = figure_of(tmp_path, *[layers(10, 20)] * 4)
+    [legend] = drawing.figure.legends
+    assert max(len(text.get_text()) for text in legend.get_texts()) > 30
+    box = legend.get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= drawing.figure.bbox.width

@@ -198,3 +198,14 @@ def test_sparsities_that_look_alike_when_rounded_are_groups_of_their_own(tmp_pat
             with_layers(folder, (10, 10, 10))
     page = page_of(tmp_path / "runs")
     assert page.count("svg", **{"aria-label": "Density by layer"}) == 2
+
+
+def test_the_error_stands_before_the_settings_in_which_runs_differ(tmp_path):
+    runs = tmp_path / "runs"
+    record(runs, "a", [2.0], **{"schedule.learning_rate": 0.01})
+    record(runs, "b", [3.0])
+    page = page_of(runs)
+    words = [
+        word for word in page.words if word in ("method", "sparsity", "n", "error (%)", "learning_rate", "effective")
+    ]
+    assert words.index("error (%)") < words.index("learning_rate")

@@ -10,6 +10,7 @@ from snip_cli.models.prunable import prunable_parameters
 from snip_cli.pruning.mask import top_mask
 from snip_cli.pruning.pruner import FixedMask
 from snip_cli.training.choice import find_form
+from snip_cli.training.loop import Meter
 from snip_cli.training.stacked.trainer import StackedTrainer
 from snip_cli.training.trainer import Trainer
 from tests.splits import split_of
@@ -116,6 +117,18 @@ def test_the_weights_of_a_gate_that_acts_on_nothing_decay_as_they_do_alone():
     assert len(checkpoints) == 2
     train(apart)
     assert_same_weights(stacked.weights()[0], apart.model.state_dict())
+
+
+def test_an_iteration_of_a_stack_counts_for_each_of_its_seeds():
+    class Counter(Meter):
+        count = 0
+
+        def done(self, iterations):
+            self.count += iterations
+
+    stacked, counter = stacked_of("lenet_300_100", 0.1, data_of(SIDES["lenet_300_100"])), Counter()
+    stacked.advance(3, counter)
+    assert counter.count == 3 * len(SEEDS)
 
 
 @pytest.mark.parametrize("name", SIDES)
